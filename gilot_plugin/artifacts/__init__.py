@@ -1,0 +1,1 @@
+"""What an attributed run leaves on disk: record schema, writer, reader, validation."""

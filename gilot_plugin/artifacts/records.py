@@ -1,0 +1,146 @@
+"""The record of one sample, as it stands in ``attributions_<task>_<date>.jsonl``."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gilot_plugin.attribution.types import Attribution
+
+SCHEMA_VERSION = "1.0"
+
+Status = Literal["ok", "skipped", "failed"]
+
+#: Field that holds the checksum of all others.
+CHECKSUM_FIELD = "record_sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class SampleIdentity:
+    """What joins a record to lm-eval's own sample.
+
+    Attributes:
+        task: Name of the task.
+        doc_id: lm-eval's number of the document.
+        doc_hash: lm-eval's hash of the document.
+        prompt_hash: lm-eval's hash of the prompt text.
+        target_hash: lm-eval's hash of the target.
+        request_type: The task's output type.
+        metrics: The sample's metrics as lm-eval computed them, by ``"metric,filter"``.
+    """
+
+    task: str
+    doc_id: int
+    doc_hash: str
+    prompt_hash: str
+    target_hash: str
+    request_type: str
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+def attributed_record(
+    identity: SampleIdentity,
+    attribution: Attribution,
+    *,
+    target: Mapping[str, Any],
+    config_hash: str,
+    model: str,
+) -> dict[str, Any]:
+    """Record of a sample that was attributed.
+
+    Args:
+        identity: Which sample.
+        attribution: Its attribution.
+        target: What is known of the target beside the attribution, e.g. the model's response or the gold choice.
+        config_hash: Of the settings, which the manifest has in full.
+        model: Name of the model.
+
+    Returns:
+        A JSON-serialisable mapping in the order of the schema.
+    """
+    explained: dict[str, Any] = {"kind": attribution.target, **target}
+    if attribution.choices:
+        explained["choices"] = [dataclasses.asdict(choice) for choice in attribution.choices]
+    else:
+        explained["hypotheses"] = [dataclasses.asdict(hypothesis) for hypothesis in attribution.hypotheses]
+    return _record(
+        identity,
+        status="ok",
+        reason=None,
+        body={
+            "prompt_tokens": [dataclasses.asdict(token) for token in attribution.tokens],
+            "units": [dataclasses.asdict(unit) for unit in attribution.units],
+            "target": explained,
+            "scores": {name: list(values) for name, values in attribution.scores.items()},
+            "flows": [
+                [
+                    {"from": flow.from_token, "to": flow.to_token, "mass": flow.mass, "cost": flow.cost}
+                    for flow in flows
+                ]
+                for flows in attribution.flows
+            ],
+            "diagnostics": dataclasses.asdict(attribution.diagnostics),
+        },
+        config_hash=config_hash,
+        model=model,
+    )
+
+
+def unattributed_record(
+    identity: SampleIdentity, status: Status, reason: str, *, config_hash: str, model: str
+) -> dict[str, Any]:
+    """Record of a chosen sample that was skipped or that failed, with the reason in words."""
+    body: dict[str, Any] = {
+        "prompt_tokens": [],
+        "units": [],
+        "target": None,
+        "scores": {},
+        "flows": [],
+        "diagnostics": {},
+    }
+    return _record(identity, status=status, reason=reason, body=body, config_hash=config_hash, model=model)
+
+
+def _record(
+    identity: SampleIdentity,
+    *,
+    status: Status,
+    reason: str | None,
+    body: Mapping[str, Any],
+    config_hash: str,
+    model: str,
+) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "task": identity.task,
+        "doc_id": identity.doc_id,
+        "doc_hash": identity.doc_hash,
+        "prompt_hash": identity.prompt_hash,
+        "target_hash": identity.target_hash,
+        "request_type": identity.request_type,
+        "status": status,
+    }
+    if reason is not None:
+        record["reason"] = reason
+    record |= body
+    record |= {"metrics": dict(identity.metrics), "config_hash": config_hash, "model": model}
+    # Through JSON once, so that what Python callers see is what stands on disk: lists, no tuples.
+    record = json.loads(json.dumps(record, default=_plain))
+    record[CHECKSUM_FIELD] = checksum(record)
+    return record
+
+
+def checksum(record: Mapping[str, Any]) -> str:
+    """SHA-256 over the canonical JSON of all fields but the checksum itself."""
+    content = {key: value for key, value in record.items() if key != CHECKSUM_FIELD}
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy and torch as Python's own, anything else as text, as lm-eval writes it."""
+    return value.item() if hasattr(value, "item") else str(value)

@@ -1,0 +1,93 @@
+"""Ground costs between outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gilot_plugin.backends.protocol import Backend
+
+FloatArray = NDArray[np.float64]
+
+
+class Geometry(Protocol):
+    """Where outcomes lie with respect to each other."""
+
+    def costs(self, outcomes: NDArray[np.int64]) -> FloatArray:
+        """Ground cost between each two of the given outcomes, ``[n, n]``, zero on the diagonal."""
+        ...
+
+    def label(self, outcome: int) -> str:
+        """Readable name of an outcome."""
+        ...
+
+
+def cosine_costs(vectors: torch.Tensor) -> FloatArray:
+    """``C_uv = 1 - cos(E_u, E_v)`` (GiLOT, section 3.3), exactly 0 on the diagonal, never negative.
+
+    Args:
+        vectors: ``[n, dim]``.
+
+    Returns:
+        ``[n, n]``, float64, in ``[0, 2]``.
+    """
+    unit = torch.nn.functional.normalize(vectors.float(), dim=1)
+    costs: FloatArray = (1.0 - unit @ unit.T).clamp_(0.0, 2.0).cpu().numpy().astype(np.float64)
+    np.fill_diagonal(costs, 0.0)
+    return costs
+
+
+class VocabularyGeometry:
+    """Tokens, by the cosine between their input embeddings.
+
+    Args:
+        backend: The model whose embeddings are the geometry.
+        labels: Text of a token id.
+    """
+
+    def __init__(self, backend: Backend, labels: Labels) -> None:
+        self._backend = backend
+        self._labels = labels
+
+    def costs(self, outcomes: NDArray[np.int64]) -> FloatArray:
+        """Cosine costs between the embeddings of the given token ids."""
+        return cosine_costs(self._backend.embeddings(torch.from_numpy(outcomes)))
+
+    def label(self, outcome: int) -> str:
+        """Text of the token."""
+        return self._labels(outcome)
+
+
+class ChoiceGeometry:
+    """A task's choices, by the cosine between the mean embeddings of their tokens.
+
+    Args:
+        backend: The model whose embeddings are the geometry.
+        token_ids: Tokens of each choice.
+        texts: Text of each choice.
+    """
+
+    def __init__(self, backend: Backend, token_ids: Sequence[Sequence[int]], texts: Sequence[str]) -> None:
+        means = [backend.embeddings(torch.tensor(ids, dtype=torch.long)).mean(dim=0) for ids in token_ids]
+        self._costs = cosine_costs(torch.stack(means))
+        self._texts = tuple(texts)
+
+    def costs(self, outcomes: NDArray[np.int64]) -> FloatArray:
+        """Cosine costs between the given choices."""
+        return np.ascontiguousarray(self._costs[np.ix_(outcomes, outcomes)])
+
+    def label(self, outcome: int) -> str:
+        """Text of the choice."""
+        return self._texts[outcome]
+
+
+class Labels(Protocol):
+    """Text of a token id."""
+
+    def __call__(self, token_id: int, /) -> str:
+        """Text of the token."""
+        ...

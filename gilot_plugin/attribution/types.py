@@ -1,0 +1,193 @@
+"""The values that flow through an attribution, from the fed prompt to its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+SPECIAL_SEGMENT = "special"
+TEMPLATE_SEGMENT = "template"
+CONTENT_SEGMENT = "content"
+
+#: Segments that the scope ``content`` leaves in place.
+FIXED_SEGMENTS = frozenset({SPECIAL_SEGMENT, TEMPLATE_SEGMENT})
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token of the prompt as the model was fed it.
+
+    Attributes:
+        id: Id in the vocabulary.
+        text: ``prompt.text[start:end]``. Tokens that are pieces of one character share that character.
+        start: First character, counted in the decoded prompt.
+        end: One past the last character.
+    """
+
+    id: int
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A named part of the prompt's text, e.g. the content of the user's turn.
+
+    Attributes:
+        start: First character.
+        end: One past the last character.
+        name: What the part is, e.g. ``"user"``, ``"template"``, ``"content"``.
+    """
+
+    start: int
+    end: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The tokens fed to the model and the text they stand for.
+
+    Attributes:
+        text: The decoded tokens, special tokens included.
+        tokens: The fed tokens, in order.
+        segments: For each token, the name of the part of the prompt it belongs to.
+    """
+
+    text: str
+    tokens: tuple[Token, ...]
+    segments: tuple[str, ...]
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """Ids of the fed tokens."""
+        return tuple(token.id for token in self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A run of prompt tokens that is taken away together.
+
+    Attributes:
+        start_token: Index of the first token.
+        end_token: One past the last token.
+        text: The characters that the tokens stand for.
+        segment: The part of the prompt that the unit lies in.
+    """
+
+    start_token: int
+    end_token: int
+    text: str
+    segment: str
+
+
+class Flow(NamedTuple):
+    """Probability that the optimal coupling moves from one outcome to another when the unit is absent.
+
+    Attributes:
+        from_token: Outcome that loses the mass, as text.
+        to_token: Outcome that gains it, as text.
+        mass: Probability moved.
+        cost: Ground cost between the two outcomes.
+    """
+
+    from_token: str
+    to_token: str
+    mass: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One of the K continuations that stand for everything the model might say.
+
+    Attributes:
+        token_ids: The continuation, with its end-of-sequence token if it ended.
+        text: The decoded continuation.
+        logprob: Natural logarithm of its probability given the full prompt, in nats.
+        probability: Its share among the hypotheses, ``w_k / sum_k w_k``.
+        ended: Whether it closed with an end-of-sequence token within ``max_new_tokens``.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+    logprob: float
+    probability: float
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of the task's answers to a multiple-choice document.
+
+    Attributes:
+        text: The continuation that was scored.
+        token_ids: Its tokens, as the harness fed them.
+        logprob: Summed log-likelihood given the full prompt, in nats.
+        probability: Softmax of the log-likelihoods over the choices.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprob: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostics:
+    """How an attribution was computed and how far it can be trusted.
+
+    Attributes:
+        outside_support: Largest probability, over all units and both distributions, that the support of
+            the transport problem left out.
+        transport_gap: Largest difference, over all units, between the cost of the feasible plan that was
+            returned and the value of a feasible dual. The exact cost lies within it.
+        support_size: Number of outcomes in each unit's transport problem.
+        model_tokens: Token positions that went through the model, padding excluded.
+        batch_size: Prompts that were searched together.
+        seconds: Wall-clock seconds a stage: ``model``, ``measure`` (summed over worker threads), ``total``.
+        truncated_tokens: Tokens of the prompt that the harness cut off on the left before feeding it.
+    """
+
+    outside_support: float
+    transport_gap: float
+    support_size: tuple[int, ...]
+    model_tokens: int
+    batch_size: int
+    seconds: Mapping[str, float]
+    truncated_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """How much each unit of a prompt matters to what the model would say.
+
+    Attributes:
+        prompt: The prompt as fed.
+        units: What was taken away, in prompt order.
+        scores: For each method, one number a unit, in the order of ``units``.
+        flows: For each unit, the largest transports between different outcomes, largest first.
+        hypotheses: The continuations of the full prompt; empty when the target is ``choices``.
+        choices: The task's choices; empty when the target is ``generation``.
+        diagnostics: Cost and accuracy of the computation.
+    """
+
+    prompt: Prompt
+    units: tuple[Unit, ...]
+    scores: Mapping[str, tuple[float, ...]]
+    flows: tuple[tuple[Flow, ...], ...]
+    diagnostics: Diagnostics
+    hypotheses: tuple[Hypothesis, ...] = field(default=())
+    choices: tuple[Choice, ...] = field(default=())
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """The prompt's tokens."""
+        return self.prompt.tokens
+
+    @property
+    def target(self) -> str:
+        """What was explained: ``"generation"`` or ``"choices"``."""
+        return "choices" if self.choices else "generation"

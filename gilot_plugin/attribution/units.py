@@ -1,0 +1,151 @@
+"""Cut a prompt into the units that are taken away one at a time."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import regex
+
+from gilot_plugin.attribution.types import FIXED_SEGMENTS, Prompt, Token, Unit
+from gilot_plugin.errors import PromptError
+
+Span = tuple[int, int]
+
+# Word boundaries of Unicode Standard Annex 29 (flag WORD of the regex package).
+_WORD_BOUNDARY = regex.compile(r"\b", flags=regex.WORD | regex.VERSION1)
+# Abbreviations are not known to it: a sentence ends at its mark, closing quotes included.
+_SENTENCE_END = regex.compile(r"(?<=[.!?…]['\"”’)\]]*)\s+|(?<=[。！？])\s*|\n+")
+
+
+def _words(text: str) -> Iterator[Span]:
+    """Words and single marks; white space goes with what follows it, as tokenizers have it."""
+    start = 0
+    bounds = [match.start() for match in _WORD_BOUNDARY.finditer(text)]
+    for bound in (*bounds, len(text)):
+        if text[start:bound].strip():
+            yield start, bound
+            start = bound
+    if start < len(text):
+        yield start, len(text)
+
+
+def _sentences(text: str) -> Iterator[Span]:
+    start = 0
+    for match in _SENTENCE_END.finditer(text):
+        if text[start : match.start()].strip():
+            yield start, match.end()
+            start = match.end()
+    if start < len(text):
+        yield start, len(text)
+
+
+def _lines(text: str) -> Iterator[Span]:
+    start = 0
+    for line in text.splitlines(keepends=True):
+        yield start, start + len(line)
+        start += len(line)
+
+
+_CUTTERS: dict[str, Callable[[str], Iterator[Span]]] = {"word": _words, "sentence": _sentences, "line": _lines}
+
+#: Names that the setting ``units`` takes, beside ``{"regex": PATTERN}``.
+UNIT_KINDS: tuple[str, ...] = ("token", *_CUTTERS, "segment")
+
+#: Names that the setting ``scope`` takes, beside the name of a segment.
+SCOPES = ("content", "all")
+
+
+def make_units(prompt: Prompt, units: str | Mapping[str, str], scope: str = "content") -> tuple[Unit, ...]:
+    """Cut the prompt into units.
+
+    Every token in scope lies in exactly one unit (with ``{"regex": ...}``: in at most one, the tokens of the
+    matches). A token that reaches over a boundary joins what it connects, so a token is never split, and
+    neither is a character. A unit never crosses from one segment into another.
+
+    Args:
+        prompt: The fed prompt.
+        units: One of :data:`UNIT_KINDS`, or ``{"regex": pattern}`` for one unit a match.
+        scope: ``"content"`` leaves template and special tokens in place, ``"all"`` takes everything, any other
+            value is the name of the one segment to cut.
+
+    Returns:
+        The units in prompt order.
+
+    Raises:
+        PromptError: Nothing is in scope.
+    """
+    labels = [
+        label if _in_scope(segment, scope) else None
+        for segment, label in zip(prompt.segments, _labels(prompt, units), strict=True)
+    ]
+    cut: list[Unit] = []
+    start = 0
+    for index in range(1, len(labels) + 1):
+        if (
+            index < len(labels)
+            and labels[index] == labels[start]
+            and prompt.segments[index] == prompt.segments[start]
+        ):
+            continue
+        if labels[start] is not None:
+            text = prompt.text[prompt.tokens[start].start : prompt.tokens[index - 1].end]
+            cut.append(Unit(start, index, text, prompt.segments[start]))
+        start = index
+    if not cut:
+        found = ", ".join(sorted(set(prompt.segments))) or "none"
+        raise PromptError(
+            f"nothing in the prompt can be taken away with scope={scope!r} and units={units!r} "
+            f"({len(prompt.tokens)} tokens; segments: {found})"
+        )
+    return tuple(cut)
+
+
+def _in_scope(segment: str, scope: str) -> bool:
+    if scope == "all":
+        return True
+    if scope == "content":
+        return segment not in FIXED_SEGMENTS
+    return segment == scope
+
+
+def _labels(prompt: Prompt, units: str | Mapping[str, str]) -> Sequence[int | None]:
+    """Number of the unit that each token falls into, None for tokens outside every unit."""
+    if units == "token":
+        return range(len(prompt.tokens))
+    if units == "segment":
+        return [0] * len(prompt.tokens)
+    if isinstance(units, Mapping):
+        return _match_labels(prompt, units["regex"])
+    boundaries = _token_boundaries(prompt, [start for start, _ in _CUTTERS[units](prompt.text)])
+    return [bisect_right(boundaries, token.start) for token in prompt.tokens]
+
+
+def _token_boundaries(prompt: Prompt, starts: Sequence[int]) -> list[int]:
+    """Move unit starts that lie inside a token to an edge of it, or drop them where the token joins two units."""
+    token_starts = [token.start for token in prompt.tokens]
+    boundaries: set[int] = set()
+    for start in starts:
+        token = prompt.tokens[max(bisect_right(token_starts, start) - 1, 0)]
+        if not token.start < start < token.end:
+            boundaries.add(start)
+        elif not prompt.text[start : token.end].strip():
+            boundaries.add(token.end)
+        elif not prompt.text[token.start : start].strip():
+            boundaries.add(token.start)
+    return sorted(boundaries)
+
+
+def _match_labels(prompt: Prompt, pattern: str) -> list[int | None]:
+    """One unit a match, widened to whole tokens; matches that share a token become one unit."""
+    labels: list[int | None] = [None] * len(prompt.tokens)
+    for number, match in enumerate(regex.finditer(pattern, prompt.text)):
+        touched = [index for index, token in enumerate(prompt.tokens) if _overlaps(token, match.span())]
+        known = next((labels[index] for index in touched if labels[index] is not None), number)
+        for index in touched:
+            labels[index] = known
+    return labels
+
+
+def _overlaps(token: Token, span: Span) -> bool:
+    return token.start < span[1] and span[0] < token.end

@@ -1,0 +1,111 @@
+"""What the method asks of a model runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One prompt as fed to the model.
+
+    Attributes:
+        token_ids: The fed ids, at least one.
+        positions: Position of each token; None for 0, 1, 2, ...
+        attended: Whether the tokens after it attend to each token; None for all.
+    """
+
+    token_ids: tuple[int, ...]
+    positions: tuple[int, ...] | None = None
+    attended: tuple[bool, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.token_ids:
+            raise ValueError("a row needs at least one token")
+
+    @property
+    def next_position(self) -> int:
+        """Position of the token that follows."""
+        return len(self.token_ids) if self.positions is None else self.positions[-1] + 1
+
+    def continued(self, continuation: Sequence[int]) -> Row:
+        """The row with more tokens after it, all attended to."""
+        more = len(continuation)
+        return Row(
+            (*self.token_ids, *continuation),
+            None if self.positions is None else (*self.positions, *range(self.next_position, self.next_position + more)),
+            None if self.attended is None else (*self.attended, *(True,) * more),
+        )
+
+
+class DecodingSession(Protocol):
+    """A batch of prompts that the model has read, to be continued token by token by several beams each."""
+
+    #: Logits of the token after each prompt, ``[rows, vocab]``, on the model's device.
+    prompt_logits: torch.Tensor
+
+    def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Feed one token to every beam.
+
+        Args:
+            parents: ``[rows, beams]``, for each new beam the beam of its row that it continues. Before the
+                first call, each row has the one beam 0.
+            tokens: ``[rows, beams]``, the ids to feed.
+
+        Returns:
+            Logits of the next token, ``[rows, beams, vocab]``.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """A causal language model that gives full next-token distributions.
+
+    Attributes:
+        device: Where the logits are.
+        eos_token_ids: Ids that end a sequence; may be empty.
+        vocab_size: Length of a row of logits.
+        max_positions: Longest sequence that the model takes, None where nothing limits it.
+        takes_positions: Whether rows may carry explicit positions.
+        model_tokens: Token positions fed so far, padding excluded.
+    """
+
+    device: torch.device
+    eos_token_ids: tuple[int, ...]
+    vocab_size: int
+    max_positions: int | None
+    takes_positions: bool
+    model_tokens: int
+
+    def prefill(self, rows: Sequence[Row]) -> DecodingSession:
+        """Read a batch of prompts."""
+        ...
+
+    def continuation_logits(self, rows: Sequence[Row], continuations: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Score given continuations in one pass.
+
+        Args:
+            rows: The prompts.
+            continuations: One token sequence a row; may be empty.
+
+        Returns:
+            For each row, logits ``[len(continuation) + 1, vocab]``: entry ``j`` is the distribution of the
+            token after the prompt and the first ``j`` continuation tokens.
+        """
+        ...
+
+    def embeddings(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Input embeddings of the given ids, ``[n, dim]``, float32."""
+        ...
+
+    def row_bytes(self, length: int, beams: int) -> int:
+        """Memory that one row of ``length`` tokens takes at its peak with ``beams`` beams, in bytes."""
+        ...
+
+    def free_memory(self) -> int:
+        """Memory that may be used for rows, in bytes."""
+        ...
