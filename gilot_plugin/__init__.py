@@ -1,0 +1,52 @@
+"""GiLOT attributions beside the scores of lm-evaluation-harness."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gilot_plugin.api import attribute
+    from gilot_plugin.attribution.types import Attribution, Flow, Hypothesis, Segment, Token, Unit
+    from gilot_plugin.config import GilotConfig
+    from gilot_plugin.harness.attach import attach, simple_evaluate
+    from gilot_plugin.hookspecs import hookimpl
+
+__version__ = version("gilot-plugin")
+
+#: Where each public name lives. Imported on first use: torch and lm-eval take seconds, ``gilot --help`` should not.
+_HOMES = {
+    "Attribution": "attribution.types",
+    "Flow": "attribution.types",
+    "GilotConfig": "config",
+    "Hypothesis": "attribution.types",
+    "Segment": "attribution.types",
+    "Token": "attribution.types",
+    "Unit": "attribution.types",
+    "attach": "harness.attach",
+    "attribute": "api",
+    "hookimpl": "hookspecs",
+    "simple_evaluate": "harness.attach",
+}
+
+__all__ = [
+    "Attribution",
+    "Flow",
+    "GilotConfig",
+    "Hypothesis",
+    "Segment",
+    "Token",
+    "Unit",
+    "__version__",
+    "attach",
+    "attribute",
+    "hookimpl",
+    "simple_evaluate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"gilot_plugin.{_HOMES[name]}"), name)

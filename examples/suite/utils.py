@@ -12,13 +12,10 @@ def load(data_files: dict[str, str], **_: object) -> DatasetDict:
     """Reads JSON-lines files, given as ``{split: path}`` relative to this folder.
 
     lm_eval's own ``data_files`` are relative to the folder it was started from; these are not, so
-    the tasks run from anywhere. It passes the task's metadata along, which is not needed here.
+    the tasks run from anywhere. lm_eval passes the task's metadata along, which is not needed.
     """
-    return DatasetDict(
-        {
-            split: Dataset.from_list(
-                [json.loads(line) for line in (FOLDER / path).read_text(encoding="utf-8").splitlines()]
-            )
-            for split, path in data_files.items()
-        }
-    )
+    splits = {}
+    for split, path in data_files.items():
+        with (FOLDER / path).open(encoding="utf-8") as lines:
+            splits[split] = Dataset.from_list([json.loads(line) for line in lines])
+    return DatasetDict(splits)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gilot_plugin.attribution.types import Attribution
+from gilot_plugin.artifacts import jsontext
+from gilot_plugin.attribution.types import Attribution, Choice
 
 SCHEMA_VERSION = "1.0"
 
@@ -55,16 +57,21 @@ def attributed_record(
     Args:
         identity: Which sample.
         attribution: Its attribution.
-        target: What is known of the target beside the attribution, e.g. the model's response or the gold choice.
+        target: What is known of the target beside the attribution, e.g. the model's response or the gold
+            choice.
         config_hash: Of the settings, which the manifest has in full.
         model: Name of the model.
 
     Returns:
-        A JSON-serialisable mapping in the order of the schema.
+        A mapping that is strict JSON, in the order of the schema. Metrics that are NaN or infinite stand in
+        it as text, see :func:`gilot_plugin.artifacts.jsontext.plain`.
+
+    Raises:
+        ArtifactError: A number of the attribution is NaN or infinite; the message names it.
     """
-    explained: dict[str, Any] = {"kind": attribution.target, **target}
+    explained: dict[str, Any] = {"kind": attribution.target, **jsontext.plain(target)}
     if attribution.choices:
-        explained["choices"] = [dataclasses.asdict(choice) for choice in attribution.choices]
+        explained["choices"] = [_choice(choice) for choice in attribution.choices]
     else:
         explained["hypotheses"] = [dataclasses.asdict(hypothesis) for hypothesis in attribution.hypotheses]
     return _record(
@@ -127,11 +134,17 @@ def _record(
     if reason is not None:
         record["reason"] = reason
     record |= body
-    record |= {"metrics": dict(identity.metrics), "config_hash": config_hash, "model": model}
+    record |= {"metrics": jsontext.plain(identity.metrics), "config_hash": config_hash, "model": model}
     # Through JSON once, so that what Python callers see is what stands on disk: lists, no tuples.
-    record = json.loads(json.dumps(record, default=_plain))
+    record = json.loads(jsontext.dumps(record))
     record[CHECKSUM_FIELD] = checksum(record)
     return record
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    """A choice that the model cannot give at all has a log-likelihood that JSON has no number for: null."""
+    fields = dataclasses.asdict(choice)
+    return fields | {"logprob": None} if choice.logprob == -math.inf else fields
 
 
 def checksum(record: Mapping[str, Any]) -> str:
@@ -141,6 +154,12 @@ def checksum(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _plain(value: Any) -> Any:
-    """Numbers of numpy and torch as Python's own, anything else as text, as lm-eval writes it."""
-    return value.item() if hasattr(value, "item") else str(value)
+def prompt_text(record: Mapping[str, Any]) -> str:
+    """The decoded prompt, put together from its tokens; those that share a character count once."""
+    pieces: list[str] = []
+    end = 0
+    for token in record["prompt_tokens"]:
+        if token["start"] == end:
+            pieces.append(token["text"])
+            end = token["end"]
+    return "".join(pieces)

@@ -32,9 +32,9 @@ class AbsenceOperator:
         name: Value of the setting ``absence``.
         summary: One line for ``gilot methods``.
         without: ``(token_ids, unit, context) -> Row``, the prompt as fed without the unit.
-        rescored_without: If given, the outcome is read from a second pass over this row, after the search over
-            ``without``, as the published code does; the full prompt's outcome is then read from a second pass, too.
-        needs_positions: Whether the rows carry explicit positions, which not every model family takes.
+        rescored_without: If given, the outcome is read from a second pass over this row, after the search
+            over ``without``, as the published code does; so is the full prompt's outcome then.
+        needs_positions: Whether the rows need explicit positions, which not every model family takes.
     """
 
     name: str
@@ -51,15 +51,14 @@ def delete(token_ids: Sequence[int], unit: Unit, context: AbsenceContext) -> Row
 
 
 def mask(token_ids: Sequence[int], unit: Unit, context: AbsenceContext) -> Row:
-    """Turn attention to the unit's tokens off; the others keep their positions.
+    """Turn attention to the unit's tokens off; they stay, so the others keep their positions and windows.
 
-    A token that nothing attends to need not be fed. Where the unit ends the prompt, what follows is predicted from the
-    last token that is left: predicting it from the masked token would still read that token.
+    Where the unit ends the prompt, it is left out: what follows would be predicted from the masked token, and
+    so still read it.
     """
-    if unit.end_token - unit.start_token == len(token_ids):
-        return Row((context.empty_prompt_id,))
-    left = (*range(unit.start_token), *range(unit.end_token, len(token_ids)))
-    return Row(tuple(token_ids[index] for index in left), positions=left)
+    if unit.end_token == len(token_ids):
+        return delete(token_ids, unit, context)
+    return Row(tuple(token_ids), attended=_attended_without(unit, len(token_ids)))
 
 
 def replace(token_ids: Sequence[int], unit: Unit, context: AbsenceContext) -> Row:
@@ -70,21 +69,25 @@ def replace(token_ids: Sequence[int], unit: Unit, context: AbsenceContext) -> Ro
     return Row((*token_ids[: unit.start_token], *filler, *token_ids[unit.end_token :]))
 
 
+def _attended_without(unit: Unit, length: int) -> tuple[bool, ...]:
+    return tuple(not unit.start_token <= index < unit.end_token for index in range(length))
+
+
 _PUBLISHED_ID = 0
 
 
 def _published_tokens(token_ids: Sequence[int], unit: Unit) -> tuple[tuple[int, ...], tuple[bool, ...]]:
     """The unit's tokens set to id 0, and which tokens are attended to."""
-    taken = range(unit.start_token, unit.end_token)
-    ids = tuple(_PUBLISHED_ID if index in taken else token for index, token in enumerate(token_ids))
-    return ids, tuple(index not in taken for index in range(len(token_ids)))
+    attended = _attended_without(unit, len(token_ids))
+    ids = tuple(token if seen else _PUBLISHED_ID for token, seen in zip(token_ids, attended, strict=True))
+    return ids, attended
 
 
 def published_search(token_ids: Sequence[int], unit: Unit, context: AbsenceContext) -> Row:
-    """As the published code searches: id 0, attention off, positions as transformers' ``generate`` numbers them.
+    """As the published code searches: id 0, attention off, positions as ``generate`` numbers them.
 
-    ``generate`` counts the attended tokens and gives the others position 0; a masked last token is still where the next
-    one is predicted from.
+    ``generate`` of transformers counts the attended tokens and gives the others position 0; a masked last
+    token is still where the next one is predicted from.
     """
     ids, attended = _published_tokens(token_ids, unit)
     counted = accumulate(attended)

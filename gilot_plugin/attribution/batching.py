@@ -37,8 +37,8 @@ class BatchPlan:
         if batch_size is None:
             if budget < row_bytes:
                 raise BudgetError(
-                    f"one prompt of the search needs about {_mib(row_bytes)} MiB, {_mib(budget)} MiB may be used: raise "
-                    "memory_budget, or lower num_beams or max_new_tokens"
+                    f"one prompt of the search needs about {_mib(row_bytes)} MiB, {_mib(budget)} MiB may be "
+                    "used: raise memory_budget, or lower num_beams or max_new_tokens"
                 )
             batch_size = min(budget // max(row_bytes, 1), _MAX_ROWS)
         self.size = batch_size
@@ -76,11 +76,13 @@ def in_batches(
             plan.size = len(batch)
             if not plan.shrink():
                 raise
-            torch.cuda.empty_cache()
-            _LOGGER.warning("out of memory with %d prompts a batch, going on with %d", len(batch), plan.size)
+        else:
+            yield result
+            start += len(batch)
             continue
-        yield result
-        start += len(batch)
+        # Not in the handler, where the traceback still holds the tensors of the failed batch.
+        torch.cuda.empty_cache()
+        _LOGGER.warning("out of memory with %d prompts a batch, going on with %d", len(batch), plan.size)
 
 
 def _mib(size: int) -> int:

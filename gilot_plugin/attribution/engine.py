@@ -25,11 +25,16 @@ from gilot_plugin.attribution.methods import (
     OutcomePair,
     PromptMethod,
 )
-from gilot_plugin.attribution.outcomes import Outcomes, choice_outcomes, regenerated_outcomes, rescored_outcomes
+from gilot_plugin.attribution.outcomes import (
+    Outcomes,
+    choice_outcomes,
+    regenerated_outcomes,
+    rescored_outcomes,
+)
 from gilot_plugin.attribution.transport import Solver
 from gilot_plugin.attribution.types import Attribution, Choice, Diagnostics, Flow, Hypothesis, Prompt, Unit
 from gilot_plugin.backends.protocol import Backend, Row
-from gilot_plugin.errors import PromptError
+from gilot_plugin.errors import PromptError, UnsupportedModelError
 
 #: Called with the number of units that were measured since the last call.
 Progress = Callable[[int], None]
@@ -92,20 +97,25 @@ def attribute_generation(
         One score a unit and method, and the hypotheses of the full prompt.
 
     Raises:
+        UnsupportedModelError: The absence needs explicit positions, which the model does not take.
         PromptError: The prompt and the hypotheses do not fit into the model's window.
         NonFiniteLogitsError: The model returned NaN.
         BudgetError: The memory budget is too small for one prompt.
     """
+    _check_positions(backend, recipe)
     longest = len(prompt.tokens) + recipe.max_new_tokens
     if backend.max_positions is not None and longest > backend.max_positions:
         raise PromptError(
-            f"the prompt's {len(prompt.tokens)} tokens and max_new_tokens={recipe.max_new_tokens} need {longest} positions, "
-            f"the model has {backend.max_positions}: lower max_new_tokens or shorten the prompt"
+            f"the prompt's {len(prompt.tokens)} tokens and max_new_tokens={recipe.max_new_tokens} need "
+            f"{longest} positions, the model has {backend.max_positions}: lower max_new_tokens or shorten "
+            "the prompt"
         )
     second = recipe.absence.rescored_without
 
     def outcomes(indices: Sequence[int]) -> Outcomes:
-        rows = [_row(prompt, units, index, recipe.absence.without, recipe.absence_context) for index in indices]
+        rows = [
+            _row(prompt, units, index, recipe.absence.without, recipe.absence_context) for index in indices
+        ]
         if second is None:
             return regenerated_outcomes(backend, rows, recipe.num_beams, recipe.max_new_tokens)
         rescored = [_row(prompt, units, index, second, recipe.absence_context) for index in indices]
@@ -142,10 +152,12 @@ def attribute_choices(
         One score a unit and method, and the choices with their probabilities.
 
     Raises:
+        UnsupportedModelError: The absence needs explicit positions, which the model does not take.
         PromptError: The prompt and the longest choice do not fit into the model's window.
         NonFiniteLogitsError: The model returned NaN.
         BudgetError: The memory budget is too small for one prompt.
     """
+    _check_positions(backend, recipe)
     longest = len(prompt.tokens) + max(map(len, choices))
     # The last token of a choice is only predicted, never fed.
     if backend.max_positions is not None and longest - 1 > backend.max_positions:
@@ -156,7 +168,9 @@ def attribute_choices(
     present_logprobs: list[torch.Tensor] = []
 
     def outcomes(indices: Sequence[int]) -> Outcomes:
-        rows = [_row(prompt, units, index, recipe.absence.without, recipe.absence_context) for index in indices]
+        rows = [
+            _row(prompt, units, index, recipe.absence.without, recipe.absence_context) for index in indices
+        ]
         result, logprobs = choice_outcomes(backend, rows, choices)
         if indices[0] == _PRESENT:
             present_logprobs.append(logprobs[0])
@@ -173,6 +187,14 @@ def attribute_choices(
         )
     )
     return _finish(backend, prompt, units, recipe, run, choices=described)
+
+
+def _check_positions(backend: Backend, recipe: Recipe) -> None:
+    if recipe.absence.needs_positions and not backend.takes_positions:
+        raise UnsupportedModelError(
+            f"absence {recipe.absence.name!r} needs a model that takes the positions of its tokens, which this "
+            "one does not: choose 'delete' or 'replace'"
+        )
 
 
 #: Index of the full prompt among the prompts to compute; units have indices from 0.
@@ -219,7 +241,7 @@ def _measure_units(
     row_bytes: int,
     progress: Progress | None,
 ) -> _Run:
-    """Compute the outcome without each unit in batches, and measure it in threads while the next batch runs."""
+    """Compute the outcome without each unit in batches; measure it in threads while the next batch runs."""
     started = time.perf_counter()
     tokens_before = backend.model_tokens
     distances = [method for method in recipe.methods if isinstance(method, Distance)]
@@ -252,7 +274,9 @@ def _measure_units(
                 log_present, *rows = rows
                 hypotheses = result.hypotheses
             for log_absent in rows:
-                pair = OutcomePair(log_present, log_absent, geometry, recipe.solver, recipe.top_p, recipe.top_k)
+                pair = OutcomePair(
+                    log_present, log_absent, geometry, recipe.solver, recipe.top_p, recipe.top_k
+                )
                 pending.append(pool.submit(_measure, pair, distances))
             # Distributions that wait for a thread take memory: two batches' worth at most.
             collect(2 * plan.size)
@@ -263,7 +287,13 @@ def _measure_units(
     assert log_present is not None  # the full prompt is always in the first batch
     seconds = {"model": model_seconds, "measure": measure_seconds}
     return _Run(
-        log_present, hypotheses, measurements, plan.size, seconds, backend.model_tokens - tokens_before, started
+        log_present,
+        hypotheses,
+        measurements,
+        plan.size,
+        seconds,
+        backend.model_tokens - tokens_before,
+        started,
     )
 
 
@@ -328,7 +358,9 @@ def _finish(
     diagnostics = Diagnostics(
         outside_support=max((measured.outside_support for measured in every), default=0.0),
         transport_gap=max((measured.gap for measured in every), default=0.0),
-        support_size=tuple(max((measured.support_size for measured in unit), default=0) for unit in run.measurements),
+        support_size=tuple(
+            max((measured.support_size for measured in unit), default=0) for unit in run.measurements
+        ),
         model_tokens=run.model_tokens,
         batch_size=run.batch_size,
         seconds={**run.seconds, "total": time.perf_counter() - run.started},

@@ -1,9 +1,9 @@
 """Hypotheses: the continuations that stand for everything the model might say.
 
 Beam search as transformers' ``generate(num_beams=K)`` does it (version 5: ``early_stopping=False``,
-``length_penalty=1``), over many prompts at once, with two differences: the distribution after each hypothesis comes
-out of the same pass, and a hypothesis that cannot exist (fewer than K distinct ones do) has probability 0
-instead of repeating another.
+``length_penalty=1``), over many prompts at once, with two differences: the distribution after each hypothesis
+comes out of the same pass, and a hypothesis that cannot exist (fewer than K distinct ones do) has probability
+0 instead of repeating another.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ class Hypotheses:
         return [
             tuple(ids[:length])
             for ids, length, logprob in zip(
-                self.tokens[row].tolist(), self.lengths[row].tolist(), self.logprobs[row].tolist(), strict=True
+                self.tokens[row].tolist(),
+                self.lengths[row].tolist(),
+                self.logprobs[row].tolist(),
+                strict=True,
             )
             if logprob > float("-inf")
         ]
@@ -50,8 +53,8 @@ class SearchResult:
 
     Attributes:
         hypotheses: The K hypotheses of each row.
-        next_logprobs: ``[rows, beams, vocab]``, the distribution of the token after each hypothesis; for an ended
-            one, all mass on the end-of-sequence token it closed with.
+        next_logprobs: ``[rows, beams, vocab]``, the distribution of the token after each hypothesis; for an
+            ended one, all mass on the end-of-sequence token it closed with.
     """
 
     hypotheses: Hypotheses
@@ -145,7 +148,7 @@ def beam_search(backend: Backend, rows: Sequence[Row], num_beams: int, max_new_t
     )
     last = finished.tokens.gather(2, (finished.lengths - 1).clamp(min=0).unsqueeze(-1)).squeeze(-1)
     if bool(hypotheses.ended.all()):
-        after = torch.full((*last.shape, backend.vocab_size), float("-inf"), device=device)
+        after = logits.new_full((*last.shape, logits.shape[-1]), float("-inf"))
     else:
         # Ended hypotheses ride along on a parent that exists; what comes after them is not read.
         parents = finished.parents.masked_fill(hypotheses.ended, 0)
@@ -154,7 +157,7 @@ def beam_search(backend: Backend, rows: Sequence[Row], num_beams: int, max_new_t
 
 
 def _can_improve(finished_scores: torch.Tensor, best_running: torch.Tensor) -> torch.Tensor:
-    """Whether a row has free slots, or a running beam that scores better than its worst finished one, ``[rows, 1]``."""
+    """Whether a row has free slots, or a running beam better than its worst finished one, ``[rows, 1]``."""
     worst = finished_scores.min(dim=1, keepdim=True).values
     return (worst == float("-inf")) | (best_running > worst)
 
@@ -167,8 +170,8 @@ def _stay_ended(after: torch.Tensor, last: torch.Tensor, ended: torch.Tensor) ->
 
 def score_hypotheses(
     backend: Backend, rows: Sequence[Row], hypotheses: Sequence[Sequence[tuple[int, ...]]]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Score given hypotheses under each row.
+) -> torch.Tensor:
+    """Score given hypotheses under each row; their last tokens are predicted, but not fed.
 
     Args:
         backend: The model.
@@ -176,7 +179,7 @@ def score_hypotheses(
         hypotheses: For each row, as many token sequences as for every other row.
 
     Returns:
-        Summed log-probability of each, ``[rows, beams]``, and the distribution after it, ``[rows, beams, vocab]``.
+        Summed log-probability of each, ``[rows, beams]``.
 
     Raises:
         NonFiniteLogitsError: The model returned NaN.
@@ -184,13 +187,13 @@ def score_hypotheses(
     beams = len(hypotheses[0])
     flat_rows = [row for row in rows for _ in range(beams)]
     flat = [tokens for row_hypotheses in hypotheses for tokens in row_hypotheses]
-    sums, lasts = [], []
-    for logits, tokens in zip(backend.continuation_logits(flat_rows, flat), flat, strict=True):
+    fed = [tokens[:-1] for tokens in flat]
+    sums = []
+    for logits, tokens in zip(backend.continuation_logits(flat_rows, fed), flat, strict=True):
         logprobs = finite_log_softmax(logits)
         ids = torch.tensor(tokens, dtype=torch.long, device=logprobs.device)
-        sums.append(logprobs[:-1].gather(1, ids.unsqueeze(1)).sum())
-        lasts.append(logprobs[-1])
-    return torch.stack(sums).view(len(rows), beams), torch.stack(lasts).unflatten(0, (len(rows), beams))
+        sums.append(logprobs[: len(tokens)].gather(1, ids.unsqueeze(1)).sum())
+    return torch.stack(sums).view(len(rows), beams)
 
 
 def finite_log_softmax(logits: torch.Tensor) -> torch.Tensor:

@@ -141,7 +141,7 @@ class MethodContext:
 
 
 def optimal_transport(pair: OutcomePair) -> Measurement:
-    """GiLOT (Li et al. 2024, equation 7): cost of the cheapest coupling of the two distributions, in ground-cost units."""
+    """GiLOT (Li et al. 2024, equation 7): cost of the cheapest coupling, in units of the ground cost."""
     result, support = pair.transport, pair.support
     return Measurement(
         result.cost, _largest_flows(pair), max(0.0, result.gap), support.outside, len(support.outcomes)
@@ -151,7 +151,8 @@ def optimal_transport(pair: OutcomePair) -> Measurement:
 def kl_divergence(pair: OutcomePair) -> Measurement:
     """KL(P(.|x) || P(.|x without the unit)) over all outcomes, in nats.
 
-    Probabilities below 1.2e-38 count as that, so that an outcome which became impossible costs at most 87 nats.
+    Probabilities below 1.2e-38 count as that, so that an outcome which became impossible costs at most 87
+    nats.
     """
     ratio = np.maximum(pair.log_present, _LOG_FLOOR) - np.maximum(pair.log_absent, _LOG_FLOOR)
     return Measurement(float(pair.present @ ratio))
@@ -182,7 +183,13 @@ def _largest_flows(pair: OutcomePair) -> tuple[Flow, ...]:
 
 
 BUILTIN_METHODS: tuple[AttributionMethod, ...] = (
-    Distance("ot", "GiLOT: optimal transport between the outcome distributions, embeddings as ground cost", optimal_transport),
-    Distance("kl", "KL divergence of the outcome distribution without the unit from the one with it", kl_divergence),
+    Distance(
+        "ot",
+        "GiLOT: optimal transport between the outcome distributions, embeddings as ground cost",
+        optimal_transport,
+    ),
+    Distance(
+        "kl", "KL divergence of the outcome distribution without the unit from the one with it", kl_divergence
+    ),
     Distance("l2", "Euclidean distance between the outcome distributions", l2_norm),
 )

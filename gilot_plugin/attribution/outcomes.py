@@ -43,7 +43,9 @@ def mixture(weights: torch.Tensor, next_logprobs: torch.Tensor) -> torch.Tensor:
     return (next_logprobs + shares.unsqueeze(-1)).logsumexp(dim=1)
 
 
-def regenerated_outcomes(backend: Backend, rows: Sequence[Row], num_beams: int, max_new_tokens: int) -> Outcomes:
+def regenerated_outcomes(
+    backend: Backend, rows: Sequence[Row], num_beams: int, max_new_tokens: int
+) -> Outcomes:
     """Search each row's own hypotheses and mix what follows them.
 
     Raises:
@@ -54,13 +56,18 @@ def regenerated_outcomes(backend: Backend, rows: Sequence[Row], num_beams: int, 
 
 
 def rescored_outcomes(
-    backend: Backend, search_rows: Sequence[Row], score_rows: Sequence[Row], num_beams: int, max_new_tokens: int
+    backend: Backend,
+    search_rows: Sequence[Row],
+    score_rows: Sequence[Row],
+    num_beams: int,
+    max_new_tokens: int,
 ) -> Outcomes:
-    """Search under one set of rows and read probabilities in a second pass under another, as the published code does.
+    """Search under one set of rows and read probabilities in a second pass under another.
 
-    Its quirks are kept. It asks ``generate`` to pad with id 0 and counts id 0 as certain; but ``generate`` (transformers
-    5) takes 0 for "no padding id given" and pads with the end-of-sequence token, whose probability is then counted like
-    any other's. The distribution is read at the last position even where the hypothesis ended earlier.
+    The published code does so, and its quirks are kept. It asks ``generate`` to pad with id 0 and counts id 0
+    as certain; but ``generate`` (transformers 5) takes 0 for "no padding id given" and pads with the
+    end-of-sequence token, whose probability is then counted like any other's. The distribution is read at
+    the last position even where the hypothesis ended earlier.
 
     Raises:
         NonFiniteLogitsError: The model returned NaN.
@@ -73,7 +80,9 @@ def rescored_outcomes(
         longest = max(map(len, found))
         padded = [tokens + fill * (longest - len(tokens)) for tokens in found]
         weights, lasts = [], []
-        for tokens, logits in zip(padded, backend.continuation_logits([row] * len(found), padded), strict=True):
+        for tokens, logits in zip(
+            padded, backend.continuation_logits([row] * len(found), padded), strict=True
+        ):
             logprobs = finite_log_softmax(logits)
             ids = torch.tensor(tokens, dtype=torch.long, device=logprobs.device)
             read = logprobs[:-1].gather(1, ids.unsqueeze(1)).squeeze(1)
@@ -83,7 +92,9 @@ def rescored_outcomes(
     return Outcomes(torch.stack(rows), hypotheses)
 
 
-def choice_outcomes(backend: Backend, rows: Sequence[Row], choices: Sequence[Sequence[int]]) -> tuple[Outcomes, torch.Tensor]:
+def choice_outcomes(
+    backend: Backend, rows: Sequence[Row], choices: Sequence[Sequence[int]]
+) -> tuple[Outcomes, torch.Tensor]:
     """Distribution over the task's choices: softmax of their summed log-likelihoods.
 
     Args:
@@ -97,5 +108,5 @@ def choice_outcomes(backend: Backend, rows: Sequence[Row], choices: Sequence[Seq
     Raises:
         NonFiniteLogitsError: The model returned NaN.
     """
-    logprobs, _ = score_hypotheses(backend, rows, [[tuple(choice) for choice in choices]] * len(rows))
+    logprobs = score_hypotheses(backend, rows, [[tuple(choice) for choice in choices]] * len(rows))
     return Outcomes(logprobs.log_softmax(dim=1)), logprobs

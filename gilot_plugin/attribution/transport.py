@@ -67,9 +67,9 @@ def exact(source: FloatArray, target: FloatArray, costs: FloatArray) -> Transpor
 def ipot(source: FloatArray, target: FloatArray, costs: FloatArray) -> TransportResult:
     """Inexact proximal point iterations as the published GiLOT code runs them (Xie et al. 2020, algorithm 1).
 
-    beta = 2, 1000 outer iterations with one inner, plan started at 1/n^2, and 1e-4 added to every entry of both
-    vectors, which therefore sum to more than 1. Kept for comparison with published numbers: it is slower than
-    :func:`exact` and its value carries the error that the bounds show.
+    beta = 2, 1000 outer iterations with one inner, plan started at 1/n^2, and 1e-4 added to every entry of
+    both vectors, which therefore sum to more than 1. Kept for comparison with published numbers: it is slower
+    than :func:`exact` and its value carries the error that the bounds show.
 
     Args:
         source: ``[n]``, sums to 1.
@@ -82,7 +82,7 @@ def ipot(source: FloatArray, target: FloatArray, costs: FloatArray) -> Transport
     size = len(source)
     mu, nu = source + _IPOT_FLOOR, target + _IPOT_FLOOR
     kernel = np.exp(-costs / _IPOT_BETA)
-    # The plan is diag(left) core diag(right); scaling the core itself at every step would double the memory traffic.
+    # The plan is diag(left) core diag(right): scaling the core at every step would double the memory traffic.
     core = np.full((size, size), 1.0 / size**2)
     left, right, scaling = np.ones(size), np.ones(size), np.full(size, 1.0 / size)
     for iteration in range(1, _IPOT_ITERATIONS + 1):

@@ -47,7 +47,11 @@ def _lines(text: str) -> Iterator[Span]:
         start += len(line)
 
 
-_CUTTERS: dict[str, Callable[[str], Iterator[Span]]] = {"word": _words, "sentence": _sentences, "line": _lines}
+_CUTTERS: dict[str, Callable[[str], Iterator[Span]]] = {
+    "word": _words,
+    "sentence": _sentences,
+    "line": _lines,
+}
 
 #: Names that the setting ``units`` takes, beside ``{"regex": PATTERN}``.
 UNIT_KINDS: tuple[str, ...] = ("token", *_CUTTERS, "segment")
@@ -66,8 +70,8 @@ def make_units(prompt: Prompt, units: str | Mapping[str, str], scope: str = "con
     Args:
         prompt: The fed prompt.
         units: One of :data:`UNIT_KINDS`, or ``{"regex": pattern}`` for one unit a match.
-        scope: ``"content"`` leaves template and special tokens in place, ``"all"`` takes everything, any other
-            value is the name of the one segment to cut.
+        scope: ``"content"`` leaves template and special tokens in place, ``"all"`` takes everything, any
+            other value is the name of the one segment to cut.
 
     Returns:
         The units in prompt order.
@@ -122,7 +126,7 @@ def _labels(prompt: Prompt, units: str | Mapping[str, str]) -> Sequence[int | No
 
 
 def _token_boundaries(prompt: Prompt, starts: Sequence[int]) -> list[int]:
-    """Move unit starts that lie inside a token to an edge of it, or drop them where the token joins two units."""
+    """Move unit starts inside a token to an edge of it, or drop them where the token joins two units."""
     token_starts = [token.start for token in prompt.tokens]
     boundaries: set[int] = set()
     for start in starts:

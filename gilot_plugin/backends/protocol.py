@@ -37,7 +37,9 @@ class Row:
         more = len(continuation)
         return Row(
             (*self.token_ids, *continuation),
-            None if self.positions is None else (*self.positions, *range(self.next_position, self.next_position + more)),
+            None
+            if self.positions is None
+            else (*self.positions, *range(self.next_position, self.next_position + more)),
             None if self.attended is None else (*self.attended, *(True,) * more),
         )
 
@@ -85,7 +87,9 @@ class Backend(Protocol):
         """Read a batch of prompts."""
         ...
 
-    def continuation_logits(self, rows: Sequence[Row], continuations: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    def continuation_logits(
+        self, rows: Sequence[Row], continuations: Sequence[Sequence[int]]
+    ) -> list[torch.Tensor]:
         """Score given continuations in one pass.
 
         Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import torch
@@ -35,28 +35,23 @@ class TransformersBackend:
     """
 
     def __init__(self, model: Any, autocast_dtype: torch.dtype | None = None) -> None:
-        config = getattr(model, "config", None)
-        if not isinstance(model, torch.nn.Module) or config is None:
-            raise UnsupportedModelError(
-                f"cannot attribute {type(model).__name__}: GiLOT needs a transformers model in this process, because it "
-                "reads the full next-token distribution"
-            )
-        if getattr(config, "is_encoder_decoder", False):
-            raise UnsupportedModelError(
-                f"cannot attribute {type(model).__name__}: encoder-decoder models are not supported, only decoder-only "
-                "(causal) language models"
-            )
-        text_config = config.get_text_config(decoder=True)
+        _check_decoder_only(model)
+        text_config = model.config.get_text_config(decoder=True)
         embedding = model.get_input_embeddings()
         if embedding is None or not hasattr(embedding, "weight"):
-            raise UnsupportedModelError(f"cannot attribute {type(model).__name__}: it has no input embedding matrix")
+            raise UnsupportedModelError(
+                f"cannot attribute {type(model).__name__}: it has no input embedding matrix"
+            )
         self._model = model
+        self._text_config = text_config
         self._embedding = embedding
         self._autocast_dtype = autocast_dtype
         parameters = inspect.signature(_innermost(model).forward).parameters
         self._keeps_logits = "logits_to_keep" in parameters
         self.takes_positions = "position_ids" in parameters
-        self._caches = "past_key_values" in parameters and not getattr(_innermost(model), "_is_stateful", False)
+        self._caches = "past_key_values" in parameters and not getattr(
+            _innermost(model), "_is_stateful", False
+        )
         self.device: torch.device = embedding.weight.device
         self.eos_token_ids = _eos_ids(model)
         self.vocab_size: int = text_config.vocab_size
@@ -75,19 +70,19 @@ class TransformersBackend:
         """Read a batch of prompts; models without a key-value cache read them anew at each step."""
         return _CachedSession(self, rows) if self._caches else _RecomputingSession(self, rows)
 
-    def continuation_logits(self, rows: Sequence[Row], continuations: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    def continuation_logits(
+        self, rows: Sequence[Row], continuations: Sequence[Sequence[int]]
+    ) -> list[torch.Tensor]:
         """See :meth:`gilot_plugin.backends.protocol.Backend.continuation_logits`."""
         longest = max(len(continuation) for continuation in continuations) + 1
         batch = _LeftPadded(
-            [
-                row.continued(continuation)
-                for row, continuation in zip(rows, continuations, strict=True)
-            ],
+            [row.continued(continuation) for row, continuation in zip(rows, continuations, strict=True)],
             self.device,
         )
         logits = self.forward(batch.token_ids, batch.attended, batch.positions, keep=longest).logits
         return [
-            logits[index, longest - 1 - len(continuation) :] for index, continuation in enumerate(continuations)
+            logits[index, longest - 1 - len(continuation) :]
+            for index, continuation in enumerate(continuations)
         ]
 
     def embeddings(self, token_ids: torch.Tensor) -> torch.Tensor:
@@ -108,7 +103,12 @@ class TransformersBackend:
         return int(psutil.virtual_memory().available * _MEMORY_SHARE)
 
     def forward(
-        self, token_ids: torch.Tensor, attended: torch.Tensor, positions: torch.Tensor, keep: int, cache: Any = None
+        self,
+        token_ids: torch.Tensor,
+        attended: torch.Tensor,
+        positions: torch.Tensor,
+        keep: int,
+        cache: Any = None,
     ) -> Any:
         """One pass of the model.
 
@@ -124,7 +124,11 @@ class TransformersBackend:
         """
         new = token_ids.shape[1]
         self.model_tokens += int(attended[:, -new:].sum())
-        inputs: dict[str, Any] = {"input_ids": token_ids, "attention_mask": attended, "use_cache": cache is not None}
+        inputs: dict[str, Any] = {
+            "input_ids": token_ids,
+            "attention_mask": attended,
+            "use_cache": cache is not None,
+        }
         if cache is not None:
             inputs["past_key_values"] = cache
         if self.takes_positions:
@@ -147,7 +151,7 @@ class _LeftPadded:
     """Rows of different lengths as one batch whose last column holds the last token of each.
 
     Attributes:
-        token_ids: ``[rows, longest]``; padding repeats the row's first token, so that it is always a valid id.
+        token_ids: ``[rows, longest]``; padding repeats the row's first token, which is always a valid id.
         attended: ``[rows, longest]``, 0 on padding and on tokens that are not attended to.
         positions: ``[rows, longest]``.
         next_positions: ``[rows]``, the position of the token to come.
@@ -173,7 +177,7 @@ class _CachedSession:
     def __init__(self, backend: TransformersBackend, rows: Sequence[Row]) -> None:
         batch = _LeftPadded(rows, backend.device)
         self._backend = backend
-        self._cache = DynamicCache(config=backend._model.config.get_text_config(decoder=True))
+        self._cache = DynamicCache(config=backend._text_config)
         output = backend.forward(batch.token_ids, batch.attended, batch.positions, keep=1, cache=self._cache)
         self.prompt_logits: torch.Tensor = output.logits[:, 0]
         self._attended = batch.attended
@@ -184,7 +188,7 @@ class _CachedSession:
         rows, beams = tokens.shape
         offsets = torch.arange(rows, device=parents.device).unsqueeze(1) * self._beams
         source = (parents + offsets).flatten()
-        self._cache.reorder_cache(source)
+        self._cache.reorder_cache(cast("torch.LongTensor", source))
         ones = self._attended.new_ones(len(source), 1)
         self._attended = torch.cat((self._attended[source], ones), dim=1)
         self._next_positions = self._next_positions[source]
@@ -198,7 +202,7 @@ class _CachedSession:
         )
         self._next_positions = self._next_positions + 1
         logits: torch.Tensor = output.logits[:, 0]
-        return logits.unflatten(0, (rows, beams))
+        return logits.view(rows, beams, -1)
 
 
 class _RecomputingSession:
@@ -225,12 +229,25 @@ class _RecomputingSession:
         self._positions = torch.cat((self._positions[source], self._next_positions.unsqueeze(1)), dim=1)
         self._next_positions = self._next_positions + 1
         self._beams = beams
-        return self._read().unflatten(0, (rows, beams))
+        return self._read().view(rows, beams, -1)
 
     def _read(self) -> torch.Tensor:
         output = self._backend.forward(self._token_ids, self._attended, self._positions, keep=1)
         logits: torch.Tensor = output.logits[:, 0]
         return logits
+
+
+def _check_decoder_only(model: Any) -> None:
+    if not isinstance(model, torch.nn.Module) or getattr(model, "config", None) is None:
+        raise UnsupportedModelError(
+            f"cannot attribute {type(model).__name__}: GiLOT needs a transformers model in this process, "
+            "because it reads the full next-token distribution"
+        )
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise UnsupportedModelError(
+            f"cannot attribute {type(model).__name__}: encoder-decoder models are not supported, only "
+            "decoder-only (causal) language models"
+        )
 
 
 def _innermost(model: Any) -> Any:

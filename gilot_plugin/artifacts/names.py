@@ -1,0 +1,80 @@
+"""Names of the files that an attributed run leaves beside lm-eval's own."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+#: Finds every artifact in a folder.
+ARTIFACT_PATTERN = "attributions_*.json*"
+
+_ATTRIBUTIONS = re.compile(r"attributions_(?P<task>.+)_(?P<date>[^_/\\]+)\.jsonl", flags=re.DOTALL)
+_MANIFEST = re.compile(r"attributions_manifest_(?P<date>[^_/\\]+)\.json", flags=re.DOTALL)
+
+# lm-eval puts task names into its own file names as they are. What cannot stand in a file name on one of the
+# usual systems becomes an underscore, as in lm_eval.utils.sanitize_task_name; the rest stays, so that the two
+# files of a task have the same name but for the first word.
+_NOT_IN_FILE_NAMES = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+_NOT_IN_DATES = re.compile(r"[\s_:/\\]")
+
+
+class ArtifactName(NamedTuple):
+    """What a file name says.
+
+    Attributes:
+        kind: ``"attributions"`` for a file of records, ``"manifest"`` for a run's manifest.
+        task: Name of the task as it stands in the file name; None for a manifest.
+        date: When the run was saved, see :func:`run_date`.
+    """
+
+    kind: Literal["attributions", "manifest"]
+    task: str | None
+    date: str
+
+
+def run_date(now: datetime | None = None) -> str:
+    """Spell a time, by default the present, as lm-eval's file names do. Later times sort last."""
+    return (now or datetime.now()).isoformat().replace(":", "-")
+
+
+def attributions_name(task: str, date: str) -> str:
+    """Name of the file with a task's records.
+
+    Args:
+        task: The task's name in lm-eval.
+        date: See :func:`run_date`.
+
+    Raises:
+        ValueError: The name could not be parsed again.
+    """
+    if not task:
+        raise ValueError("a task needs a name")
+    return f"attributions_{_NOT_IN_FILE_NAMES.sub('_', task)}_{_checked(date)}.jsonl"
+
+
+def manifest_name(date: str) -> str:
+    """Name of the file with a run's manifest.
+
+    Args:
+        date: See :func:`run_date`.
+
+    Raises:
+        ValueError: The name could not be parsed again.
+    """
+    return f"attributions_manifest_{_checked(date)}.json"
+
+
+def parse_name(name: str) -> ArtifactName | None:
+    """Read a file name (without its folder); None where it is not one of an artifact."""
+    if match := _MANIFEST.fullmatch(name):
+        return ArtifactName("manifest", None, match["date"])
+    if match := _ATTRIBUTIONS.fullmatch(name):
+        return ArtifactName("attributions", match["task"], match["date"])
+    return None
+
+
+def _checked(date: str) -> str:
+    if not date or _NOT_IN_DATES.search(date):
+        raise ValueError(f"{date!r} is not a date as in '2024-05-17T09-30-00.123456': take names.run_date()")
+    return date

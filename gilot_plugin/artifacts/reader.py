@@ -1,0 +1,152 @@
+"""Read an attributed run back from its folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gilot_plugin.artifacts.file_checks import parse_line
+from gilot_plugin.artifacts.names import ARTIFACT_PATTERN, parse_name
+from gilot_plugin.artifacts.records import SCHEMA_VERSION
+from gilot_plugin.errors import ArtifactError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run left on disk.
+
+    Attributes:
+        folder: Where its files lie.
+        manifest: See ``schema/manifest-1.0.json``; None where the run was killed before it wrote one.
+        records: See ``schema/record-1.0.json``; by task and document, otherwise as in the files.
+    """
+
+    folder: Path
+    manifest: dict[str, Any] | None
+    records: tuple[dict[str, Any], ...]
+
+
+def read_run(folder: Path, *, date: str | None = None) -> Run:
+    """Read the newest run in a folder.
+
+    Args:
+        folder: The run's folder or one above it, such as the ``output_path`` of the evaluation; or one of its
+            artifacts.
+        date: Which run, as its file names spell it; by default the newest one, finished or not.
+
+    Returns:
+        The run: its manifest, and the records of all files that the manifest mentions, or that have its date.
+        A last line that breaks off, as a killed process leaves it, is left out with a warning.
+
+    Raises:
+        ArtifactError: There is no such run, more than one folder has it, or a file is not what the package
+            writes; the message says what to do.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise ArtifactError(f"{folder}: there is no such folder: give the output_path of an attributed run")
+    if folder.is_file():
+        name = parse_name(folder.name)
+        if name is None:
+            raise ArtifactError(f"{folder} is not an artifact: give the folder of an attributed run")
+        folder, date = folder.parent, name.date
+        found = [path for path in folder.iterdir() if path.is_file()]
+    else:
+        found = [path for path in folder.rglob(ARTIFACT_PATTERN) if path.is_file()]
+    runs: dict[str, set[Path]] = {}
+    for path in found:
+        if name := parse_name(path.name):
+            runs.setdefault(name.date, set()).add(path.parent)
+    if not runs:
+        raise ArtifactError(
+            f"{folder} holds no attributions (attributions_*.jsonl, attributions_manifest_*.json): give the "
+            "output_path of a run that had gilot attached and an output_path set"
+        )
+    if date is not None and date not in runs:
+        raise ArtifactError(f"{folder} has no run of {date!r}; there are {', '.join(sorted(runs))}")
+    date = date if date is not None else max(runs)
+    if len(runs[date]) > 1:
+        places = ", ".join(map(str, sorted(runs[date])))
+        raise ArtifactError(f"the run of {date} lies in more than one folder: give one of {places}")
+    return _read(next(iter(runs[date])), date)
+
+
+def _read(folder: Path, date: str) -> Run:
+    manifest: dict[str, Any] | None = None
+    files: set[Path] = set()
+    for path in folder.glob(ARTIFACT_PATTERN):
+        name = parse_name(path.name)
+        if name is None or name.date != date:
+            continue
+        if name.kind == "manifest":
+            manifest = _read_manifest(path)
+        else:
+            files.add(path)
+    if manifest is not None:
+        # A resumed run may go on with the files of the one that was interrupted.
+        files.update(
+            folder / Path(entry["file"]).name for entry in manifest["tasks"].values() if entry["file"]
+        )
+    records = [record for path in sorted(files) for record in _read_records(path)]
+    records.sort(key=lambda record: (record["task"], record["doc_id"]))
+    return Run(folder, manifest, tuple(records))
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    value, reason = parse_line(_bytes(path))
+    if reason is None:
+        reason = _version_problem(value)
+    if reason is None and not (
+        isinstance(value.get("tasks"), dict) and all(map(_names_file, value["tasks"].values()))
+    ):
+        reason = "its tasks do not name their files"
+    if reason is not None:
+        raise ArtifactError(f"{path}: {reason}. `gilot validate` says more")
+    manifest: dict[str, Any] = value
+    return manifest
+
+
+def _names_file(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and isinstance(entry.get("file", 0), str | None)
+
+
+def _read_records(path: Path) -> Iterator[dict[str, Any]]:
+    lines = _bytes(path).splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        value, reason = parse_line(line)
+        if reason is not None and number == len(lines) and not line.endswith(b"\n"):
+            _log.warning("%s:%d: %s; it is left out", path, number, reason)
+            return
+        if reason is None:
+            reason = _version_problem(value) or _record_problem(value)
+        if reason is not None:
+            raise ArtifactError(f"{path}:{number}: {reason}. `gilot validate` says more")
+        yield value
+
+
+def _version_problem(value: Any) -> str | None:
+    if not isinstance(value, Mapping):
+        return "not an object"
+    version = value.get("schema_version")
+    if version != SCHEMA_VERSION:
+        return f"schema_version {version!r} is not known; this release reads {SCHEMA_VERSION!r}"
+    return None
+
+
+def _record_problem(record: Mapping[str, Any]) -> str | None:
+    """What every reader of records takes for granted."""
+    wanted = {"task": str, "doc_id": int, "status": str, "metrics": Mapping, "model": str}
+    broken = [name for name, kind in wanted.items() if not isinstance(record.get(name), kind)]
+    return f"{', '.join(broken)} missing or malformed" if broken else None
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -1,0 +1,99 @@
+"""What must hold within a record beyond its schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gilot_plugin.artifacts.jsontext import field_path, non_finite_fields
+from gilot_plugin.artifacts.records import CHECKSUM_FIELD, checksum, prompt_text
+from gilot_plugin.artifacts.schemas import schema_problems, shown
+
+#: Probabilities are written as the model's float32 gives them.
+_PROBABILITY_TOLERANCE = 1e-4
+
+
+def record_problems(record: Any) -> Iterator[str]:
+    """Say what is wrong with a record.
+
+    Args:
+        record: As read from a line of JSON.
+
+    Yields:
+        One sentence a problem, safe to print: numbers that are not finite, broken rules of the schema, a
+        checksum that does not match, then, if the schema holds, contradictions between the fields.
+    """
+    # JSON has no NaN, but Python's reader takes it, and 1e999 reads as infinity everywhere.
+    for path, value in non_finite_fields(record):
+        yield f"{path}: {value} is not a finite number"
+    broken = False
+    for reason in schema_problems(record, "record"):
+        broken = True
+        yield reason
+    claimed = record.get(CHECKSUM_FIELD) if isinstance(record, Mapping) else None
+    if isinstance(claimed, str) and claimed != checksum(record):
+        yield "edited: the checksum does not match"
+    if not broken and record["status"] == "ok":
+        try:
+            yield from _contradictions(record)
+        except OverflowError:
+            yield "holds a whole number that is too large to reckon with"
+
+
+def _contradictions(record: Mapping[str, Any]) -> Iterator[str]:
+    tokens, units, target = record["prompt_tokens"], record["units"], record["target"]
+    spans_broken = False
+    for reason in _span_problems(tokens):
+        spans_broken = True
+        yield reason
+    text = None if spans_broken else prompt_text(record)
+    yield from _unit_problems(units, tokens, text)
+    for method, scores in record["scores"].items():
+        if len(scores) != len(units):
+            yield f"{field_path(['scores', method])}: {len(scores)} scores for {len(units)} units"
+    if len(record["flows"]) != len(units):
+        yield f"flows: {len(record['flows'])} lists for {len(units)} units"
+    for index, flows in enumerate(record["flows"]):
+        moved = sum(flow["mass"] for flow in flows)
+        if moved > 1 + _PROBABILITY_TOLERANCE:
+            yield f"flows[{index}]: the masses sum to {moved:.6g}, more than all there is"
+    kind = "choices" if target["kind"] == "choices" else "hypotheses"
+    total = sum(outcome["probability"] for outcome in target[kind])
+    # Written so that NaN fails, too.
+    if not abs(total - 1) <= _PROBABILITY_TOLERANCE:
+        yield f"target.{kind}: the probabilities sum to {total:.6g}, not 1"
+
+
+def _span_problems(tokens: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Spans lie side by side from character 0; pieces of one character repeat the span before."""
+    previous: Mapping[str, Any] = {"start": 0, "end": 0}
+    for index, token in enumerate(tokens):
+        field, text, start, end = f"prompt_tokens[{index}]", token["text"], token["start"], token["end"]
+        follows = start == previous["end"]
+        if not follows and (start, end) != (previous["start"], previous["end"]):
+            yield f"{field}: starts at character {start}, but the token before it ends at {previous['end']}"
+        elif not follows and text != previous["text"]:
+            yield f"{field}.text: {shown(text)} is not that of the token before it, which has the same span"
+        if end - start != len(text):
+            yield f"{field}: spans characters {start} to {end}, but its text has {len(text)}"
+        previous = token
+
+
+def _unit_problems(
+    units: Sequence[Mapping[str, Any]], tokens: Sequence[Mapping[str, Any]], text: str | None
+) -> Iterator[str]:
+    """Units are runs of tokens, in order and apart; ``text`` is None where the tokens' spans are broken."""
+    previous_end = 0
+    for index, unit in enumerate(units):
+        start, end = unit["start_token"], unit["end_token"]
+        if not start < end:
+            yield f"units[{index}]: tokens {start} to {end} are none"
+        elif end > len(tokens):
+            yield f"units[{index}].end_token: {end} is past the prompt's {len(tokens)} tokens"
+        elif text is not None:
+            covered = text[tokens[start]["start"] : tokens[end - 1]["end"]]
+            if unit["text"] != covered:
+                yield f"units[{index}].text: {shown(unit['text'])}, but its tokens cover {shown(covered)}"
+        if start < previous_end:
+            yield f"units[{index}]: starts at token {start}, within or before the unit before it"
+        previous_end = max(previous_end, end)

@@ -1,0 +1,148 @@
+"""Check what an attributed run left on disk, for ``gilot validate``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gilot_plugin.artifacts.file_checks import CheckedFile, Problem, check_file
+from gilot_plugin.artifacts.manifest_checks import check_manifest, compare_with_files
+from gilot_plugin.artifacts.names import ARTIFACT_PATTERN, manifest_name, parse_name
+
+__all__ = ["Problem", "ValidationReport", "validate_path"]
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationReport:
+    """What was checked and what is wrong with it.
+
+    Attributes:
+        files: The artifacts that were checked, in order.
+        records: Lines of the files of records, broken ones included.
+        problems: What is wrong; empty if nothing is.
+    """
+
+    files: tuple[Path, ...]
+    records: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def validate_path(path: Path) -> ValidationReport:
+    """Check artifacts.
+
+    Args:
+        path: A folder, whose artifacts are found in it and in all folders below; or a manifest, which is
+            checked with the files that it mentions; or a file of records, which is checked against the
+            manifest of its run if that lies beside it.
+
+    Returns:
+        The report. What cannot be read, or is not there, is among its problems; nothing is raised.
+    """
+    path = Path(path)
+    checks = _Checks()
+    if path.is_dir():
+        _check_folder(path, checks)
+    elif not path.exists():
+        checks.problems.append(Problem(path, None, "there is no such file or folder"))
+    elif _is_manifest(path):
+        checks.manifest(path)
+    elif path.suffix == ".jsonl":
+        checks.records([path])
+        name = parse_name(path.name)
+        beside = path.with_name(manifest_name(name.date)) if name else None
+        if beside is not None and beside.is_file():
+            checks.manifest(beside, only=[path.name])
+            checks.unmentioned()
+    else:
+        reason = (
+            "not an artifact: give an attributions_*.jsonl, an attributions_manifest_*.json, or their folder"
+        )
+        checks.problems.append(Problem(path, None, reason))
+    files = sorted({*checks.checked, *checks.manifests})
+    records = sum(checked.line_count for checked in checks.checked.values())
+    return ValidationReport(tuple(files), records, tuple(checks.problems))
+
+
+@dataclass
+class _Checks:
+    """What has been checked so far.
+
+    Attributes:
+        checked: Files of records.
+        manifests: Manifests.
+        mentioned: Files of records that some manifest mentions.
+        problems: In the order of discovery.
+    """
+
+    checked: dict[Path, CheckedFile] = field(default_factory=dict)
+    manifests: list[Path] = field(default_factory=list)
+    mentioned: set[Path] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
+
+    def records(self, paths: Iterable[Path]) -> None:
+        """Check files of records, each once."""
+        for path in paths:
+            if path not in self.checked:
+                self.checked[path] = check_file(path)
+                self.problems.extend(self.checked[path].problems)
+
+    def manifest(self, path: Path, only: Collection[str] | None = None) -> None:
+        """Check a manifest and the files that it mentions, or only some of them."""
+        self.manifests.append(path)
+        manifest, problems = check_manifest(path)
+        self.problems.extend(problems)
+        if manifest is None:
+            # Which files it would mention is unknown: those of its run are not blamed for it.
+            name = parse_name(path.name)
+            self.mentioned.update(
+                file
+                for file in self.checked
+                if name and file.parent == path.parent and _date(file) == name.date
+            )
+            return
+        names = {entry["file"] for entry in manifest["tasks"].values()} - {None}
+        paths = {path.parent / name for name in names if only is None or name in only}
+        self.mentioned.update(paths)
+        self.records(sorted(file for file in paths if file.is_file()))
+        beside = {file.name: checked for file, checked in self.checked.items() if file.parent == path.parent}
+        self.problems.extend(compare_with_files(path, manifest, beside, only=only))
+
+    def unmentioned(self) -> None:
+        """Name the files of records that no manifest mentions."""
+        for path in sorted(self.checked.keys() - self.mentioned):
+            reason = "no manifest mentions this file: its run was killed, or the manifest is lost"
+            self.problems.append(Problem(path, None, reason))
+
+
+def _check_folder(folder: Path, checks: _Checks) -> None:
+    found = sorted(path for path in folder.rglob(ARTIFACT_PATTERN) if path.is_file())
+    names = {path: parse_name(path.name) for path in found}
+    if not found:
+        reason = f"holds no artifacts ({ARTIFACT_PATTERN}): give the output_path of an attributed run"
+        checks.problems.append(Problem(folder, None, reason))
+    checks.problems.extend(
+        Problem(path, None, "its name is not one of an artifact, so it was not checked")
+        for path, name in names.items()
+        if name is None
+    )
+    checks.records(path for path, name in names.items() if name and name.kind == "attributions")
+    for path, name in names.items():
+        if name and name.kind == "manifest":
+            checks.manifest(path)
+    checks.unmentioned()
+
+
+def _is_manifest(path: Path) -> bool:
+    name = parse_name(path.name)
+    return name.kind == "manifest" if name else path.suffix == ".json"
+
+
+def _date(path: Path) -> str | None:
+    name = parse_name(path.name)
+    return name.date if name else None

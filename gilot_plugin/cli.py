@@ -1,0 +1,175 @@
+"""The command ``gilot``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gilot_plugin.errors import ConfigError, GilotError
+
+if TYPE_CHECKING:
+    from gilot_plugin.harness.attach import Attachment
+
+DONE, FAILED, WRONG = 0, 1, 2
+
+_RUN_HELP = "run an lm-eval evaluation and explain samples of it (takes every option of lm_eval run)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: Arguments after the program's name; None for the process's own.
+
+    Returns:
+        0 done; 1 something failed and is named; 2 the command or a setting is wrong.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    errors = Console(stderr=True)
+    try:
+        if arguments[:1] == ["run"]:
+            return _run(arguments[1:])
+        options = _parser().parse_args(arguments)
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except ConfigError as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        return WRONG
+    except GilotError as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gilot",
+        description="GiLOT attributions beside the scores of lm-evaluation-harness: how much each word of a prompt matters to "
+        "everything the model might say.",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    # Listed for --help only: its options are lm-eval's and are parsed by lm-eval's parser.
+    commands.add_parser("run", help=_RUN_HELP, add_help=False)
+
+    show = commands.add_parser("show", help="heat map of attributed samples in the terminal")
+    show.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="output folder of a run")
+    show.add_argument("--task", help="only this task")
+    show.add_argument("--doc", type=int, help="only this document (lm-eval's doc_id)")
+    show.add_argument("--method", help="scores to show (default: the first method of the run)")
+    show.add_argument("--limit", type=int, help="at most so many samples")
+    show.add_argument("--no_color", action="store_true", help="marks instead of colours (also when piped)")
+    show.set_defaults(command=_show)
+
+    validate = commands.add_parser("validate", help="check artifacts against their schema and against each other")
+    validate.add_argument("path", type=Path, metavar="FILE_OR_DIR")
+    validate.set_defaults(command=_validate)
+
+    methods = commands.add_parser("methods", help="attribution methods, ways to take units away and to choose samples")
+    methods.set_defaults(command=_methods)
+    plugins = commands.add_parser("plugins", help="what is registered, and by which package")
+    plugins.set_defaults(command=_plugins)
+    return parser
+
+
+def _run(arguments: list[str]) -> int:
+    from gilot_plugin.harness.command import make_parser, run_command
+
+    if not arguments:
+        make_parser().print_help()
+        return DONE
+    return _report(run_command(arguments))
+
+
+def _report(attachment: Attachment) -> int:
+    """Say what was explained and what was not, and where it is."""
+    console = Console(stderr=True)
+    failed = attachment.interrupted
+    for run in attachment.runs:
+        counts = Counter(record["status"] for record in run.records)
+        summary = ", ".join(f"{counts[status]} {status}" for status in ("ok", "skipped", "failed") if counts[status])
+        console.print(f"GiLOT: {len(run.records)} samples ({summary or 'none chosen'})", highlight=False)
+        for record in run.records:
+            if record["status"] != "ok":
+                where = f"{record['task']} doc {record['doc_id']}"
+                console.print(f"  {record['status']}: {where}: {record['reason']}", markup=False, highlight=False)
+        errors = {task: selection.error for task, selection in run.selections.items() if selection.error}
+        for task, error in errors.items():
+            console.print(f"  {task}: nothing chosen: {error}", markup=False, highlight=False)
+        if run.folder is not None and run.records:
+            console.print(f"Artifacts: {run.folder}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"Look at them: gilot show {run.folder}", markup=False, highlight=False, soft_wrap=True)
+        failed = failed or bool(errors) or counts["failed"] > 0
+    if attachment.interrupted:
+        console.print("interrupted: not every chosen sample was explained", style="bold red")
+    return FAILED if failed else DONE
+
+
+def _show(options: argparse.Namespace) -> int:
+    from gilot_plugin.artifacts.reader import read_run
+    from gilot_plugin.reports.terminal import show_run
+
+    console = Console(no_color=options.no_color or None)
+    show_run(
+        read_run(options.run_dir),
+        console,
+        task=options.task,
+        doc_id=options.doc,
+        method=options.method,
+        limit=options.limit,
+    )
+    return DONE
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from gilot_plugin.artifacts.validation import validate_path
+
+    report = validate_path(options.path)
+    console = Console()
+    for problem in report.problems:
+        line = f":{problem.line}" if problem.line is not None else ""
+        console.print(f"{problem.file}{line}: {problem.reason}", markup=False, highlight=False, soft_wrap=True)
+    verdict = f"{len(report.problems)} problems" if report.problems else "valid"
+    console.print(f"{report.files} files, {report.records} records: {verdict}", highlight=False)
+    return FAILED if report.problems else DONE
+
+
+def _methods(options: argparse.Namespace) -> int:
+    from gilot_plugin import plugins
+
+    console = Console()
+    offers = (
+        ("methods", plugins.attribution_methods()),
+        ("absence", plugins.absence_operators()),
+        ("select.strategy", plugins.selection_strategies()),
+    )
+    for setting, found in offers:
+        table = Table("name", "what it does", title=f"setting {setting}", title_justify="left")
+        for name, offer in found.items():
+            table.add_row(escape(name), escape(offer.summary))
+        console.print(table)
+    return DONE
+
+
+def _plugins(options: argparse.Namespace) -> int:
+    from gilot_plugin import plugins
+
+    manager = plugins.manager()
+    packages = {plugin: f"{found.project_name} {found.version}" for plugin, found in manager.list_plugin_distinfo()}
+    table = Table("plugin", "package", "hooks")
+    for name, plugin in manager.list_name_plugin():
+        callers = manager.get_hookcallers(plugin) or []
+        hooks = ", ".join(sorted(caller.name for caller in callers))
+        table.add_row(escape(name), escape(packages.get(plugin, "gilot-plugin (built in)")), hooks)
+    Console().print(table)
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

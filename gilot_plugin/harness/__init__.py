@@ -1,0 +1,1 @@
+"""Everything that knows lm-eval: attaching, recording requests, choosing samples, keeping records."""

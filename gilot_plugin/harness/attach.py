@@ -1,0 +1,165 @@
+"""Attach to lm-eval: for the time of a ``with`` block its evaluations come with attributions.
+
+lm-eval (0.4.10 to 0.4.13) has no hooks for requests or samples. Three functions are wrapped where lm-eval looks them up
+at call time: ``evaluator.simple_evaluate`` (tells the output folder), ``evaluator.evaluate`` (has the model, the tasks
+and the results), and ``EvaluationTracker.save_results_aggregated`` (sets the date in file names). Attribution starts
+when ``evaluate`` has returned, so that scores cannot depend on it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lm_eval.evaluator
+from lm_eval.loggers import EvaluationTracker
+
+from gilot_plugin.artifacts.writer import check_writable
+from gilot_plugin.config import GilotConfig
+from gilot_plugin.errors import GilotError
+from gilot_plugin.harness.explain import explain_results
+from gilot_plugin.harness.model_calls import hooked
+from gilot_plugin.harness.output import redate, results_folder
+from gilot_plugin.harness.run import EvaluationRun
+from gilot_plugin.harness.start import start_run
+
+#: Attribute that tells a wrapped function from lm-eval's own.
+_MARK = "_gilot_attached"
+
+
+class Attachment:
+    """What came of the evaluations inside an :func:`attach` block.
+
+    Attributes:
+        runs: One entry per evaluation, in order.
+        interrupted: Whether an attribution was stopped with Ctrl-C.
+    """
+
+    def __init__(self, given: Mapping[str, Any], output_path: Path | None) -> None:
+        self.runs: list[EvaluationRun] = []
+        self.interrupted = False
+        self._given = given
+        self._output_path = output_path
+        self._tracker: EvaluationTracker | None = None
+
+    def simple_evaluate(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap lm-eval's ``simple_evaluate`` to see where it will write."""
+
+        @functools.wraps(original)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._tracker = kwargs.get("evaluation_tracker")
+            return original(*args, **kwargs)
+
+        return call
+
+    def evaluate(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap lm-eval's ``evaluate`` to record its requests and explain its samples."""
+        signature = inspect.signature(original)
+
+        @functools.wraps(original)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            arguments = signature.bind(*args, **kwargs).arguments
+            folder = self._output_path or results_folder(self._tracker)
+            run = start_run(arguments["lm"], arguments["task_dict"], self._given, folder, self._tracker)
+            self.runs.append(run)
+            # The rows of the samples are needed in any case; without --log_samples they go no further.
+            wants_samples = arguments.get("log_samples", True)
+            arguments["log_samples"] = True
+            with hooked(run):
+                results = original(**arguments)
+            if results is None:  # only the first of several processes has results
+                return None
+            self.interrupted |= not explain_results(run, results)
+            if not wants_samples:
+                del results["samples"]
+            return results
+
+        return call
+
+    def save_results_aggregated(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap the tracker's method to name artifacts by the date that lm-eval has just chosen."""
+
+        @functools.wraps(original)
+        def call(tracker: EvaluationTracker, *args: Any, **kwargs: Any) -> Any:
+            result = original(tracker, *args, **kwargs)
+            date = getattr(tracker, "date_id", None)
+            if date is not None and tracker is self._tracker and self.runs:
+                redate(self.runs[-1], date)
+            return result
+
+        return call
+
+
+@contextmanager
+def attach(
+    config: GilotConfig | Mapping[str, Any] | None = None, output_path: str | Path | None = None
+) -> Iterator[Attachment]:
+    """Explain samples of every lm-eval evaluation inside the block.
+
+    Scores and samples are those of an evaluation without it; attributed samples have the extra key ``gilot``.
+
+    Args:
+        config: Settings for the run: what was set explicitly wins over the settings of tasks. None for those of the
+            tasks and the defaults.
+        output_path: Folder for the artifacts. None for ``config.output_path``, else beside lm-eval's own samples, else
+            nothing is written.
+
+    Yields:
+        The attachment, which knows the runs afterwards.
+
+    Raises:
+        ConfigError: The settings are wrong.
+        ArtifactError: The folder cannot be written.
+        GilotError: An attachment is active already.
+    """
+    if config is None:
+        config = GilotConfig()
+    elif not isinstance(config, GilotConfig):
+        config = GilotConfig(**config)
+    given = {name: getattr(config, name) for name in config.model_fields_set}
+    folder = Path(output_path) if output_path is not None else config.output_path
+    if folder is not None:
+        check_writable(folder)
+    attachment = Attachment(given, folder)
+    with (
+        _replaced(lm_eval.evaluator, "simple_evaluate", attachment.simple_evaluate),
+        _replaced(lm_eval.evaluator, "evaluate", attachment.evaluate),
+        _replaced(EvaluationTracker, "save_results_aggregated", attachment.save_results_aggregated),
+    ):
+        yield attachment
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+    original = getattr(owner, name)
+    if hasattr(original, _MARK):
+        raise GilotError("an attachment is active already: nest no attach() blocks")
+    wrapper = wrap(original)
+    setattr(wrapper, _MARK, True)
+    setattr(owner, name, wrapper)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+def simple_evaluate(*args: Any, gilot: GilotConfig | Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
+    """``lm_eval.simple_evaluate`` with attributions.
+
+    Args:
+        *args: As lm-eval takes them.
+        gilot: Settings; ``gilot.output_path`` is where artifacts go.
+        **kwargs: As lm-eval takes them.
+
+    Returns:
+        What lm-eval returns; attributed samples in ``results["samples"][task]`` have the extra key ``gilot``.
+
+    Raises:
+        ConfigError: The settings are wrong; said before the model loads.
+    """
+    with attach(gilot):
+        return lm_eval.evaluator.simple_evaluate(*args, **kwargs)

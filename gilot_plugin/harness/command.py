@@ -1,0 +1,114 @@
+"""``gilot run``: lm-eval's own command with attributions beside it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import io
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import lm_eval._cli.harness
+from lm_eval.config.evaluate_config import EvaluatorConfig
+from lm_eval.utils import setup_logging
+
+from gilot_plugin.artifacts.writer import check_writable
+from gilot_plugin.config import GilotConfig
+from gilot_plugin.config_sources import merge, parse_args, read_yaml, task_config
+from gilot_plugin.errors import ConfigError
+from gilot_plugin.harness.attach import Attachment, attach
+from gilot_plugin.harness.task_files import own_settings
+
+_OWN_OPTIONS = ("gilot", "gilot_args")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """lm-eval's parser of ``lm_eval run`` with this package's options added, so that ``--help`` shows both."""
+    harness = lm_eval._cli.harness.HarnessCLI()
+    parser: argparse.ArgumentParser = harness._subparsers.choices["run"]
+    parser.prog = "gilot run"
+    parser.usage = "gilot run [any option of lm_eval run] [--gilot FILE.yaml] [--gilot_args key=value,...]"
+    group = parser.add_argument_group("attributions (GiLOT)")
+    group.add_argument("--gilot", metavar="<path>", type=Path, help="YAML file of attribution settings")
+    group.add_argument(
+        "--gilot_args",
+        metavar="<args>",
+        nargs="+",
+        default=[],
+        help="Attribution settings as key=value,key2=value2; they win over the YAML file, which wins over the settings of a "
+        "task (metadata: {gilot: ...}), which win over those that ship for well-known tasks. Values are YAML, dots nest: "
+        "units=word,num_beams=4,methods=[ot,kl],select.strategy=random,select.n=5",
+    )
+    return parser
+
+
+def run_command(argv: list[str]) -> Attachment:
+    """Run an evaluation as ``lm_eval run`` would, and explain its samples.
+
+    Args:
+        argv: Arguments after ``gilot run``.
+
+    Returns:
+        The attachment, which knows what was explained.
+
+    Raises:
+        ConfigError: The command or the settings are wrong; raised before a model loads.
+        ArtifactError: The output folder cannot be written; raised before a model loads.
+    """
+    setup_logging()
+    arguments = make_parser().parse_args(argv)
+    given = merge(
+        read_yaml(arguments.gilot) if arguments.gilot is not None else {}, parse_args(arguments.gilot_args)
+    )
+    config = GilotConfig(**given)
+    for option in _OWN_OPTIONS:
+        delattr(arguments, option)
+    check_before_loading(arguments, config)
+    with attach(config) as attachment:
+        arguments.func(arguments)
+    return attachment
+
+
+def check_before_loading(arguments: argparse.Namespace, config: GilotConfig) -> None:
+    """Refuse what lm-eval or the attribution would refuse only after the model has loaded.
+
+    Args:
+        arguments: Parsed options of ``lm_eval run``.
+        config: Settings given for the run.
+
+    Raises:
+        ConfigError: An option, a task name or a task's own settings are wrong, or there is no output folder.
+        ArtifactError: The output folder cannot be written.
+    """
+    with _quiet():
+        try:
+            checked = EvaluatorConfig.from_cli(copy.deepcopy(arguments))
+            manager = checked.process_tasks(checked.metadata)
+        except (ValueError, TypeError, FileNotFoundError) as error:
+            raise ConfigError(str(error)) from None
+    output = config.output_path or checked.output_path
+    if output is None:
+        raise ConfigError(
+            "output_path is not set, so attributions would be lost: add --output_path DIR (lm-eval's results go there, too) "
+            "or --gilot_args output_path=DIR"
+        )
+    output = Path(output)
+    check_writable(output.parent if output.suffix == ".json" else output)
+    given: Mapping[str, Any] = {name: getattr(config, name) for name in config.model_fields_set}
+    for task, settings in own_settings(manager, checked.tasks):
+        task_config(task, settings, given)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what lm-eval prints: it will say it all again when the run starts."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(disabled)

@@ -1,0 +1,178 @@
+"""Hooks around the harness's calls of the model.
+
+The methods of one model object are wrapped for the time of an evaluation. Nothing is changed on the way: the wrapped
+methods receive and return what they always do, and an error in a hook stops the evaluation rather than alter it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+from gilot_plugin.attribution.types import TEMPLATE_SEGMENT, Segment
+from gilot_plugin.harness.run import EvaluationRun, Feed, Rendering
+from gilot_plugin.plugins import manager
+
+_REQUEST_METHODS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
+
+_Wrapper = Callable[..., Any]
+
+
+@contextmanager
+def hooked(run: EvaluationRun) -> Iterator[None]:
+    """Fire the hooks around every call of ``run.lm`` inside the block."""
+    lm = run.lm
+    with ExitStack() as stack:
+        for name in _REQUEST_METHODS:
+            stack.enter_context(_wrapped(lm, name, _announce(run, name)))
+        stack.enter_context(_wrapped(lm, "_loglikelihood_tokens", _watch_scored_tokens(run)))
+        encoded: list[str] = []
+        stack.enter_context(_wrapped(lm, "tok_batch_encode", _watch_encoded(encoded)))
+        stack.enter_context(_wrapped(lm, "_model_generate", _watch_generation(run, encoded)))
+        stack.enter_context(_wrapped(lm, "apply_chat_template", _watch_template(run)))
+        yield
+
+
+@contextmanager
+def _wrapped(owner: Any, name: str, wrap: Callable[[_Wrapper], _Wrapper]) -> Iterator[None]:
+    """Replace a bound method on the object itself; models without that method are left alone."""
+    method = getattr(owner, name, None)
+    if method is None:
+        yield
+        return
+    own = vars(owner).get(name)
+    setattr(owner, name, wrap(method))
+    try:
+        yield
+    finally:
+        if own is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)
+
+
+def _announce(run: EvaluationRun, request_type: str) -> Callable[[_Wrapper], _Wrapper]:
+    def wrap(method: _Wrapper) -> _Wrapper:
+        def call(requests: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
+            hook = manager().hook
+            hook.gilot_requests_sending(run=run, request_type=request_type, requests=requests)
+            responses = method(requests, *args, **kwargs)
+            hook.gilot_requests_answered(
+                run=run, request_type=request_type, requests=requests, responses=responses
+            )
+            return responses
+
+        return call
+
+    return wrap
+
+
+def _watch_scored_tokens(run: EvaluationRun) -> Callable[[_Wrapper], _Wrapper]:
+    """Log-likelihood requests arrive at the token level as ``((context, continuation), ids, continuation ids)``."""
+
+    def wrap(method: _Wrapper) -> _Wrapper:
+        def call(requests: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
+            for key, context_ids, continuation_ids in requests:
+                if key is not None:  # windows of rolling requests have none
+                    manager().hook.gilot_tokens_fed(
+                        run=run, feed=_scored_feed(run.lm, key, context_ids, continuation_ids)
+                    )
+            return method(requests, *args, **kwargs)
+
+        return call
+
+    return wrap
+
+
+def _scored_feed(
+    lm: Any, key: tuple[str, str], context_ids: Sequence[int], continuation_ids: Sequence[int]
+) -> Feed:
+    """What ``HFLM._loglikelihood_tokens`` feeds: the last ``max_length + 1`` tokens, less the very last one."""
+    dropped = max(0, len(context_ids) + len(continuation_ids) - (lm.max_length + 1))
+    return Feed(
+        key[0], key[1], tuple(context_ids[dropped:]), tuple(continuation_ids), min(dropped, len(context_ids))
+    )
+
+
+class _Encoded(Exception):  # noqa: N818 - a signal, not an error
+    """The harness has encoded the prompt and is about to call the model."""
+
+
+def encode_as_fed(run: EvaluationRun, request_type: str, request: Any) -> None:
+    """Let the harness encode a request whose answer came from the user's cache, without calling the model.
+
+    The harness's own method runs up to the point where it would feed the model; the hooks record what it would feed.
+    Neither the model nor the user's cache is touched.
+
+    Args:
+        run: The run.
+        request_type: Method of the model object that takes the request.
+        request: An lm-eval ``Instance``.
+    """
+
+    def stop(*_: Any, **__: Any) -> Any:
+        raise _Encoded
+
+    feeding = "_model_generate" if request_type == "generate_until" else "_loglikelihood_tokens"
+    with _wrapped(run.lm, feeding, lambda _: stop), hooked(run), suppress(_Encoded):
+        getattr(run.lm, request_type)([request], disable_tqdm=True)
+
+
+def _watch_encoded(encoded: list[str]) -> Callable[[_Wrapper], _Wrapper]:
+    """Remember the texts of the batch that is encoded, and so about to be fed to ``_model_generate``."""
+
+    def wrap(method: _Wrapper) -> _Wrapper:
+        def call(strings: Sequence[str], *args: Any, **kwargs: Any) -> Any:
+            encoded[:] = strings
+            return method(strings, *args, **kwargs)
+
+        return call
+
+    return wrap
+
+
+def _watch_generation(run: EvaluationRun, encoded: Sequence[str]) -> Callable[[_Wrapper], _Wrapper]:
+    def wrap(method: _Wrapper) -> _Wrapper:
+        def call(context: Any, *args: Any, **kwargs: Any) -> Any:
+            attended = kwargs.get("attention_mask")
+            if attended is not None and len(encoded) == len(context):
+                for text, ids, seen in zip(encoded, context.tolist(), attended.tolist(), strict=True):
+                    fed = tuple(token for token, keep in zip(ids, seen, strict=True) if keep)
+                    manager().hook.gilot_tokens_fed(run=run, feed=Feed(text, None, fed))
+            return method(context, *args, **kwargs)
+
+        return call
+
+    return wrap
+
+
+def _watch_template(run: EvaluationRun) -> Callable[[_Wrapper], _Wrapper]:
+    def wrap(method: _Wrapper) -> _Wrapper:
+        def call(chat_history: Sequence[dict[str, str]], *args: Any, **kwargs: Any) -> Any:
+            text = method(chat_history, *args, **kwargs)
+            run.renderings[text] = Rendering(text, tuple(_message_segments(text, chat_history)))
+            return text
+
+        return call
+
+    return wrap
+
+
+def _message_segments(text: str, messages: Sequence[dict[str, str]]) -> Iterator[Segment]:
+    """Find the contents of the messages in the rendered conversation; what lies between is template.
+
+    Templates may strip a message's surrounding white space, so that is not looked for.
+    """
+    end = 0
+    for message in messages:
+        content = str(message["content"]).strip()
+        start = text.find(content, end) if content else -1
+        if start < 0:
+            continue
+        if start > end:
+            yield Segment(end, start, TEMPLATE_SEGMENT)
+        end = start + len(content)
+        yield Segment(start, end, str(message["role"]))
+    if end < len(text):
+        yield Segment(end, len(text), TEMPLATE_SEGMENT)

@@ -1,0 +1,67 @@
+"""How far the attribution of a run is, on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class RunProgress:
+    """Two bars on standard error: the run's samples, with the time left, and the units of the present sample.
+
+    Units of the present sample count as parts of it, so the time left is known before the first sample is done.
+    """
+
+    def __init__(self) -> None:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+        )
+        self._bars = Progress(*columns, console=Console(stderr=True))
+        self._samples = self._bars.add_task("GiLOT: samples explained", total=None, count="")
+        self._units = self._bars.add_task("", total=None, count="", visible=False)
+        self._samples_total = self._samples_done = self._units_total = self._units_done = 0
+
+    @contextmanager
+    def shown(self, samples: int) -> Iterator[None]:
+        """Show the bars while so many samples are attributed."""
+        self._samples_total = samples
+        self._update()
+        with self._bars:
+            yield
+
+    def sample_started(self, task: str, doc_id: int, units: int) -> None:
+        """A sample with so many units comes next."""
+        self._units_total, self._units_done = units, 0
+        self._bars.reset(self._units, description=f"  {task}, doc {doc_id}", total=units, visible=True)
+        self._update()
+
+    def units_done(self, count: int) -> None:
+        """So many more units were measured."""
+        self._units_done += count
+        self._update()
+
+    def sample_finished(self) -> None:
+        """The sample has its record."""
+        self._samples_done += 1
+        self._units_total = self._units_done = 0
+        self._update()
+
+    def _update(self) -> None:
+        part = self._units_done / self._units_total if self._units_total else 0.0
+        self._bars.update(
+            self._samples,
+            total=self._samples_total,
+            completed=self._samples_done + part,
+            count=f"{self._samples_done}/{self._samples_total}",
+        )
+        if self._units_total:
+            count = f"{self._units_done}/{self._units_total} units"
+            self._bars.update(self._units, completed=self._units_done, count=count)

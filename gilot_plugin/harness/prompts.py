@@ -1,0 +1,133 @@
+"""From a sample to the prompt that the model was fed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os.path import commonprefix
+from typing import Any
+
+from lm_eval.api.instance import Instance
+
+from gilot_plugin.attribution.tokens import decode, make_prompt
+from gilot_plugin.attribution.types import Prompt, Segment
+from gilot_plugin.errors import PromptError
+from gilot_plugin.harness.model_calls import encode_as_fed
+from gilot_plugin.harness.run import EvaluationRun, Feed
+from gilot_plugin.harness.samples import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePrompt:
+    """The prompt of a sample.
+
+    Attributes:
+        prompt: As fed.
+        truncated_tokens: Tokens that were cut off on the left and never read.
+        choices: Tokens of each of the task's choices, as fed after the prompt; empty for generation.
+        choice_texts: Text of each choice.
+    """
+
+    prompt: Prompt
+    truncated_tokens: int
+    choices: tuple[tuple[int, ...], ...] = ()
+    choice_texts: tuple[str, ...] = ()
+
+
+def generation_prompt(run: EvaluationRun, sample: Sample) -> SamplePrompt:
+    """Prompt of a sample that the model answered by generating."""
+    context, settings = sample.arguments[0]
+    feed = _feed(run, sample, "generate_until", context, None, (context, settings))
+    whole = len(run.lm.tokenizer(context, add_special_tokens=False)["input_ids"])
+    return SamplePrompt(_prompt(run, context, feed), max(0, whole - len(feed.token_ids)))
+
+
+def choices_prompt(run: EvaluationRun, sample: Sample) -> SamplePrompt:
+    """Prompt and choices of a multiple-choice sample.
+
+    Raises:
+        PromptError: The choices do not share one context, or a choice has no tokens.
+    """
+    arguments = _conditional(sample.arguments)
+    contexts = {context for context, _ in arguments}
+    if len(contexts) > 1:
+        raise PromptError(
+            f"the {len(arguments)} choices have {len(contexts)} different contexts (multiple inputs), so there is no single "
+            "prompt to take words from"
+        )
+    feeds = [
+        _feed(run, sample, "loglikelihood", context, continuation, (context, continuation))
+        for context, continuation in arguments
+    ]
+    if not all(feed.continuation_ids for feed in feeds):
+        raise PromptError("one of the choices has no tokens")
+    # Choices of different lengths can push different numbers of tokens out of the window; explain what all of them saw.
+    shortest = min(feeds, key=lambda feed: len(feed.token_ids))
+    return SamplePrompt(
+        _prompt(run, shortest.context, shortest),
+        shortest.truncated_tokens,
+        tuple(feed.continuation_ids for feed in feeds),
+        tuple(str(continuation) for _, continuation in arguments),
+    )
+
+
+def _conditional(arguments: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
+    """Drop the requests without context that ``acc_mutual_info`` adds after the task's own."""
+    half = len(arguments) // 2
+    added = arguments[half:]
+    continuations = [argument[1] for argument in arguments[:half]]
+    if half and [argument[1] for argument in added] == continuations and all(not context for context, _ in added):
+        return arguments[:half]
+    return arguments
+
+
+def _feed(
+    run: EvaluationRun, sample: Sample, request_type: str, context: str, continuation: str | None, arguments: Any
+) -> Feed:
+    key = (context, continuation)
+    if key not in run.feeds:
+        identity = sample.identity
+        request = Instance(
+            request_type=request_type,  # type: ignore[arg-type]  # a name of lm-eval's Literal
+            doc=sample.doc,
+            arguments=arguments,
+            idx=0,
+            metadata=(identity.task, identity.doc_id, 1),
+        )
+        encode_as_fed(run, request_type, request)
+    return run.feeds[key]
+
+
+def _prompt(run: EvaluationRun, context: str, feed: Feed) -> Prompt:
+    text = decode(run.lm.tokenizer, feed.token_ids)
+    return make_prompt(run.lm.tokenizer, feed.token_ids, list(_segments(run, context, text)))
+
+
+def _segments(run: EvaluationRun, context: str, text: str) -> Iterator[Segment]:
+    """Move the parts of the context to where they stand in the decoded prompt, which may begin later or earlier.
+
+    A beginning-of-sequence token makes the decoded prompt start earlier, truncation makes it start later.
+    """
+    rendering = run.renderings.get(context) or next(
+        (found for found in run.renderings.values() if found.text and context.startswith(found.text)), None
+    )
+    if rendering is None:
+        return
+    shift = _shift(context, text)
+    if shift is None:
+        return
+    for segment in rendering.segments:
+        start, end = max(0, segment.start + shift), min(len(text), segment.end + shift)
+        if start < end:
+            yield Segment(start, end, segment.name)
+
+
+def _shift(context: str, text: str) -> int | None:
+    """Offset of the context in the decoded prompt, None if they do not line up."""
+    context = context.rstrip()
+    found = text.find(context)
+    if found >= 0:
+        return found
+    tail = text.rstrip()
+    common_end = commonprefix([context[::-1], tail[::-1]])
+    return len(tail) - len(context) if common_end else None

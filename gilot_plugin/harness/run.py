@@ -1,0 +1,125 @@
+"""The state of one evaluation with attributions, which the hooks pass around."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from gilot_plugin.attribution.types import Segment
+from gilot_plugin.config import GilotConfig
+from gilot_plugin.harness.progress import RunProgress
+
+if TYPE_CHECKING:
+    from gilot_plugin.artifacts.writer import RecordWriter
+    from gilot_plugin.backends.protocol import Backend
+    from gilot_plugin.harness.samples import Choice
+
+#: What identifies a fed prompt: the context, and the continuation of a log-likelihood request.
+FeedKey = tuple[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A prompt as it went into the model.
+
+    Attributes:
+        context: The text that the harness asked for.
+        continuation: The text whose likelihood was asked for; None when the model generates.
+        token_ids: Tokens of the context that the model read, special tokens included.
+        continuation_ids: Tokens of the continuation; empty when the model generates.
+        truncated_tokens: Tokens of the context that were cut off on the left and never read.
+    """
+
+    context: str
+    continuation: str | None
+    token_ids: tuple[int, ...]
+    continuation_ids: tuple[int, ...] = ()
+    truncated_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """A chat template's output and the messages that went into it.
+
+    Attributes:
+        text: The rendered conversation.
+        segments: Where the contents of the messages stand in it, named by their roles.
+    """
+
+    text: str
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInfo:
+    """What a run knows of a task.
+
+    Attributes:
+        name: Its name.
+        output_type: lm-eval's ``output_type``.
+        version: The version in its metadata.
+        config: Its attribution settings.
+    """
+
+    name: str
+    output_type: str
+    version: Any
+    config: GilotConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The samples of a task that are explained.
+
+    Attributes:
+        candidates: Evaluated documents.
+        choices: The chosen ones, in order.
+        error: Why none could be chosen, None if all went well.
+    """
+
+    candidates: int
+    choices: tuple[Choice, ...] = ()
+    error: str | None = None
+
+
+@dataclass
+class EvaluationRun:
+    """One call of lm-eval's ``evaluate`` with attributions beside it.
+
+    Attributes:
+        lm: lm-eval's model object, unwrapped from its cache.
+        tasks: The evaluated tasks by name.
+        model_name: Name of the model for the records.
+        folder: Where artifacts are written, None to keep them in the results only.
+        date: Date in the artifacts' names.
+        feeds: Prompts as fed, recorded while the harness called the model.
+        renderings: Chat templates as rendered, by text.
+        selections: Chosen samples by task.
+        records: Records so far, in order.
+        writers: Open files by task.
+        backend: The model as GiLOT uses it; None if it cannot be attributed.
+        unsupported: Why the model cannot be attributed, if it cannot.
+        status: "interrupted" until every chosen sample has its record.
+        progress: The bars on the screen.
+    """
+
+    lm: Any
+    tasks: Mapping[str, TaskInfo]
+    model_name: str
+    folder: Path | None
+    date: str
+    feeds: dict[FeedKey, Feed] = field(default_factory=dict)
+    renderings: dict[str, Rendering] = field(default_factory=dict)
+    selections: dict[str, Selection] = field(default_factory=dict)
+    records: list[Mapping[str, Any]] = field(default_factory=list)
+    writers: dict[str, RecordWriter] = field(default_factory=dict)
+    backend: Backend | None = None
+    unsupported: str | None = None
+    status: Literal["complete", "interrupted"] = "interrupted"
+    progress: RunProgress = field(default_factory=RunProgress)
+
+    def records_of(self, task: str) -> Sequence[Mapping[str, Any]]:
+        """Records of one task, in order."""
+        return [record for record in self.records if record["task"] == task]

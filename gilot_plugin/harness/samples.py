@@ -1,0 +1,84 @@
+"""lm-eval's logged samples, one per document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gilot_plugin.artifacts.records import SampleIdentity
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A scored document with everything that was asked of the model about it.
+
+    Attributes:
+        identity: What joins it to lm-eval's samples.
+        doc: The document.
+        target: lm-eval's target.
+        arguments: Arguments of each request: ``(context, continuation)`` or ``(context, generation settings)``.
+        responses: Unfiltered answers to each request, one per repeat.
+        rows: lm-eval's own rows for the document, one per filter.
+    """
+
+    identity: SampleIdentity
+    doc: Any
+    target: Any
+    arguments: Sequence[tuple[Any, ...]]
+    responses: Sequence[Sequence[Any]]
+    rows: Sequence[dict[str, Any]] = field(repr=False)
+
+    def metric(self, name: str) -> Any:
+        """A metric's value; ``name`` is ``"metric"`` (any filter, the first one counts) or ``"metric,filter"``.
+
+        Raises:
+            KeyError: The sample has no such metric.
+        """
+        for key, value in self.identity.metrics.items():
+            if name in (key, key.partition(",")[0]):
+                return value
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A sample that was chosen, and why.
+
+    Attributes:
+        sample: The sample.
+        reason: For the manifest, e.g. ``"among the first 10"``.
+    """
+
+    sample: Sample
+    reason: str
+
+
+def samples_of_task(task: str, output_type: str, logged: Sequence[dict[str, Any]]) -> list[Sample]:
+    """Group lm-eval's logged rows (one per document and filter) by document, in order.
+
+    Rows belong together by document and prompt hash, because with ``--samples`` the logged doc_id can be wrong.
+    """
+    grouped: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    for row in logged:
+        grouped.setdefault((row["doc_hash"], row["prompt_hash"], row["doc_id"]), []).append(row)
+    return [_sample(task, output_type, rows) for rows in grouped.values()]
+
+
+def _sample(task: str, output_type: str, rows: list[dict[str, Any]]) -> Sample:
+    first = rows[0]
+    metrics: dict[str, Any] = {
+        f"{metric},{row['filter']}": row[metric] for row in rows for metric in row["metrics"]
+    }
+    identity = SampleIdentity(
+        task=task,
+        doc_id=first["doc_id"],
+        doc_hash=first["doc_hash"],
+        prompt_hash=first["prompt_hash"],
+        target_hash=first["target_hash"],
+        request_type=output_type,
+        metrics=metrics,
+    )
+    return Sample(identity, first["doc"], first["target"], first["arguments"], first["resps"], rows)
+
+

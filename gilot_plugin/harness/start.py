@@ -1,0 +1,94 @@
+"""Everything that can be known and refused before an evaluation starts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from gilot_plugin.artifacts.writer import check_writable
+from gilot_plugin.backends.transformers import TransformersBackend
+from gilot_plugin.config_sources import task_config
+from gilot_plugin.errors import UnsupportedModelError
+from gilot_plugin.harness.run import EvaluationRun, TaskInfo
+from gilot_plugin.recipes import make_recipe
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def start_run(
+    lm: Any, task_dict: Mapping[Any, Any], given: Mapping[str, Any], folder: Path | None, tracker: Any
+) -> EvaluationRun:
+    """Prepare a run.
+
+    Args:
+        lm: The model object that lm-eval evaluates, possibly wrapped in its cache.
+        task_dict: As lm-eval's ``evaluate`` takes it.
+        given: Settings given for the run.
+        folder: Where artifacts go, None for nowhere.
+        tracker: lm-eval's tracker, if any.
+
+    Returns:
+        The run, with the settings of every task.
+
+    Raises:
+        ConfigError: Settings of a task are wrong, or do not fit the model.
+        ArtifactError: The folder cannot be written.
+    """
+    if folder is not None:
+        check_writable(folder)
+    inner = getattr(lm, "lm", lm)  # lm-eval's CachingLM
+    tasks = {name: _task_info(name, task, given) for name, task in _leaves(task_dict)}
+    run = EvaluationRun(inner, tasks, _model_name(inner, tracker), folder, _now())
+    try:
+        run.backend = _backend(inner)
+    except UnsupportedModelError as error:
+        run.unsupported = str(error)
+        _LOGGER.error("%s. Scoring goes on without attributions.", error)
+        return run
+    for info in tasks.values():
+        make_recipe(info.config, run.backend, inner.tokenizer)  # refuses what does not fit the model
+    return run
+
+
+def _now() -> str:
+    return datetime.now().isoformat().replace(":", "-")
+
+
+def _leaves(task_dict: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """Tasks by name: a flat mapping under ``tasks`` since lm-eval 0.4.12, nested groups before."""
+    if isinstance(task_dict.get("tasks"), Mapping):
+        yield from task_dict["tasks"].items()
+        return
+    for name, value in task_dict.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value)
+        else:
+            yield str(name), value
+
+
+def _task_info(name: str, task: Any, given: Mapping[str, Any]) -> TaskInfo:
+    metadata = getattr(task.config, "metadata", None) or {}
+    version = metadata.get("version", getattr(task, "VERSION", None))
+    return TaskInfo(name, task.OUTPUT_TYPE, version, task_config(name, metadata.get("gilot"), given))
+
+
+def _model_name(lm: Any, tracker: Any) -> str:
+    if tracker is not None and tracker.general_config_tracker.model_name:
+        return str(tracker.general_config_tracker.model_name)
+    pretrained = getattr(lm, "pretrained", None)
+    if isinstance(pretrained, str):
+        return pretrained
+    return str(getattr(pretrained, "name_or_path", "") or type(pretrained or lm).__name__)
+
+
+def _backend(lm: Any) -> TransformersBackend:
+    model = getattr(lm, "_model", None)
+    if model is None or getattr(lm, "tokenizer", None) is None:
+        raise UnsupportedModelError(
+            f"lm-eval's model {type(lm).__name__!r} cannot be attributed: GiLOT needs the full next-token distribution and "
+            "the token embeddings, which models of type 'hf' have"
+        )
+    return TransformersBackend(model, getattr(lm, "mixed_precision_dtype", None))

@@ -1,0 +1,79 @@
+"""Every extension point of gilot. Implement any of them in a module or class and register it in the group ``gilot``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gilot_plugin.attribution.absence import AbsenceOperator
+    from gilot_plugin.attribution.methods import AttributionMethod
+    from gilot_plugin.harness.run import EvaluationRun, Feed
+    from gilot_plugin.harness.samples import Choice, Sample
+    from gilot_plugin.harness.selection import SelectionStrategy
+
+PROJECT_NAME = "gilot"
+
+hookspec = pluggy.HookspecMarker(PROJECT_NAME)
+hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
+
+
+@hookspec
+def gilot_attribution_methods() -> Iterable[AttributionMethod]:  # type: ignore[empty-body]
+    """Offer attribution methods, for the setting ``methods``."""
+
+
+@hookspec
+def gilot_absence_operators() -> Iterable[AbsenceOperator]:  # type: ignore[empty-body]
+    """Offer ways to take a unit away, for the setting ``absence``."""
+
+
+@hookspec
+def gilot_selection_strategies() -> Iterable[SelectionStrategy]:  # type: ignore[empty-body]
+    """Offer ways to choose samples, for the setting ``select``."""
+
+
+@hookspec
+def gilot_requests_sending(run: EvaluationRun, request_type: str, requests: Sequence[Any]) -> None:
+    """Requests (lm-eval ``Instance`` objects, not to be changed) are about to be sent to the model."""
+
+
+@hookspec
+def gilot_tokens_fed(run: EvaluationRun, feed: Feed) -> None:
+    """A prompt was fed to the model, as these tokens."""
+
+
+@hookspec
+def gilot_requests_answered(
+    run: EvaluationRun, request_type: str, requests: Sequence[Any], responses: Sequence[Any]
+) -> None:
+    """The model answered the requests."""
+
+
+@hookspec(firstresult=True)
+def gilot_select_samples(run: EvaluationRun, task: str, samples: Sequence[Sample]) -> Sequence[Choice] | None:
+    """Choose the samples of a task to explain, after scoring; None leaves it to the next plugin."""
+
+
+@hookspec(firstresult=True)
+def gilot_attribute_sample(run: EvaluationRun, sample: Sample) -> Mapping[str, Any] | None:
+    """Explain a chosen sample: its record; None leaves it to the next plugin."""
+
+
+@hookspec
+def gilot_write_record(run: EvaluationRun, record: Mapping[str, Any]) -> None:
+    """Store a record; called once a chosen sample, in the order of the samples."""
+
+
+@hookspec
+def gilot_record_written(run: EvaluationRun, record: Mapping[str, Any], path: Path | None) -> None:
+    """A record was stored in the file ``path`` (None when the run keeps no files)."""
+
+
+@hookspec
+def gilot_run_finished(run: EvaluationRun, manifest: Mapping[str, Any]) -> None:
+    """All chosen samples were explained, or the run was interrupted; the manifest says which."""

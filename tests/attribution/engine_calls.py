@@ -1,0 +1,86 @@
+"""Short ways to call the engine on bare token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gilot_plugin.attribution.absence import BUILTIN_ABSENCES, AbsenceContext
+from gilot_plugin.attribution.engine import Recipe, attribute_choices, attribute_generation
+from gilot_plugin.attribution.methods import BUILTIN_METHODS
+from gilot_plugin.attribution.transport import SOLVERS
+from gilot_plugin.attribution.types import CONTENT_SEGMENT, Attribution, Prompt, Token, Unit
+from gilot_plugin.backends.transformers import TransformersBackend
+
+Span = tuple[int, int]
+
+_ABSENCES = {operator.name: operator for operator in BUILTIN_ABSENCES}
+
+
+def recipe(
+    *, absence: str = "delete", solver: str = "exact", replace_with: int | None = None, **more: Any
+) -> Recipe:
+    """The default settings, and what differs from them."""
+    settings = {
+        "num_beams": 4,
+        "max_new_tokens": 5,
+        "absence": _ABSENCES[absence],
+        "absence_context": AbsenceContext(replace_with, empty_prompt_id=0),
+        "methods": BUILTIN_METHODS,
+        "solver": SOLVERS[solver],
+        "top_p": 0.9999,
+        "top_k": 1000,
+        # As much as a batch of the default size takes would depend on the machine.
+        "batch_size": 4,
+        "num_threads": 1,
+    }
+    return Recipe(**{**settings, **more})
+
+
+def prompt_of(token_ids: Sequence[int]) -> Prompt:
+    """A prompt whose tokens read ``<id>``."""
+    texts = [f"<{token_id}>" for token_id in token_ids]
+    starts = [sum(map(len, texts[:index])) for index in range(len(texts))]
+    tokens = tuple(
+        Token(token_id, text, start, start + len(text))
+        for token_id, text, start in zip(token_ids, texts, starts, strict=True)
+    )
+    return Prompt("".join(texts), tokens, (CONTENT_SEGMENT,) * len(tokens))
+
+
+def units_at(prompt: Prompt, spans: Sequence[Span]) -> list[Unit]:
+    """Units that take the given token spans."""
+    return [
+        Unit(
+            start, end, prompt.text[prompt.tokens[start].start : prompt.tokens[end - 1].end], CONTENT_SEGMENT
+        )
+        for start, end in spans
+    ]
+
+
+def each_token(token_ids: Sequence[int]) -> list[Span]:
+    """A span a token."""
+    return [(index, index + 1) for index in range(len(token_ids))]
+
+
+def generation(model: Any, token_ids: Sequence[int], spans: Sequence[Span], **settings: Any) -> Attribution:
+    """:func:`attribute_generation` with :func:`recipe` and its settings."""
+    prompt = prompt_of(token_ids)
+    return attribute_generation(
+        TransformersBackend(model), prompt, units_at(prompt, spans), recipe(**settings), str, str
+    )
+
+
+def choices(
+    model: Any,
+    token_ids: Sequence[int],
+    spans: Sequence[Span],
+    continuations: Sequence[Sequence[int]],
+    **settings: Any,
+) -> Attribution:
+    """:func:`attribute_choices` with :func:`recipe` and its settings."""
+    prompt = prompt_of(token_ids)
+    texts = [str(tuple(continuation)) for continuation in continuations]
+    return attribute_choices(
+        TransformersBackend(model), prompt, units_at(prompt, spans), continuations, texts, recipe(**settings)
+    )

