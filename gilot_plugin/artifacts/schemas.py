@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 from jsonschema.protocols import Validator
 
 from gilot_plugin.artifacts.jsontext import field_path
+from gilot_plugin.artifacts.quick_checks import quick_check
 
 SchemaName = Literal["record", "manifest"]
 
@@ -75,14 +76,22 @@ def shown(value: Any) -> str:
 
 @cache
 def _validator(name: SchemaName) -> Validator:
+    schema = load_schema(name)
+    check_items = Draft202012Validator.VALIDATORS["items"]
+
+    def items(validator: Validator, rules: Any, value: Any, parent: Any) -> Iterator[ValidationError]:
+        quick = quick_check(rules, schema["$defs"])
+        if quick is None or not isinstance(value, list) or not all(map(quick, value)):
+            yield from check_items(validator, rules, value, parent)
+
     # The specification counts 1.0 as an integer; Python does not index by it.
     types = Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     )
     strict: type[Validator] = validators.extend(  # type: ignore[no-untyped-call]  # in jsonschema's stubs
-        Draft202012Validator, type_checker=types
+        Draft202012Validator, {"items": items}, type_checker=types
     )
-    return strict(load_schema(name))
+    return strict(schema)
 
 
 def _reason(error: ValidationError) -> str:

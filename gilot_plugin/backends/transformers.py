@@ -73,16 +73,40 @@ class TransformersBackend:
     def continuation_logits(
         self, rows: Sequence[Row], continuations: Sequence[Sequence[int]]
     ) -> list[torch.Tensor]:
-        """See :meth:`gilot_plugin.backends.protocol.Backend.continuation_logits`."""
-        longest = max(len(continuation) for continuation in continuations) + 1
+        """See :meth:`gilot_plugin.backends.protocol.Backend.continuation_logits`.
+
+        Rows that are equal are read once, and their continuations go on from the same keys and values.
+        """
+        if not self._caches:
+            return self._whole_logits(rows, continuations)
+        unique = list(dict.fromkeys(rows))
+        source = torch.tensor([unique.index(row) for row in rows], device=self.device)
+        session = _CachedSession(self, unique)
+        first = session.prompt_logits[source].unsqueeze(1)
+        longest = max(map(len, continuations))
+        if longest == 0:
+            return list(first)
+        # Padding on the right is read by nothing before it.
+        padded = [(*tokens, *(0,) * (longest - len(tokens))) for tokens in continuations]
+        real = [(1,) * len(tokens) + (0,) * (longest - len(tokens)) for tokens in continuations]
+        after = session.extend(
+            source, torch.tensor(padded, device=self.device), torch.tensor(real, device=self.device)
+        )
+        return [
+            torch.cat((first[index], after[index, : len(continuation)]))
+            for index, continuation in enumerate(continuations)
+        ]
+
+    def _whole_logits(self, rows: Sequence[Row], continuations: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Read each prompt with its continuation in one piece."""
+        longest = max(map(len, continuations)) + 1
         batch = _LeftPadded(
             [row.continued(continuation) for row, continuation in zip(rows, continuations, strict=True)],
             self.device,
         )
         logits = self.forward(batch.token_ids, batch.attended, batch.positions, keep=longest).logits
         return [
-            logits[index, longest - 1 - len(continuation) :]
-            for index, continuation in enumerate(continuations)
+            logits[index, longest - 1 - len(continuation) :] for index, continuation in enumerate(continuations)
         ]
 
     def embeddings(self, token_ids: torch.Tensor) -> torch.Tensor:
@@ -187,22 +211,31 @@ class _CachedSession:
     def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         rows, beams = tokens.shape
         offsets = torch.arange(rows, device=parents.device).unsqueeze(1) * self._beams
-        source = (parents + offsets).flatten()
-        self._cache.reorder_cache(cast("torch.LongTensor", source))
-        ones = self._attended.new_ones(len(source), 1)
-        self._attended = torch.cat((self._attended[source], ones), dim=1)
-        self._next_positions = self._next_positions[source]
         self._beams = beams
-        output = self._backend.forward(
-            tokens.reshape(-1, 1),
-            self._attended,
-            self._next_positions.unsqueeze(1),
-            keep=1,
-            cache=self._cache,
-        )
-        self._next_positions = self._next_positions + 1
-        logits: torch.Tensor = output.logits[:, 0]
-        return logits.view(rows, beams, -1)
+        fed = tokens.reshape(-1, 1)
+        return self.extend((parents + offsets).flatten(), fed, torch.ones_like(fed)).view(rows, beams, -1)
+
+    def extend(self, source: torch.Tensor, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Feed tokens after given sequences of the batch, which may be repeated, dropped or reordered.
+
+        Args:
+            source: ``[new rows]``, the sequence that each new one continues.
+            tokens: ``[new rows, new]``, padded on the right.
+            real: ``[new rows, new]``, 0 on padding.
+
+        Returns:
+            Logits after each of the tokens, ``[new rows, new, vocab]``.
+        """
+        new = tokens.shape[1]
+        self._cache.reorder_cache(cast("torch.LongTensor", source))
+        self._attended = torch.cat((self._attended[source], real), dim=1)
+        # Padding repeats a position, so that none lies beyond the model's window.
+        starts = self._next_positions[source]
+        positions = starts.unsqueeze(1) + (real.cumsum(dim=1) - 1).clamp(min=0)
+        self._next_positions = starts + real.sum(dim=1)
+        output = self._backend.forward(tokens, self._attended, positions, keep=new, cache=self._cache)
+        logits: torch.Tensor = output.logits
+        return logits
 
 
 class _RecomputingSession:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from gilot_plugin.attribution.types import TEMPLATE_SEGMENT, Segment
-from gilot_plugin.harness.run import EvaluationRun, Feed, Rendering
+from gilot_plugin.harness.conversations import Layout, Message, layout_of, message_segments
+from gilot_plugin.harness.run import EvaluationRun, Feed
 from gilot_plugin.plugins import manager
 
 _REQUEST_METHODS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
@@ -148,10 +148,16 @@ def _watch_generation(run: EvaluationRun, encoded: Sequence[str]) -> Callable[[_
 
 
 def _watch_template(run: EvaluationRun) -> Callable[[_Wrapper], _Wrapper]:
+    layouts: dict[Any, Layout | None] = {}
+
     def wrap(method: _Wrapper) -> _Wrapper:
-        def call(chat_history: Sequence[dict[str, str]], *args: Any, **kwargs: Any) -> Any:
+        def call(chat_history: Sequence[Message], *args: Any, **kwargs: Any) -> Any:
             text = method(chat_history, *args, **kwargs)
-            run.renderings[text] = Rendering(text, tuple(_message_segments(text, chat_history)))
+            roles = tuple(message["role"] for message in chat_history)
+            key = (roles, args, tuple(kwargs.items()))
+            if key not in layouts:
+                layouts[key] = _layout(lambda marked: str(method(marked, *args, **kwargs)), chat_history)
+            run.renderings[text] = message_segments(text, chat_history, layouts[key])
             return text
 
         return call
@@ -159,20 +165,9 @@ def _watch_template(run: EvaluationRun) -> Callable[[_Wrapper], _Wrapper]:
     return wrap
 
 
-def _message_segments(text: str, messages: Sequence[dict[str, str]]) -> Iterator[Segment]:
-    """Find the contents of the messages in the rendered conversation; what lies between is template.
-
-    Templates may strip a message's surrounding white space, so that is not looked for.
-    """
-    end = 0
-    for message in messages:
-        content = str(message["content"]).strip()
-        start = text.find(content, end) if content else -1
-        if start < 0:
-            continue
-        if start > end:
-            yield Segment(end, start, TEMPLATE_SEGMENT)
-        end = start + len(content)
-        yield Segment(start, end, str(message["role"]))
-    if end < len(text):
-        yield Segment(end, len(text), TEMPLATE_SEGMENT)
+def _layout(render: Callable[[list[Message]], str], messages: Sequence[Message]) -> Layout | None:
+    """A template may refuse contents that it does not know; what it does to the real ones is all that counts."""
+    try:
+        return layout_of(render, messages)
+    except Exception:
+        return None

@@ -21,6 +21,8 @@ Reader = Callable[[Tokens], FloatArray]
 
 
 class Scores(NamedTuple):
+    """What the absence of a unit does: the three distances, and the size of the transport problem."""
+
     ot: float
     kl: float
     l2: float
@@ -44,7 +46,7 @@ def masked_reader(model: Any, prompt: Sequence[int], start: int, end: int) -> Re
     A unit at the end of the prompt is left out instead, for what comes next would be read from it.
     """
     if end == len(prompt):
-        return plain_reader(model, prompt[:start])
+        return plain_reader(model, prompt[:start] or [0])
 
     def read(continuation: Tokens) -> FloatArray:
         length = len(prompt) + len(continuation)
@@ -60,6 +62,41 @@ def masked_reader(model: Any, prompt: Sequence[int], start: int, end: int) -> Re
         return logits[len(prompt) - 1 :].double().log_softmax(-1).numpy()
 
     return read
+
+
+def scores(
+    model: Any,
+    prompt: Sequence[int],
+    spans: Sequence[tuple[int, int]],
+    *,
+    absence: str = "delete",
+    replace_with: int = 0,
+    num_beams: int = 4,
+    max_new_tokens: int = 5,
+    eos: Tokens = (1,),
+    generate: bool = True,
+) -> list[Scores]:
+    """The distances for each span of the prompt made absent, by ``generate`` or the beam search below."""
+
+    def distribution(read: Reader, fed: Sequence[int] | None) -> FloatArray:
+        if fed is not None and generate:
+            found = generated_hypotheses(model, fed, num_beams, max_new_tokens, eos)
+        else:
+            found = searched_hypotheses(read, num_beams, max_new_tokens, eos)
+        return outcome(read, found, eos)
+
+    present = distribution(plain_reader(model, prompt), prompt)
+    embeddings = model.get_input_embeddings().weight
+    results = []
+    for start, end in spans:
+        if absence == "mask":
+            absent = distribution(masked_reader(model, prompt, start, end), None)
+        else:
+            filler = [replace_with] * (end - start) if absence == "replace" else []
+            without = [*prompt[:start], *filler, *prompt[end:]] or [0]
+            absent = distribution(plain_reader(model, without), without)
+        results.append(compare(present, absent, embeddings))
+    return results
 
 
 def generated_hypotheses(
