@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from operator import index
 from typing import Any
 
 from gilot_plugin.attribution.engine import Progress, attribute_generation
@@ -12,7 +13,7 @@ from gilot_plugin.attribution.tokens import decode, make_prompt, token_label
 from gilot_plugin.attribution.types import Attribution, Segment
 from gilot_plugin.attribution.units import make_units
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.config import GilotConfig
+from gilot_plugin.config import GilotConfig, as_config
 from gilot_plugin.errors import ConfigError, PromptError
 from gilot_plugin.recipes import make_recipe
 
@@ -21,7 +22,7 @@ def attribute(
     model: Any,
     tokenizer: Any,
     prompt: str | Sequence[int],
-    config: GilotConfig | None = None,
+    config: GilotConfig | Mapping[str, Any] | None = None,
     *,
     segments: Sequence[Segment] = (),
     progress: Progress | None = None,
@@ -40,33 +41,62 @@ def attribute(
         One score a unit and method, with flows, hypotheses and diagnostics.
 
     Raises:
-        ConfigError: A setting does not fit the model.
-        PromptError: The prompt is empty, nothing in it is in scope, or it does not fit the model's window.
+        ConfigError: A setting is wrong, or does not fit the model.
+        PromptError: The prompt is empty, has tokens that the model does not know, is longer than the model's
+            window, or has nothing in scope.
         UnsupportedModelError: The model is not a decoder-only language model.
         NonFiniteLogitsError: The model returned NaN.
     """
-    config = config or GilotConfig()
+    config = as_config(config)
     if config.target == "choices":
-        raise ConfigError("target='choices': a single prompt has no choices; allowed are 'auto' and 'generation'")
+        raise ConfigError(
+            "target='choices': a single prompt has no choices; allowed are 'auto' and 'generation'"
+        )
     backend = TransformersBackend(model)
-    ids = tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else [int(token_id) for token_id in prompt]
-    if not ids:
-        raise PromptError("the prompt is empty: it has no tokens")
+    ids = _token_ids(prompt, tokenizer, backend.vocab_size)
     recipe = make_recipe(config, backend, tokenizer)
     made = make_prompt(tokenizer, ids, segments)
     units = make_units(made, config.units, config.scope)
     with evaluation_mode(model):
         return attribute_generation(
-            backend, made, units, recipe, partial(token_label, tokenizer), partial(decode, tokenizer), progress
+            backend,
+            made,
+            units,
+            recipe,
+            partial(token_label, tokenizer),
+            partial(decode, tokenizer),
+            progress,
         )
+
+
+def _token_ids(prompt: str | Sequence[int], tokenizer: Any, vocab_size: int) -> list[int]:
+    """The ids to feed."""
+    if isinstance(prompt, str):
+        ids = list(tokenizer(prompt)["input_ids"])
+    else:
+        try:
+            ids = [index(token_id) for token_id in prompt]
+        except TypeError:
+            raise PromptError(
+                "the prompt must be text or a flat sequence of token ids; of a batch, give one row of its ids"
+            ) from None
+    if not ids:
+        raise PromptError("the prompt is empty: it has no tokens")
+    foreign = next((token_id for token_id in ids if not 0 <= token_id < vocab_size), None)
+    if foreign is not None:
+        raise PromptError(
+            f"the model does not know the prompt's token id {foreign}: it has {vocab_size} tokens"
+        )
+    return ids
 
 
 @contextmanager
 def evaluation_mode(model: Any) -> Iterator[None]:
-    """Switch dropout off for a while."""
-    training = model.training
+    """Switch dropout off for a while; afterwards each module has its own mode again."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training

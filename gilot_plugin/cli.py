@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
+from gilot_plugin import __version__
 from gilot_plugin.errors import ConfigError, GilotError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done; 1 something failed and is named; 2 the command or a setting is wrong.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    errors = Console(stderr=True)
+    errors = Console(stderr=True, emoji=False)
     try:
         if arguments[:1] == ["run"]:
             return _run(arguments[1:])
@@ -51,9 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gilot",
-        description="GiLOT attributions beside the scores of lm-evaluation-harness: how much each word of a prompt matters to "
-        "everything the model might say.",
+        description="GiLOT attributions beside the scores of lm-evaluation-harness: how much each word of a "
+        "prompt matters to everything the model might say.",
     )
+    parser.add_argument("--version", action="version", version=f"gilot-plugin {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     # Listed for --help only: its options are lm-eval's and are parsed by lm-eval's parser.
     commands.add_parser("run", help=_RUN_HELP, add_help=False)
@@ -67,11 +69,15 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--no_color", action="store_true", help="marks instead of colours (also when piped)")
     show.set_defaults(command=_show)
 
-    validate = commands.add_parser("validate", help="check artifacts against their schema and against each other")
+    validate = commands.add_parser(
+        "validate", help="check artifacts against their schema and against each other"
+    )
     validate.add_argument("path", type=Path, metavar="FILE_OR_DIR")
     validate.set_defaults(command=_validate)
 
-    methods = commands.add_parser("methods", help="attribution methods, ways to take units away and to choose samples")
+    methods = commands.add_parser(
+        "methods", help="attribution methods, ways to take units away and to choose samples"
+    )
     methods.set_defaults(command=_methods)
     plugins = commands.add_parser("plugins", help="what is registered, and by which package")
     plugins.set_defaults(command=_plugins)
@@ -93,18 +99,24 @@ def _report(attachment: Attachment) -> int:
     failed = attachment.interrupted
     for run in attachment.runs:
         counts = Counter(record["status"] for record in run.records)
-        summary = ", ".join(f"{counts[status]} {status}" for status in ("ok", "skipped", "failed") if counts[status])
+        summary = ", ".join(
+            f"{counts[status]} {status}" for status in ("ok", "skipped", "failed") if counts[status]
+        )
         console.print(f"GiLOT: {len(run.records)} samples ({summary or 'none chosen'})", highlight=False)
         for record in run.records:
             if record["status"] != "ok":
                 where = f"{record['task']} doc {record['doc_id']}"
-                console.print(f"  {record['status']}: {where}: {record['reason']}", markup=False, highlight=False)
+                console.print(
+                    f"  {record['status']}: {where}: {record['reason']}", markup=False, highlight=False
+                )
         errors = {task: selection.error for task, selection in run.selections.items() if selection.error}
         for task, error in errors.items():
             console.print(f"  {task}: nothing chosen: {error}", markup=False, highlight=False)
         if run.folder is not None and run.records:
             console.print(f"Artifacts: {run.folder}", markup=False, highlight=False, soft_wrap=True)
-            console.print(f"Look at them: gilot show {run.folder}", markup=False, highlight=False, soft_wrap=True)
+            console.print(
+                f"Look at them: gilot show {run.folder}", markup=False, highlight=False, soft_wrap=True
+            )
         failed = failed or bool(errors) or counts["failed"] > 0
     if attachment.interrupted:
         console.print("interrupted: not every chosen sample was explained", style="bold red")
@@ -134,7 +146,9 @@ def _validate(options: argparse.Namespace) -> int:
     console = Console()
     for problem in report.problems:
         line = f":{problem.line}" if problem.line is not None else ""
-        console.print(f"{problem.file}{line}: {problem.reason}", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"{problem.file}{line}: {problem.reason}", markup=False, highlight=False, soft_wrap=True
+        )
     verdict = f"{len(report.problems)} problems" if report.problems else "valid"
     console.print(f"{report.files} files, {report.records} records: {verdict}", highlight=False)
     return FAILED if report.problems else DONE
@@ -161,8 +175,11 @@ def _plugins(options: argparse.Namespace) -> int:
     from gilot_plugin import plugins
 
     manager = plugins.manager()
-    packages = {plugin: f"{found.project_name} {found.version}" for plugin, found in manager.list_plugin_distinfo()}
-    table = Table("plugin", "package", "hooks")
+    packages = {
+        plugin: f"{found.project_name} {found.version}" for plugin, found in manager.list_plugin_distinfo()
+    }
+    # Names that are cut short would look alike.
+    table = Table(*(Column(title, overflow="fold") for title in ("plugin", "package", "hooks")))
     for name, plugin in manager.list_name_plugin():
         callers = manager.get_hookcallers(plugin) or []
         hooks = ", ".join(sorted(caller.name for caller in callers))

@@ -5,21 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import regex
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from gilot_plugin import plugins
 from gilot_plugin.attribution.transport import SOLVERS
 from gilot_plugin.attribution.units import SCOPES, UNIT_KINDS
 from gilot_plugin.errors import ConfigError, one_of
 
-#: Named sets of settings. Explicit settings win over the preset's, the preset's over the fields' defaults.
+#: Named sets of settings, as far as they differ from the fields' defaults. Explicit settings win over them.
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "default": {},
@@ -39,7 +47,20 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 #: Settings that say how the work is spread and where results go, but not what they are.
 _WORK_FIELDS = frozenset({"batch_size", "memory_budget", "num_threads", "output_path"})
 
+#: Settings that presets leave alone: what is computed for which samples, rather than how.
+_BESIDE_PRESETS = _WORK_FIELDS | {"preset", "methods", "select", "seed"}
+
 _SIZE_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, true and false are none")
+    return value
+
+
+_Whole = Annotated[int, BeforeValidator(_no_truth_value)]
+_Real = Annotated[float, BeforeValidator(_no_truth_value)]
 
 
 class GilotConfig(BaseModel):
@@ -52,32 +73,42 @@ class GilotConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     preset: str = Field("default", description="named set of settings that explicit ones override")
-    num_beams: int = Field(4, ge=1, description="K, hypotheses a prompt")
-    max_new_tokens: int = Field(5, ge=1, description="J, tokens that the hypotheses look ahead")
+    num_beams: _Whole = Field(4, ge=1, description="K, hypotheses a prompt")
+    max_new_tokens: _Whole = Field(5, ge=1, description="J, tokens that the hypotheses look ahead")
     hypotheses: Literal["regenerate"] = Field(
         "regenerate", description="how the hypotheses of a prompt without a unit are found: a new beam search"
     )
     absence: str = Field("delete", description="how a unit is taken away")
-    replace_with: int | str | None = Field(None, description="token id or text of one token, for absence=replace")
+    replace_with: int | str | None = Field(
+        None, description="token id or text of one token, for absence=replace"
+    )
     steps: Literal["last"] = Field("last", description="steps whose outcome distributions are compared")
     units: str | dict[str, str] = Field("word", description="what is taken away at a time")
     scope: str = Field("content", description="part of the prompt whose units are taken away")
     target: Literal["auto", "generation", "choices"] = Field(
         "auto", description="explain what would be generated, or which of the task's choices is preferred"
     )
-    top_p: float = Field(0.9999, gt=0, le=1, description="probability that the support of each distribution covers")
-    top_k: int = Field(1000, ge=1, description="largest support of each distribution")
-    ground_cost: Literal["cosine"] = Field("cosine", description="cost between tokens: 1 - cosine of embeddings")
+    top_p: _Real = Field(
+        0.9999, gt=0, le=1, description="probability that the support of each distribution covers"
+    )
+    top_k: _Whole = Field(1000, ge=1, description="largest support of each distribution")
+    ground_cost: Literal["cosine"] = Field(
+        "cosine", description="cost between tokens: 1 - cosine of embeddings"
+    )
     solver: str = Field("auto", description="solver of the transport problems")
-    methods: tuple[str, ...] = Field(("ot", "kl", "l2"), min_length=1, description="what is computed for each unit")
+    methods: tuple[str, ...] = Field(("ot", "kl", "l2"), description="what is computed for each unit")
     select: dict[str, Any] = Field(
         default_factory=lambda: {"strategy": "first"}, description="which samples of a task are explained"
     )
     batch_size: int | Literal["auto"] = Field("auto", description="prompts searched together")
     memory_budget: int | None = Field(None, description="bytes that prompts in a batch may take, e.g. 2GiB")
-    num_threads: int | None = Field(None, ge=1, description="worker threads of the transport solver; None: one a core")
-    seed: int = Field(0, ge=0, description="for random selection and methods that draw numbers")
-    output_path: Path | None = Field(None, description="folder of the artifacts; None: beside lm-eval's own samples")
+    num_threads: _Whole | None = Field(
+        None, ge=1, description="worker threads of the transport solver; None: one a core"
+    )
+    seed: _Whole = Field(0, ge=0, description="for random selection and methods that draw numbers")
+    output_path: Path | None = Field(
+        None, description="folder of the artifacts; None: beside lm-eval's own samples"
+    )
 
     def __init__(self, **settings: Any) -> None:
         try:
@@ -88,88 +119,104 @@ class GilotConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        preset = settings.get("preset", "default")
-        if preset not in PRESETS:
+        if "preset" not in settings:
+            return dict(settings)
+        preset = settings["preset"]
+        if not _is_name_of(PRESETS, preset):
             raise ValueError(f"preset={preset!r}: allowed are {one_of(tuple(PRESETS))}")
-        return {**PRESETS[preset], **settings}
+        return {**preset_settings(preset), **settings}
 
-    @field_validator("absence")
+    @field_validator("absence", mode="before")
     @classmethod
-    def _known_absence(cls, value: str) -> str:
+    def _known_absence(cls, value: Any) -> Any:
         return _member(value, plugins.absence_operators())
 
-    @field_validator("solver")
+    @field_validator("replace_with", mode="before")
     @classmethod
-    def _known_solver(cls, value: str) -> str:
+    def _possible_token(cls, value: Any) -> Any:
+        if value is None or (isinstance(value, str) and value) or _is_whole(value, at_least=0):
+            return value
+        raise ValueError("allowed are token ids, which start at 0, and the text of one token")
+
+    @field_validator("solver", mode="before")
+    @classmethod
+    def _known_solver(cls, value: Any) -> Any:
         return _member(value, SOLVERS)
 
     @field_validator("methods", mode="before")
     @classmethod
     def _known_methods(cls, value: Any) -> Any:
-        names = (value,) if isinstance(value, str) else tuple(value)
+        names = (value,) if isinstance(value, str) else value
+        methods = plugins.attribution_methods()
+        if not isinstance(names, (list, tuple)) or not names:
+            raise ValueError(f"allowed is a list of at least one of {one_of(tuple(methods))}")
         for name in names:
-            _member(name, plugins.attribution_methods())
+            _member(name, methods)
         if len(set(names)) != len(names):
             raise ValueError("each method may be named once")
-        return names
+        return tuple(names)
 
-    @field_validator("units")
+    @field_validator("units", mode="before")
     @classmethod
-    def _known_units(cls, value: str | dict[str, str]) -> str | dict[str, str]:
-        if isinstance(value, str):
-            if value not in UNIT_KINDS:
-                raise ValueError(f"allowed are {one_of(UNIT_KINDS)} or {{'regex': PATTERN}}")
+    def _known_units(cls, value: Any) -> Any:
+        if _is_name_of(UNIT_KINDS, value):
             return value
-        if set(value) != {"regex"}:
-            raise ValueError("a mapping must be {'regex': PATTERN}")
+        pattern = value["regex"] if isinstance(value, Mapping) and set(value) == {"regex"} else None
+        if not isinstance(pattern, str) or not pattern:
+            raise ValueError(f"allowed are {one_of(UNIT_KINDS)} and {{'regex': PATTERN}}")
         try:
-            regex.compile(value["regex"])
+            regex.compile(pattern)
         except regex.error as error:
             raise ValueError(f"the pattern does not compile: {error}") from None
         return value
 
-    @field_validator("scope")
+    @field_validator("scope", mode="before")
     @classmethod
-    def _named_scope(cls, value: str) -> str:
-        if not value:
-            raise ValueError(f"allowed are {one_of(SCOPES)} or the name of a segment")
+    def _named_scope(cls, value: Any) -> Any:
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"allowed are {one_of(SCOPES)} and the name of a segment")
         return value
 
     @field_validator("select", mode="before")
     @classmethod
     def _known_selection(cls, value: Any) -> dict[str, Any]:
-        chosen = {"strategy": value} if isinstance(value, str) else value
-        if not isinstance(chosen, Mapping):
+        given = {"strategy": value} if isinstance(value, str) else value
+        if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
             raise ValueError("must be the name of a strategy or a mapping such as {strategy: first, n: 10}")
-        chosen = {"strategy": "first", **chosen}
+        options = dict(given)
         strategies = plugins.selection_strategies()
-        _member(chosen["strategy"], strategies, "strategy")
-        options = {key: option for key, option in chosen.items() if key != "strategy"}
-        model = strategies[chosen["strategy"]].options
+        name = _member(options.pop("strategy", "first"), strategies, "strategy")
+        model = strategies[name].options
         try:
-            model.model_validate(options)
+            checked = model.model_validate(options)
         except ValidationError as error:
-            raise ValueError(f"strategy {chosen['strategy']!r}: {_explain(error, model)}") from None
-        return chosen
+            raise ValueError(f"strategy {name!r}: {_explain(error, model)}") from None
+        return {"strategy": name, **checked.model_dump()}
 
-    @field_validator("batch_size")
+    @field_validator("batch_size", mode="before")
     @classmethod
-    def _positive_batch(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("allowed are 'auto' and whole numbers from 1")
-        return value
+    def _positive_batch(cls, value: Any) -> Any:
+        if value == "auto" or _is_whole(value, at_least=1):
+            return value
+        raise ValueError("allowed are 'auto' and whole numbers from 1")
 
     @field_validator("memory_budget", mode="before")
     @classmethod
     def _parse_budget(cls, value: Any) -> Any:
+        size = value
         if isinstance(value, str):
             match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", value)
-            if match is None:
-                raise ValueError("allowed are a number of bytes and sizes such as '512MiB' or '2GiB'")
-            value = int(float(match[1]) * _SIZE_UNITS[match[2]])
-        if value is not None and value < 1:
-            raise ValueError("must be at least one byte")
-        return value
+            size = int(float(match[1]) * _SIZE_UNITS[match[2]]) if match else None
+        if value is None or _is_whole(size, at_least=1):
+            return size
+        raise ValueError("allowed are a number of bytes from 1 and sizes such as '512MiB' and '2GiB'")
+
+    @field_validator("output_path", mode="before")
+    @classmethod
+    def _named_folder(cls, value: Any) -> Any:
+        if value is None or (isinstance(value, (str, Path)) and str(value)):
+            return value
+        raise ValueError("allowed is the name of a folder")
 
     @model_validator(mode="after")
     def _check_combinations(self) -> GilotConfig:
@@ -178,38 +225,80 @@ class GilotConfig(BaseModel):
             raise ValueError("absence='replace' needs replace_with: a token id, or the text of one token")
         if not replaces and self.replace_with is not None:
             raise ValueError(
-                f"replace_with={self.replace_with!r} has no effect with absence={self.absence!r}: allowed with 'replace' only"
+                f"replace_with={self.replace_with!r} has no effect with absence={self.absence!r}: "
+                "allowed with 'replace' only"
             )
-        if self.target == "choices" and plugins.absence_operators()[self.absence].rescored_without is not None:
+        if (
+            self.target == "choices"
+            and plugins.absence_operators()[self.absence].rescored_without is not None
+        ):
             raise ValueError(
-                f"target='choices' cannot be combined with absence={self.absence!r}, which is defined for generation "
-                "only: allowed are 'delete', 'mask' and 'replace'"
+                f"target='choices' cannot be combined with absence={self.absence!r}, which is defined for "
+                "generation only: allowed are 'delete', 'mask' and 'replace'"
             )
         return self
 
     @property
     def hash(self) -> str:
-        """SHA-256 of all settings that determine the numbers, 64 hexadecimal digits."""
-        content = self.model_dump(mode="json", exclude=set(_WORK_FIELDS))
+        """SHA-256 of all settings that determine the numbers, 64 hexadecimal digits.
+
+        A preset counts by its settings, not by its name.
+        """
+        content = self.model_dump(mode="json", exclude={*_WORK_FIELDS, "preset"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _member(value: str, allowed: Mapping[str, Any], what: str = "") -> str:
-    if value not in allowed:
-        raise ValueError(f"{what + ' ' if what else ''}{value!r} is unknown: allowed are {one_of(tuple(allowed))}")
-    return value
+def as_config(settings: GilotConfig | Mapping[str, Any] | None) -> GilotConfig:
+    """Settings in any form that the Python interface takes; None stands for the defaults.
+
+    Raises:
+        ConfigError: A setting is unknown or not allowed, or this is something else.
+    """
+    if isinstance(settings, GilotConfig):
+        return settings
+    if settings is not None and not isinstance(settings, Mapping):
+        raise ConfigError(f"settings must be a GilotConfig or a mapping, not {type(settings).__name__}")
+    return GilotConfig(**(settings or {}))
+
+
+def preset_settings(preset: str) -> dict[str, Any]:
+    """Every setting that a preset decides: its own, and the defaults of the others."""
+    defaults = {name: field.default for name, field in GilotConfig.model_fields.items()}
+    decided = {name: value for name, value in defaults.items() if name not in _BESIDE_PRESETS}
+    return {**decided, **PRESETS[preset]}
+
+
+def _is_name_of(allowed: Container[str], value: Any) -> bool:
+    return isinstance(value, str) and value in allowed
+
+
+def _is_whole(value: Any, at_least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
+
+
+def _member(value: Any, allowed: Mapping[str, Any], what: str = "") -> str:
+    if not _is_name_of(allowed, value):
+        raise ValueError(
+            f"{what + ' ' if what else ''}{value!r} is unknown: allowed are {one_of(tuple(allowed))}"
+        )
+    return str(value)
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     """One line a problem: field, value, what is allowed."""
     lines = []
     for problem in error.errors(include_url=False):
-        path = ".".join(str(part) for part in problem["loc"] if part in model.model_fields or isinstance(part, int))
+        path = ".".join(
+            str(part) for part in problem["loc"] if part in model.model_fields or isinstance(part, int)
+        )
+        value = f"={problem['input']!r}"
         message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
+        if problem["type"] == "missing":
+            value, message = "", "must be given"
+        elif problem["type"] == "extra_forbidden":
             path = str(problem["loc"][-1])
             close = get_close_matches(path, model.model_fields, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            message = f"unknown setting: allowed are {one_of(tuple(model.model_fields)) or 'none'}{hint}"
-        lines.append(f"{path}={problem['input']!r}: {message}" if path else message)
+            hint = f", did you mean {close[0]!r}?" if close else ":"
+            message = f"unknown setting{hint} allowed are {one_of(tuple(model.model_fields)) or 'none'}"
+        lines.append(f"{path}{value}: {message}" if path else message)
     return "\n".join(dict.fromkeys(lines))

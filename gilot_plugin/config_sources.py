@@ -1,9 +1,9 @@
 """Where settings come from, and which source wins.
 
-From weakest to strongest: the fields' defaults and the preset, the settings that ship for well-known tasks
-(``task_configs/``), a task's own ``metadata: {gilot: ...}``, the YAML file (``--gilot``), ``--gilot_args``. Settings
-of a stronger source replace those of a weaker one key by key; ``select`` is replaced as a whole. A preset counts with the
-strength of the source that names it.
+From weakest to strongest: the fields' defaults, the settings that ship for well-known tasks
+(``task_configs/``), a task's own ``metadata: {gilot: ...}``, the YAML file (``--gilot``), ``--gilot_args``.
+Settings of a stronger source replace those of a weaker one key by key; ``select`` is replaced as a whole. A
+preset counts with the strength of the source that names it, and decides every setting of the method.
 """
 
 from __future__ import annotations
@@ -17,21 +17,24 @@ from typing import Any
 
 import yaml
 
-from gilot_plugin.config import PRESETS, GilotConfig
+from gilot_plugin.config import PRESETS, GilotConfig, preset_settings
 from gilot_plugin.errors import ConfigError
 
 Settings = Mapping[str, Any]
 
+_QUOTES = "'\""
 _CLOSERS = {"(": ")", "[": "]", "{": "}", "'": "'", '"': '"'}
 
 
 def parse_args(arguments: Iterable[str]) -> dict[str, Any]:
     """Read ``--gilot_args``: ``key=value`` separated by commas or blanks, values in YAML, dots for nesting.
 
-    Commas inside brackets, braces and quotes belong to the value: ``methods=[ot,kl],select.n=5``.
+    Commas inside brackets, braces and quotes belong to the value: ``methods=[ot,kl],select.n=5``. Of a
+    setting that is given twice, the last value counts.
 
     Raises:
-        ConfigError: A part is not ``key=value``, or a value is not YAML.
+        ConfigError: A part is not ``key=value``, a value is not YAML, or a setting has both a value and
+            nested ones.
     """
     settings: dict[str, Any] = {}
     for part in (part for argument in arguments for part in _split(argument)):
@@ -48,33 +51,44 @@ def parse_args(arguments: Iterable[str]) -> dict[str, Any]:
             nested = nested.setdefault(parent, {})
             if not isinstance(nested, dict):
                 raise ConfigError(f"--gilot_args {key}={text!r}: {parent!r} has a value already")
+        if isinstance(nested.get(leaf), dict) and not isinstance(value, dict):
+            raise ConfigError(f"--gilot_args {key}={text!r}: {leaf!r} has nested values already")
         nested[leaf] = value
     return settings
 
 
 def _split(argument: str) -> list[str]:
     """Split at commas that are not inside brackets, braces or quotes."""
-    parts, open_until, current = [], [], ""
+    parts: list[str] = []
+    open_until: list[str] = []
+    current = ""
     for character in argument:
+        quoted = bool(open_until) and open_until[-1] in _QUOTES
+        # As in YAML, a quote within a word is an apostrophe.
+        starts_value = not current.strip() or current.rstrip()[-1] in "=:,[{("
         if open_until and character == open_until[-1]:
             open_until.pop()
-        elif character in _CLOSERS and not (open_until and open_until[-1] in "'\""):
+        elif character in _CLOSERS and not quoted and (character not in _QUOTES or starts_value):
             open_until.append(_CLOSERS[character])
         if character == "," and not open_until:
             parts.append(current)
             current = ""
         else:
             current += character
+    if open_until and "," in current:
+        raise ConfigError(
+            f"--gilot_args {current!r}: {open_until[-1]!r} is missing; put quotes around such values"
+        )
     return [part for part in (*parts, current) if part.strip()]
 
 
 def merge(*sources: Settings) -> dict[str, Any]:
-    """Merge sources of settings, weakest first; a preset counts with the strength of the source that names it."""
+    """Merge sources of settings, weakest first."""
     merged: dict[str, Any] = {}
     for source in sources:
         preset = source.get("preset")
-        if isinstance(preset, str):
-            merged.update(PRESETS.get(preset, {}))
+        if isinstance(preset, str) and preset in PRESETS:
+            merged.update(preset_settings(preset))
         merged.update(source)
     return merged
 
@@ -99,6 +113,9 @@ def _mapping(content: Any, where: str) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{where}: must be a mapping of settings, not {type(content).__name__}")
+    for key in content:
+        if not isinstance(key, str):
+            raise ConfigError(f"{where}: {key!r} is not the name of a setting")
     return content
 
 

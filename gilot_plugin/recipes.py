@@ -13,15 +13,17 @@ from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import ConfigError
 
 
-def make_recipe(config: GilotConfig, backend: Backend, tokenizer: Any, empty_prompt_id: int | None = None) -> Recipe:
+def make_recipe(
+    config: GilotConfig, backend: Backend, tokenizer: Any, empty_prompt_id: int | None = None
+) -> Recipe:
     """Resolve the settings against a model.
 
     Args:
         config: The settings.
         backend: The model.
         tokenizer: Its tokenizer.
-        empty_prompt_id: Token fed when nothing is left of a prompt; None for the tokenizer's beginning or end of
-            sequence.
+        empty_prompt_id: Token fed when nothing is left of a prompt; None for the tokenizer's beginning or end
+            of sequence.
 
     Returns:
         The recipe.
@@ -32,8 +34,8 @@ def make_recipe(config: GilotConfig, backend: Backend, tokenizer: Any, empty_pro
     absence = plugins.absence_operators()[config.absence]
     if absence.needs_positions and not backend.takes_positions:
         raise ConfigError(
-            f"absence={config.absence!r}: this model family numbers its positions itself, so the positions of the other "
-            "tokens cannot be held; allowed are absence='delete' and 'replace'"
+            f"absence={config.absence!r}: this model family numbers its positions itself, so the positions "
+            "of the other tokens cannot be held; allowed are absence='delete' and 'replace'"
         )
     if empty_prompt_id is None:
         known = (tokenizer.bos_token_id, tokenizer.eos_token_id, 0)
@@ -43,7 +45,9 @@ def make_recipe(config: GilotConfig, backend: Backend, tokenizer: Any, empty_pro
         num_beams=config.num_beams,
         max_new_tokens=config.max_new_tokens,
         absence=absence,
-        absence_context=AbsenceContext(_replacement(config.replace_with, backend, tokenizer), empty_prompt_id),
+        absence_context=AbsenceContext(
+            _replacement(config.replace_with, backend, tokenizer), empty_prompt_id
+        ),
         methods=tuple(methods[name] for name in config.methods),
         solver=SOLVERS[config.solver],
         top_p=config.top_p,
@@ -59,7 +63,9 @@ def _replacement(value: int | str | None, backend: Backend, tokenizer: Any) -> i
     if isinstance(value, str):
         ids = tokenizer(value, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:
-            raise ConfigError(f"replace_with={value!r}: the text of exactly one token is allowed, this is {len(ids)}")
+            raise ConfigError(
+                f"replace_with={value!r}: the text of exactly one token is allowed, this is {len(ids)}"
+            )
         return int(ids[0])
     if value is not None and not 0 <= value < backend.vocab_size:
         raise ConfigError(f"replace_with={value!r}: allowed are token ids from 0 to {backend.vocab_size - 1}")

@@ -192,8 +192,8 @@ def attribute_choices(
 def _check_positions(backend: Backend, recipe: Recipe) -> None:
     if recipe.absence.needs_positions and not backend.takes_positions:
         raise UnsupportedModelError(
-            f"absence {recipe.absence.name!r} needs a model that takes explicit positions, which this one does "
-            "not: choose 'delete' or 'replace'"
+            f"absence {recipe.absence.name!r} needs a model that takes explicit positions, which this one "
+            "does not: choose 'delete' or 'replace'"
         )
 
 

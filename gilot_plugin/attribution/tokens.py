@@ -33,9 +33,8 @@ def token_label(tokenizer: Any, token_id: int) -> str:
 def locate_tokens(tokenizer: Any, token_ids: Sequence[int]) -> tuple[str, tuple[Token, ...]]:
     """Decode a prompt and find the characters of each of its tokens.
 
-    Tokens are decoded in the context of the group before them, because decoders strip the space before a
-    first word. A token that holds only a piece of a character waits for the rest; all pieces then share
-    the whole character, so no span ever splits one.
+    A token that holds only a piece of a character waits for the rest; all pieces then share the whole
+    character, so no span ever splits one.
 
     Args:
         tokenizer: A transformers tokenizer.
@@ -45,20 +44,44 @@ def locate_tokens(tokenizer: Any, token_ids: Sequence[int]) -> tuple[str, tuple[
         The decoded text, and one token per id whose spans lie in it, in order and without gaps.
     """
     ids = list(token_ids)
-    text = ""
-    tokens: list[Token] = []
-    context_start = group_start = 0
+    text = decode(tokenizer, ids)
+    spans: list[tuple[int, int]] = []
+    context_start = reached = 0
     for index in range(len(ids)):
-        before = decode(tokenizer, ids[context_start:group_start])
-        piece = decode(tokenizer, ids[context_start : index + 1])[len(before) :]
-        unfinished = piece.endswith(_REPLACEMENT) and index + 1 - group_start < _MAX_PIECES
-        if unfinished and index + 1 < len(ids):
+        end = _characters_up_to(tokenizer, ids[: index + 1], context_start, len(spans), text, reached)
+        if index + 1 == len(ids):
+            end = len(text)
+        if end is None:
             continue
-        start, end = len(text), len(text) + len(piece)
-        tokens.extend(Token(ids[member], piece, start, end) for member in range(group_start, index + 1))
-        text += piece
-        context_start, group_start = group_start, index + 1
+        if end == reached and text[:reached].endswith(_REPLACEMENT):
+            # More bytes of what is no character, or of the replacement character itself.
+            spans.extend(spans[-1:] * (index + 1 - len(spans)))
+        else:
+            context_start = len(spans)
+            spans.extend([(reached, end)] * (index + 1 - len(spans)))
+            reached = end
+    tokens = (
+        Token(token_id, text[start:end], start, end)
+        for token_id, (start, end) in zip(ids, spans, strict=True)
+    )
     return text, tuple(tokens)
+
+
+def _characters_up_to(
+    tokenizer: Any, ids: Sequence[int], context_start: int, group_start: int, text: str, reached: int
+) -> int | None:
+    """How much of the text the ids stand for; None if they end within a character.
+
+    Tokens are decoded after the group before them, because decoders strip the space before a first word.
+    Where that is not like the whole text (bytes that are no characters), everything up to them is decoded.
+    """
+    context = decode(tokenizer, ids[context_start:group_start])
+    extended = decode(tokenizer, ids[context_start:])
+    if extended.startswith(context) and len(ids) - group_start <= _MAX_PIECES:
+        piece = extended[len(context) :]
+        return reached + len(piece) if text.startswith(piece, reached) else None
+    prefix = decode(tokenizer, ids)
+    return len(prefix) if len(prefix) >= reached and text.startswith(prefix) else None
 
 
 def special_token_ids(tokenizer: Any) -> frozenset[int]:

@@ -54,14 +54,24 @@ def exact(source: FloatArray, target: FloatArray, costs: FloatArray) -> Transpor
         costs: ``[n, n]``.
 
     Returns:
-        The optimal plan; ``upper - lower`` is round-off.
+        The optimal plan; ``upper - lower`` is round-off. If the simplex runs out of pivots (which a
+        ``RuntimeWarning`` says), the best plan that it found.
     """
     plan, log = ot.emd(source, target, costs, numItermax=_MAX_PIVOTS, log=True)
     if log["warning"] is not None:
         warnings.warn(f"network simplex did not finish: {log['warning']}", RuntimeWarning, stacklevel=2)
+        plan = _completed(plan, source, target)
     cost = float(np.vdot(plan, costs))
     lower = float(source @ log["u"] + target @ (costs - log["u"][:, None]).min(axis=0))
-    return TransportResult(cost, plan, min(lower, cost), cost)
+    return TransportResult(cost, plan, min(max(lower, 0.0), cost), cost)
+
+
+def _completed(plan: FloatArray, source: FloatArray, target: FloatArray) -> FloatArray:
+    """A coupling made of a plan that moves too little: the rest moves from everywhere to everywhere."""
+    left = np.maximum(source - plan.sum(axis=1), 0.0)
+    missing = np.maximum(target - plan.sum(axis=0), 0.0)
+    completed: FloatArray = plan + np.outer(left, missing) / max(left.sum(), np.finfo(np.float64).tiny)
+    return completed
 
 
 def ipot(source: FloatArray, target: FloatArray, costs: FloatArray) -> TransportResult:

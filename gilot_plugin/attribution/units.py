@@ -65,7 +65,8 @@ def make_units(prompt: Prompt, units: str | Mapping[str, str], scope: str = "con
 
     Every token in scope lies in exactly one unit (with ``{"regex": ...}``: in at most one, the tokens of the
     matches). A token that reaches over a boundary joins what it connects, so a token is never split, and
-    neither is a character. A unit never crosses from one segment into another.
+    neither is a character, but for ``"token"``, which takes each piece of it. A unit never crosses from one
+    segment into another.
 
     Args:
         prompt: The fed prompt.
@@ -141,9 +142,11 @@ def _token_boundaries(prompt: Prompt, starts: Sequence[int]) -> list[int]:
 
 
 def _match_labels(prompt: Prompt, pattern: str) -> list[int | None]:
-    """One unit a match, widened to whole tokens; matches that share a token become one unit."""
+    """One unit a match, widened to whole tokens; matches that share a token become one, empty ones none."""
     labels: list[int | None] = [None] * len(prompt.tokens)
     for number, match in enumerate(regex.finditer(pattern, prompt.text)):
+        if not match.group():
+            continue
         touched = [index for index, token in enumerate(prompt.tokens) if _overlaps(token, match.span())]
         known = next((labels[index] for index in touched if labels[index] is not None), number)
         for index in touched:

@@ -97,7 +97,9 @@ class TransformersBackend:
             for index, continuation in enumerate(continuations)
         ]
 
-    def _whole_logits(self, rows: Sequence[Row], continuations: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    def _whole_logits(
+        self, rows: Sequence[Row], continuations: Sequence[Sequence[int]]
+    ) -> list[torch.Tensor]:
         """Read each prompt with its continuation in one piece."""
         longest = max(map(len, continuations)) + 1
         batch = _LeftPadded(
@@ -106,7 +108,8 @@ class TransformersBackend:
         )
         logits = self.forward(batch.token_ids, batch.attended, batch.positions, keep=longest).logits
         return [
-            logits[index, longest - 1 - len(continuation) :] for index, continuation in enumerate(continuations)
+            logits[index, longest - 1 - len(continuation) :]
+            for index, continuation in enumerate(continuations)
         ]
 
     def embeddings(self, token_ids: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +24,11 @@ from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import GilotError
 from gilot_plugin.harness.explain import explain_results
 from gilot_plugin.harness.model_calls import hooked
-from gilot_plugin.harness.output import redate, results_folder
+from gilot_plugin.harness.output import output_root, redate, results_folder
 from gilot_plugin.harness.run import EvaluationRun
 from gilot_plugin.harness.start import start_run
+
+_LOGGER = logging.getLogger(__name__)
 
 #: Attribute that tells a wrapped function from lm-eval's own.
 _MARK = "_gilot_attached"
@@ -45,14 +48,22 @@ class Attachment:
         self._given = given
         self._output_path = output_path
         self._tracker: EvaluationTracker | None = None
+        self._tracked: dict[EvaluationTracker, EvaluationRun] = {}
 
     def simple_evaluate(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap lm-eval's ``simple_evaluate`` to see where it will write."""
+        """Wrap lm-eval's ``simple_evaluate`` to see where it will write, and whether it can."""
+        signature = inspect.signature(original)
 
         @functools.wraps(original)
         def call(*args: Any, **kwargs: Any) -> Any:
-            self._tracker = kwargs.get("evaluation_tracker")
-            return original(*args, **kwargs)
+            self._tracker = signature.bind(*args, **kwargs).arguments.get("evaluation_tracker")
+            root = self._output_path or output_root(self._tracker)
+            if root is not None:
+                check_writable(root)
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self._tracker = None
 
         return call
 
@@ -65,7 +76,10 @@ class Attachment:
             arguments = signature.bind(*args, **kwargs).arguments
             folder = self._output_path or results_folder(self._tracker)
             run = start_run(arguments["lm"], arguments["task_dict"], self._given, folder, self._tracker)
+            run.has_template = bool(arguments.get("apply_chat_template"))
             self.runs.append(run)
+            if self._tracker is not None:
+                self._tracked[self._tracker] = run
             # The rows of the samples are needed in any case; without --log_samples they go no further.
             wants_samples = arguments.get("log_samples", True)
             arguments["log_samples"] = True
@@ -87,8 +101,11 @@ class Attachment:
         def call(tracker: EvaluationTracker, *args: Any, **kwargs: Any) -> Any:
             result = original(tracker, *args, **kwargs)
             date = getattr(tracker, "date_id", None)
-            if date is not None and tracker is self._tracker and self.runs:
-                redate(self.runs[-1], date)
+            if date is not None and tracker in self._tracked:
+                try:
+                    redate(self._tracked[tracker], date)
+                except (OSError, GilotError) as error:  # lm-eval has its samples still to write
+                    _LOGGER.error("the attributions keep another date in their names than lm-eval's files: %s", error)
             return result
 
         return call

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -44,14 +44,15 @@ def gilot_attribute_sample(run: EvaluationRun, sample: Sample) -> Mapping[str, A
         return unattributed("skipped", f"target='choices': a {task.output_type!r} sample has no choices")
     try:
         attribution, target = _explain(run, sample)
+        # A score that is NaN is refused here.
+        return attributed_record(
+            sample.identity, attribution, target=target, config_hash=task.config.hash, model=run.model_name
+        )
     except PromptError as error:
         return unattributed("skipped", str(error))
     except Exception as error:
         _LOGGER.debug("attribution of %s doc %s failed", task.name, sample.identity.doc_id, exc_info=True)
         return unattributed("failed", f"{type(error).__name__}: {error}")
-    return attributed_record(
-        sample.identity, attribution, target=target, config_hash=task.config.hash, model=run.model_name
-    )
 
 
 def _explain(run: EvaluationRun, sample: Sample) -> tuple[Attribution, dict[str, Any]]:
@@ -69,7 +70,7 @@ def _explain(run: EvaluationRun, sample: Sample) -> tuple[Attribution, dict[str,
         attribution = attribute_choices(
             backend, fed.prompt, units, fed.choices, fed.choice_texts, recipe, run.progress.units_done
         )
-        target: dict[str, Any] = {"gold": sample.target}
+        target: dict[str, Any] = {"gold": _gold(sample.target, fed.choice_texts)}
     else:
         attribution = attribute_generation(
             backend,
@@ -82,6 +83,19 @@ def _explain(run: EvaluationRun, sample: Sample) -> tuple[Attribution, dict[str,
         )
         target = {} if has_choices else {"response": sample.responses[0][0]}
     return _with_truncation(attribution, fed), target
+
+
+def _gold(target: Any, texts: Sequence[str]) -> list[int]:
+    """Numbers of the right choices; lm-eval's target is a number, a text, or a list of either."""
+    answers = target if isinstance(target, (list, tuple)) else (target,)
+    stripped = [text.strip() for text in texts]
+    numbers = []
+    for answer in answers:
+        if isinstance(answer, str) and answer.strip() in stripped:
+            numbers.append(stripped.index(answer.strip()))
+        elif str(answer).lstrip("-").isdigit() and 0 <= int(answer) < len(texts):
+            numbers.append(int(answer))
+    return numbers
 
 
 def _with_truncation(attribution: Attribution, fed: SamplePrompt) -> Attribution:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import lm_eval._cli.harness
+import lm_eval.api.registry
+import yaml
 from lm_eval.config.evaluate_config import EvaluatorConfig
 from lm_eval.utils import setup_logging
 
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.config import GilotConfig
 from gilot_plugin.config_sources import merge, parse_args, read_yaml, task_config
-from gilot_plugin.errors import ConfigError
+from gilot_plugin.errors import ArtifactError, ConfigError
 from gilot_plugin.harness.attach import Attachment, attach
 from gilot_plugin.harness.task_files import own_settings
 
@@ -26,20 +28,23 @@ _OWN_OPTIONS = ("gilot", "gilot_args")
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """lm-eval's parser of ``lm_eval run`` with this package's options added, so that ``--help`` shows both."""
+    """lm-eval's parser of ``lm_eval run`` with this package's options, so that ``--help`` shows both."""
     harness = lm_eval._cli.harness.HarnessCLI()
     parser: argparse.ArgumentParser = harness._subparsers.choices["run"]
     parser.prog = "gilot run"
     parser.usage = "gilot run [any option of lm_eval run] [--gilot FILE.yaml] [--gilot_args key=value,...]"
+    parser.epilog = (parser.epilog or "").replace("lm-eval run", "gilot run")
     group = parser.add_argument_group("attributions (GiLOT)")
     group.add_argument("--gilot", metavar="<path>", type=Path, help="YAML file of attribution settings")
     group.add_argument(
         "--gilot_args",
         metavar="<args>",
         nargs="+",
+        action="extend",
         default=[],
-        help="Attribution settings as key=value,key2=value2; they win over the YAML file, which wins over the settings of a "
-        "task (metadata: {gilot: ...}), which win over those that ship for well-known tasks. Values are YAML, dots nest: "
+        help="Attribution settings as key=value,key2=value2; they win over the YAML file, which wins over "
+        "the settings of a task (metadata: {gilot: ...}), which win over those that ship for well-known "
+        "tasks. Values are YAML, dots nest: "
         "units=word,num_beams=4,methods=[ot,kl],select.strategy=random,select.n=5",
     )
     return parser
@@ -56,10 +61,12 @@ def run_command(argv: list[str]) -> Attachment:
 
     Raises:
         ConfigError: The command or the settings are wrong; raised before a model loads.
-        ArtifactError: The output folder cannot be written; raised before a model loads.
     """
     setup_logging()
-    arguments = make_parser().parse_args(argv)
+    try:
+        arguments = make_parser().parse_args(argv)
+    except ValueError as error:  # lm-eval's reading of JSON options
+        raise ConfigError(str(error)) from None
     given = merge(
         read_yaml(arguments.gilot) if arguments.gilot is not None else {}, parse_args(arguments.gilot_args)
     )
@@ -80,26 +87,45 @@ def check_before_loading(arguments: argparse.Namespace, config: GilotConfig) -> 
         config: Settings given for the run.
 
     Raises:
-        ConfigError: An option, a task name or a task's own settings are wrong, or there is no output folder.
-        ArtifactError: The output folder cannot be written.
+        ConfigError: An option, a task's name or file, or a task's own settings are wrong, or there is no
+            output folder that can be written.
     """
     with _quiet():
         try:
             checked = EvaluatorConfig.from_cli(copy.deepcopy(arguments))
             manager = checked.process_tasks(checked.metadata)
-        except (ValueError, TypeError, FileNotFoundError) as error:
+        except (ValueError, TypeError, OSError, yaml.YAMLError, ImportError, AttributeError) as error:
             raise ConfigError(str(error)) from None
-    output = config.output_path or checked.output_path
-    if output is None:
-        raise ConfigError(
-            "output_path is not set, so attributions would be lost: add --output_path DIR (lm-eval's results go there, too) "
-            "or --gilot_args output_path=DIR"
-        )
-    output = Path(output)
-    check_writable(output.parent if output.suffix == ".json" else output)
+    if not checked.tasks:
+        raise ConfigError("no tasks are named: add --tasks NAME (`lm_eval ls tasks` lists them)")
+    if isinstance(checked.samples, str):
+        raise ConfigError(f"--samples {checked.samples!r}: neither JSON nor a file")
+    _check_output(config.output_path, checked.output_path)
     given: Mapping[str, Any] = {name: getattr(config, name) for name in config.model_fields_set}
     for task, settings in own_settings(manager, checked.tasks):
         task_config(task, settings, given)
+    try:
+        lm_eval.api.registry.get_model(checked.model)
+    except ValueError as error:
+        raise ConfigError(f"--model {checked.model}: {error}") from None
+
+
+def _check_output(own: Path | None, harness: str | None) -> None:
+    """Refuse to run without a folder that can be written; lm-eval's may be the name of a JSON file in it."""
+    folder = own
+    if folder is None:
+        if not harness:
+            raise ConfigError(
+                "output_path is not set, so attributions would be lost: add --output_path DIR "
+                "(lm-eval's results go there, too) or --gilot_args output_path=DIR"
+            )
+        folder = Path(harness)
+        if folder.suffix == ".json":
+            folder = folder.parent
+    try:
+        check_writable(folder)
+    except ArtifactError as error:
+        raise ConfigError(f"output_path={str(folder)!r}: {error}") from None
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ def layout_of(render: Callable[[list[Message]], str], messages: Sequence[Message
     return Layout(tuple(pieces[::2]), tuple(map(int, pieces[1::2])))
 
 
-def message_segments(text: str, messages: Sequence[Message], layout: Layout) -> tuple[Segment, ...]:
+def message_segments(text: str, messages: Sequence[Message], layout: Layout | None) -> tuple[Segment, ...]:
     """Cut a rendered conversation into the contents of its messages, named by their roles, and template.
 
     White space around a content counts as template, because many templates strip it.
@@ -51,12 +51,12 @@ def message_segments(text: str, messages: Sequence[Message], layout: Layout) -> 
     Args:
         text: The rendered conversation.
         messages: What was rendered.
-        layout: Of the template for these roles.
+        layout: Of the template for these roles, None if it is not known.
 
     Returns:
         Segments without gaps, in order. A template that rewrites contents has them where they are found first.
     """
-    spans = _follow(text, messages, layout)
+    spans = _follow(text, messages, layout) if layout is not None else None
     if spans is None:
         spans = list(_search(text, messages))
     segments: list[Segment] = []

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from gilot_plugin.harness.conversations import Layout, Message, layout_of, message_segments
-from gilot_plugin.harness.run import EvaluationRun, Feed
+from gilot_plugin.harness.run import EvaluationRun, Feed, Rendering
 from gilot_plugin.plugins import manager
 
 _REQUEST_METHODS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
@@ -22,15 +22,24 @@ _Wrapper = Callable[..., Any]
 @contextmanager
 def hooked(run: EvaluationRun) -> Iterator[None]:
     """Fire the hooks around every call of ``run.lm`` inside the block."""
-    lm = run.lm
     with ExitStack() as stack:
         for name in _REQUEST_METHODS:
-            stack.enter_context(_wrapped(lm, name, _announce(run, name)))
-        stack.enter_context(_wrapped(lm, "_loglikelihood_tokens", _watch_scored_tokens(run)))
-        encoded: list[str] = []
-        stack.enter_context(_wrapped(lm, "tok_batch_encode", _watch_encoded(encoded)))
-        stack.enter_context(_wrapped(lm, "_model_generate", _watch_generation(run, encoded)))
-        stack.enter_context(_wrapped(lm, "apply_chat_template", _watch_template(run)))
+            stack.enter_context(_wrapped(run.lm, name, _announce(run, name)))
+        if run.unsupported is None:  # below the requests, other models may work in any way
+            stack.enter_context(_watched(run))
+        yield
+
+
+@contextmanager
+def _watched(run: EvaluationRun) -> Iterator[None]:
+    """Record the tokens that the harness feeds to the model, and what it makes of conversations."""
+    encoded: list[str] = []
+    with (
+        _wrapped(run.lm, "_loglikelihood_tokens", _watch_scored_tokens(run)),
+        _wrapped(run.lm, "tok_batch_encode", _watch_encoded(encoded)),
+        _wrapped(run.lm, "_model_generate", _watch_generation(run, encoded)),
+        _wrapped(run.lm, "apply_chat_template", _watch_template(run)),
+    ):
         yield
 
 
@@ -115,7 +124,12 @@ def encode_as_fed(run: EvaluationRun, request_type: str, request: Any) -> None:
         raise _Encoded
 
     feeding = "_model_generate" if request_type == "generate_until" else "_loglikelihood_tokens"
-    with _wrapped(run.lm, feeding, lambda _: stop), hooked(run), suppress(_Encoded):
+    with (
+        _wrapped(run.lm, feeding, lambda _: stop),
+        _wrapped(run.lm, "_detect_batch_size", lambda _: lambda *_, **__: 1),  # feeds the model to find out
+        _watched(run),
+        suppress(_Encoded),
+    ):
         getattr(run.lm, request_type)([request], disable_tqdm=True)
 
 
@@ -157,7 +171,7 @@ def _watch_template(run: EvaluationRun) -> Callable[[_Wrapper], _Wrapper]:
             key = (roles, args, tuple(kwargs.items()))
             if key not in layouts:
                 layouts[key] = _layout(lambda marked: str(method(marked, *args, **kwargs)), chat_history)
-            run.renderings[text] = message_segments(text, chat_history, layouts[key])
+            run.renderings[text] = Rendering(text, message_segments(text, chat_history, layouts[key]))
             return text
 
         return call

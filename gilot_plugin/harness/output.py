@@ -11,14 +11,20 @@ from gilot_plugin.harness.manifest import manifest_of
 from gilot_plugin.harness.run import EvaluationRun
 
 
-def results_folder(tracker: Any) -> Path | None:
-    """Folder that lm-eval's ``EvaluationTracker`` writes samples into, None if it writes nothing."""
+def output_root(tracker: Any) -> Path | None:
+    """Folder that was given to lm-eval's ``EvaluationTracker``, None if it writes nothing."""
     if tracker is None or not tracker.output_path:
         return None
     path = Path(tracker.output_path)
-    if path.suffix == ".json":
-        return path.parent
-    return path / str(tracker.general_config_tracker.model_name_sanitized)
+    return path.parent if path.suffix == ".json" else path
+
+
+def results_folder(tracker: Any) -> Path | None:
+    """Folder that lm-eval's ``EvaluationTracker`` writes samples into, once it knows the model."""
+    root = output_root(tracker)
+    if root is None or Path(tracker.output_path).suffix == ".json":
+        return root
+    return root / str(tracker.general_config_tracker.model_name_sanitized)
 
 
 def redate(run: EvaluationRun, date: str) -> None:

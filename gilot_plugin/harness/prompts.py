@@ -35,18 +35,23 @@ class SamplePrompt:
 
 
 def generation_prompt(run: EvaluationRun, sample: Sample) -> SamplePrompt:
-    """Prompt of a sample that the model answered by generating."""
+    """Prompt of a sample that the model answered by generating.
+
+    Raises:
+        PromptError: It is not known which part of it is chat template.
+    """
     context, settings = sample.arguments[0]
     feed = _feed(run, sample, "generate_until", context, None, (context, settings))
-    whole = len(run.lm.tokenizer(context, add_special_tokens=False)["input_ids"])
-    return SamplePrompt(_prompt(run, context, feed), max(0, whole - len(feed.token_ids)))
+    (whole,), _ = run.lm.tok_batch_encode([context])
+    return SamplePrompt(_prompt(run, sample, feed), max(0, len(whole) - len(feed.token_ids)))
 
 
 def choices_prompt(run: EvaluationRun, sample: Sample) -> SamplePrompt:
     """Prompt and choices of a multiple-choice sample.
 
     Raises:
-        PromptError: The choices do not share one context, or a choice has no tokens.
+        PromptError: The choices do not share one context, a choice has no tokens, or it is not known which part of
+            the prompt is chat template.
     """
     arguments = _conditional(sample.arguments)
     contexts = {context for context, _ in arguments}
@@ -64,7 +69,7 @@ def choices_prompt(run: EvaluationRun, sample: Sample) -> SamplePrompt:
     # Choices of different lengths can push different numbers of tokens out of the window; explain what all of them saw.
     shortest = min(feeds, key=lambda feed: len(feed.token_ids))
     return SamplePrompt(
-        _prompt(run, shortest.context, shortest),
+        _prompt(run, sample, shortest),
         shortest.truncated_tokens,
         tuple(feed.continuation_ids for feed in feeds),
         tuple(str(continuation) for _, continuation in arguments),
@@ -88,7 +93,7 @@ def _feed(
     if key not in run.feeds:
         identity = sample.identity
         request = Instance(
-            request_type=request_type,  # type: ignore[arg-type]  # a name of lm-eval's Literal
+            request_type=request_type,
             doc=sample.doc,
             arguments=arguments,
             idx=0,
@@ -98,9 +103,15 @@ def _feed(
     return run.feeds[key]
 
 
-def _prompt(run: EvaluationRun, context: str, feed: Feed) -> Prompt:
+def _prompt(run: EvaluationRun, sample: Sample, feed: Feed) -> Prompt:
     text = decode(run.lm.tokenizer, feed.token_ids)
-    return make_prompt(run.lm.tokenizer, feed.token_ids, list(_segments(run, context, text)))
+    segments = list(_segments(run, feed.context, text))
+    if run.has_template and not segments and run.tasks[sample.identity.task].config.scope != "all":
+        raise PromptError(
+            "which part of the prompt is chat template is not known, as the prompt comes from lm-eval's cache of "
+            "requests: run without --cache_requests, or set scope='all'"
+        )
+    return make_prompt(run.lm.tokenizer, feed.token_ids, segments)
 
 
 def _segments(run: EvaluationRun, context: str, text: str) -> Iterator[Segment]:

@@ -23,9 +23,10 @@ def gilot_write_record(run: EvaluationRun, record: Mapping[str, Any]) -> None:
         path = run.folder / attributions_name(task, run.date)
         if task not in run.writers:
             run.writers[task] = RecordWriter(path)
+            # Once a file, not once a record, or else writing would grow with the square of the run. "interrupted" until
+            # the run is finished, so that whatever ends the process leaves artifacts that say so.
+            write_manifest(run.folder / manifest_name(run.date), manifest_of(run, "interrupted"))
         run.writers[task].write(record)
-        # "interrupted" until the run is finished, so that whatever ends the process leaves true artifacts.
-        write_manifest(run.folder / manifest_name(run.date), manifest_of(run, "interrupted"))
     manager().hook.gilot_record_written(run=run, record=record, path=path)
 
 

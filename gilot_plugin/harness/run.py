@@ -94,6 +94,7 @@ class EvaluationRun:
         model_name: Name of the model for the records.
         folder: Where artifacts are written, None to keep them in the results only.
         date: Date in the artifacts' names.
+        has_template: Whether prompts are conversations in the model's chat template.
         feeds: Prompts as fed, recorded while the harness called the model.
         renderings: Chat templates as rendered, by text.
         selections: Chosen samples by task.
@@ -110,6 +111,7 @@ class EvaluationRun:
     model_name: str
     folder: Path | None
     date: str
+    has_template: bool = False
     feeds: dict[FeedKey, Feed] = field(default_factory=dict)
     renderings: dict[str, Rendering] = field(default_factory=dict)
     selections: dict[str, Selection] = field(default_factory=dict)

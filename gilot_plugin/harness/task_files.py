@@ -1,6 +1,7 @@
 """Attribution settings in task files, read before tasks are built.
 
-Building a task loads its dataset, and lm-eval does so after the model; the YAML file alone tells the settings earlier.
+Building a task loads its dataset, and lm-eval does so after the model; the YAML file alone tells the settings
+earlier.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from typing import Any
 
 import yaml
 
+from gilot_plugin.errors import ConfigError, one_of
+
 
 def own_settings(manager: Any, names: Iterable[str | Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Settings under ``metadata: {gilot: ...}`` of the named tasks, groups and tags.
+    """Settings under ``metadata: {gilot: ...}`` of the named tasks, and of the members of groups and tags.
 
     Args:
         manager: lm-eval's ``TaskManager``.
@@ -21,22 +24,45 @@ def own_settings(manager: Any, names: Iterable[str | Mapping[str, Any]]) -> Iter
 
     Yields:
         Task name and settings, for tasks that have some.
+
+    Raises:
+        ConfigError: A configuration names neither a task nor a group, or a group has settings, which lm-eval
+            does not hand on to its tasks.
     """
     seen: set[str] = set()
-    pending = list(names)
+    pending = [config if isinstance(config, Mapping) else _registered(manager, config) for config in names]
     while pending:
-        name = pending.pop()
-        config = name if isinstance(name, Mapping) else _registered(manager, name)
-        label = str(config.get("task", config.get("group", name)))
-        if label in seen:
-            continue
-        seen.add(label)
+        config = pending.pop()
         metadata = config.get("metadata")
-        if isinstance(metadata, Mapping) and metadata.get("gilot") is not None:
-            yield label, metadata["gilot"]
+        settings = metadata.get("gilot") if isinstance(metadata, Mapping) else None
         members = config.get("members", config.get("task"))
-        if isinstance(members, list):
-            pending.extend(member for member in members if isinstance(member, (str, Mapping)))
+        if isinstance(members, str):
+            if settings is not None:
+                yield members, settings
+            continue
+        if "group" not in config:
+            raise ConfigError(f"a task file names neither a task nor a group; it has {one_of(tuple(config))}")
+        group = str(config["group"])
+        if settings is not None:
+            raise ConfigError(
+                f"group {group}: metadata.gilot has no effect, because lm-eval does not hand the metadata of "
+                "groups on to tasks; give it to the tasks"
+            )
+        if group not in seen and isinstance(members, list):
+            pending.extend(
+                _member(manager, member) for member in members if isinstance(member, (str, Mapping))
+            )
+        seen.add(group)
+
+
+def _member(manager: Any, member: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    """Configuration of an entry in a group's list, with what the entry overrides."""
+    if isinstance(member, str):
+        return _registered(manager, member)
+    name = member.get("group", member.get("task"))
+    if isinstance(name, str) and name in manager.task_index:
+        return {**_registered(manager, name), **member}
+    return member
 
 
 def _registered(manager: Any, name: str) -> Mapping[str, Any]:

@@ -71,7 +71,9 @@ def show_run(
     for record in shown:
         _Sheet(console, record, method).show()
     if len(shown) < len(records):
-        console.print(Text(f"not shown: {len(records) - len(shown)} more; choose by task and document", "dim"))
+        console.print(
+            Text(f"not shown: {len(records) - len(shown)} more; choose by task and document", "dim")
+        )
 
 
 def _chosen(run: Run, task: str | None, doc_id: int | None) -> tuple[dict[str, Any], ...]:
@@ -140,7 +142,7 @@ class _Sheet:
 
     def show(self) -> None:
         """Print the sample."""
-        self.console.print(Rule(style="dim"))
+        self.console.print(Rule(characters=self.glyphs.rule, style="dim"))
         self.console.print(self._header())
         if self.record["status"] != "ok":
             self.console.print(self._line(f"{self.record['status']}: {self.record['reason']}"))
@@ -185,7 +187,7 @@ class _Sheet:
             header.append(f" {self.glyphs.dot} ").append_text(part)
         return header
 
-    def _heat_map(self, scores: Sequence[float]) -> Padding:
+    def _heat_map(self, scores: Sequence[float]) -> Padding | Text:
         text = Text(style=f"{_INK} on {_PAPER}" if self.in_colour else "")
         for piece in heat_pieces(self.record, heat_levels(scores)):
             before, core, after = self._around_spaces(piece.text)
@@ -198,8 +200,8 @@ class _Sheet:
             else:
                 marked = f"{self.glyphs.opening}{core}:{piece.level}{self.glyphs.closing}"
                 text.append(before + marked + after)
-        # Without a style for the padding, the paper would end where each line does.
-        return Padding(text, (0, 1), style=text.style, expand=self.in_colour)
+        # Without the padding, the paper would end where each line does.
+        return Padding(text, (0, 1), style=text.style) if self.in_colour else text
 
     def _around_spaces(self, text: str) -> tuple[str, str, str]:
         """A text made visible, apart from the white space around it, unless it is nothing else."""
@@ -221,7 +223,7 @@ class _Sheet:
         if not self.in_colour:
             return Text(
                 f"{self.glyphs.opening}unit:N{self.glyphs.closing} N tenths of the largest {method}, "
-                f"{largest:.4g} (9: nine or more); unmarked: less than a tenth, or not a unit",
+                f"{largest:.4g} (9: nine or more); unmarked: less, or not a unit",
                 "dim",
             )
         legend = Text().append(f"{method} ", "dim").append(" 0 ", f"{_INK} on {_PAPER}")
@@ -260,7 +262,7 @@ class _Sheet:
         largest = flows[0]
         source, target = (self._quoted(largest[end], 20) for end in ("from", "to"))
         without = f"without {self._quoted(unit.strip() or unit, 20)}: " if self._is_wide else ""
-        return Text(f"{without}{source} {self.glyphs.arrow} {target} {largest['mass']:.2f}")
+        return Text(f"{without}{source} {self.glyphs.arrow} {target} {largest['mass']:.2g}")
 
     def _bar(self, share: float) -> str:
         parts = len(self.glyphs.part_bars) + 1
@@ -271,12 +273,15 @@ class _Sheet:
         target = self.record["target"]
         kind = "choices" if target["kind"] == "choices" else "hypotheses"
         yield Text("the model's choice" if kind == "choices" else "the model would say", "bold")
-        for outcome in sorted(target[kind], key=lambda outcome: -outcome["probability"]):
-            ends = f" {self.glyphs.dot} ends here" if outcome.get("ended") else ""
+        likeliest = sorted(range(len(target[kind])), key=lambda index: -target[kind][index]["probability"])
+        for index in likeliest:
+            outcome = target[kind][index]
+            notes = (outcome.get("ended") and "ends here", index in target.get("gold", ()) and "gold")
+            note = "".join(f" {self.glyphs.dot} {words}" for words in notes if words)
             text = self._quoted(outcome["text"], max(20, self.console.width - 24))
-            yield Text(f"  {outcome['probability']:.3f}  {text}{ends}", overflow="fold")
+            yield Text(f"  {outcome['probability']:.3f}  {text}{note}", overflow="fold")
         for name, value in target.items():
-            if name not in ("kind", kind) and isinstance(value, str | int | float):
+            if name not in ("kind", kind, "gold") and isinstance(value, str | int | float):
                 words = (
                     self._quoted(value, max(20, self.console.width - 24))
                     if isinstance(value, str)

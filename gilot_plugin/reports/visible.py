@@ -23,6 +23,7 @@ class Glyphs(NamedTuple):
         dot: Between the parts of a line.
         opening: Begins a marked part of the text; chosen to be rare in texts.
         closing: Ends it.
+        rule: Repeated, a line across.
         bar: A full cell of a bar.
         part_bars: A cell filled by one, two, ... equal parts.
     """
@@ -34,12 +35,13 @@ class Glyphs(NamedTuple):
     dot: str
     opening: str
     closing: str
+    rule: str
     bar: str
     part_bars: str
 
 
-_UNICODE = Glyphs("↵", "⇥ ", "→", "…", "·", "«", "»", "█", "▏▎▍▌▋▊▉")
-_ASCII = Glyphs("\\n", "\\t ", "->", "...", "|", "[", "]", "#", "")
+_UNICODE = Glyphs("↵", "⇥ ", "→", "…", "·", "«", "»", "─", "█", "▏▎▍▌▋▊▉")
+_ASCII = Glyphs("\\n", "\\t ", "->", "...", "|", "[", "]", "-", "#", "")
 
 
 def glyphs_for(encoding: str) -> Glyphs:

@@ -14,6 +14,11 @@ from gilot_plugin.backends.transformers import TransformersBackend
 
 Span = tuple[int, int]
 
+#: A prompt for the tiny models, and some units of it: first, last, single and longer ones.
+PROMPT = (0, 37, 211, 64, 150, 9, 301, 88, 12, 250, 133, 70, 19, 205)
+SPANS = [(0, 1), (3, 5), (6, 7), (10, 13), (13, 14)]
+EVERY_TOKEN = [(index, index + 1) for index in range(len(PROMPT))]
+
 _ABSENCES = {operator.name: operator for operator in BUILTIN_ABSENCES}
 
 
@@ -56,11 +61,6 @@ def units_at(prompt: Prompt, spans: Sequence[Span]) -> list[Unit]:
         )
         for start, end in spans
     ]
-
-
-def each_token(token_ids: Sequence[int]) -> list[Span]:
-    """A span a token."""
-    return [(index, index + 1) for index in range(len(token_ids))]
 
 
 def generation(model: Any, token_ids: Sequence[int], spans: Sequence[Span], **settings: Any) -> Attribution:

@@ -1,55 +1,25 @@
-"""The engine against the plain serial computation, and what must never change its scores."""
+"""The engine against the plain serial computation."""
 
 from __future__ import annotations
 
-import hashlib
-import random
-from collections.abc import Sequence
-
-import numpy as np
 import pytest
-import torch
-from transformers import T5Config, T5ForConditionalGeneration
 
 from gilot_plugin.attribution.engine import attribute_generation
 from gilot_plugin.attribution.methods import Distance, Measurement, PromptMethod
 from gilot_plugin.attribution.tokens import decode, make_prompt, token_label
 from gilot_plugin.attribution.units import make_units
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.errors import BudgetError, NonFiniteLogitsError, PromptError, UnsupportedModelError
+from gilot_plugin.errors import UnsupportedModelError
 from tests.attribution import engine_calls, serial
-from tests.attribution.altered_models import before_forward, bias_output, read_last_token_only
-
-PROMPT = (0, 37, 211, 64, 150, 9, 301, 88, 12, 250, 133, 70, 19, 205)
-SPANS = [(0, 1), (3, 5), (6, 7), (10, 13), (13, 14)]
-EVERY_TOKEN = engine_calls.each_token(PROMPT)
-
-#: Largest difference to the serial computation: float32 round-off of the model, in other batches.
-CLOSE = 1e-5
-
-
-def assert_close(attribution, expected: Sequence[serial.Scores]) -> None:
-    for name in ("ot", "kl", "l2"):
-        np.testing.assert_allclose(
-            attribution.scores[name], [getattr(scores, name) for scores in expected], rtol=CLOSE, atol=CLOSE
-        )
-    # Round-off may push the last token of a nucleus over the edge.
-    np.testing.assert_allclose(
-        attribution.diagnostics.support_size, [scores.support for scores in expected], rtol=0, atol=1
-    )
-
-
-def same_scores(attribution, other, tolerance: float = CLOSE) -> None:
-    for name, values in attribution.scores.items():
-        np.testing.assert_allclose(values, other.scores[name], rtol=tolerance, atol=tolerance)
-
-
-# Against the serial computation
+from tests.attribution.altered_models import bias_output
+from tests.attribution.closeness import assert_close, assert_same
+from tests.attribution.engine_calls import EVERY_TOKEN, PROMPT, SPANS
 
 
 def test_default_recipe_on_smollm2(smollm2):
     model, tokenizer = smollm2
-    chat = [{"role": "user", "content": "Which of these animals can not fly: a sparrow, a penguin or an owl?"}]
+    question = "Which of these animals can not fly: a sparrow, a penguin or an owl?"
+    chat = [{"role": "user", "content": question}]
     text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     prompt = make_prompt(tokenizer, tokenizer(text, add_special_tokens=False)["input_ids"])
     words = make_units(prompt, "word")
@@ -130,7 +100,7 @@ def test_likely_ends(make_tiny_model, family, eos, bias):
     model.generation_config.eos_token_id = list(eos)
     attribution = engine_calls.generation(model, PROMPT, SPANS)
     assert any(hypothesis.ended for hypothesis in attribution.hypotheses)
-    assert not all(hypothesis.ended and len(hypothesis.token_ids) == 1 for hypothesis in attribution.hypotheses)
+    assert max(len(hypothesis.token_ids) for hypothesis in attribution.hypotheses) > 1
     assert_close(attribution, serial.scores(model, PROMPT, SPANS, eos=eos))
 
 
@@ -151,7 +121,7 @@ def test_logits_wider_than_the_configuration_says(make_tiny_model):
     model.generation_config.eos_token_id = list(eos)
     expected = engine_calls.generation(model, PROMPT, SPANS)
     model.config.vocab_size -= 20
-    same_scores(engine_calls.generation(model, PROMPT, SPANS), expected)
+    assert_same(engine_calls.generation(model, PROMPT, SPANS), expected)
 
 
 def test_no_end_token(make_tiny_model):
@@ -200,93 +170,6 @@ def test_hypotheses_of_the_prompt(family_model):
     assert sum(probabilities) == pytest.approx(1.0)
 
 
-# Invariants
-
-
-def test_permuting_the_units_permutes_the_scores(tiny_model):
-    order = list(range(len(EVERY_TOKEN)))
-    random.Random(0).shuffle(order)
-    model = tiny_model("llama")
-    straight = engine_calls.generation(model, PROMPT, EVERY_TOKEN)
-    permuted = engine_calls.generation(model, PROMPT, [EVERY_TOKEN[index] for index in order])
-    for name, values in straight.scores.items():
-        np.testing.assert_allclose(
-            permuted.scores[name], [values[index] for index in order], rtol=CLOSE, atol=CLOSE
-        )
-    assert [unit.start_token for unit in permuted.units] == order
-
-
-def test_threads_do_not_matter(tiny_model):
-    one, four = (
-        engine_calls.generation(tiny_model("llama"), PROMPT, EVERY_TOKEN, num_threads=threads)
-        for threads in (1, 4)
-    )
-    assert one.scores == four.scores
-    assert one.flows == four.flows
-
-
-def test_unit_that_the_model_ignores_scores_0(make_tiny_model):
-    model = read_last_token_only(make_tiny_model("llama"))
-    before_the_last = EVERY_TOKEN[:-1]
-    attribution = engine_calls.generation(model, PROMPT, [*before_the_last, (0, 13), EVERY_TOKEN[-1]])
-    for values in attribution.scores.values():
-        assert max(values[:-1]) < 1e-6
-        assert values[-1] > 0.1
-
-
-def test_unit_replaced_by_itself_scores_0(tiny_model):
-    attribution = engine_calls.generation(
-        tiny_model("llama"), PROMPT, [(5, 6)], absence="replace", replace_with=PROMPT[5]
-    )
-    assert [values for (values,) in attribution.scores.values()] == pytest.approx([0, 0, 0], abs=1e-6)
-    assert attribution.flows == ((),)
-
-
-def test_same_call_gives_the_same_result(tiny_model):
-    first, second = (engine_calls.generation(tiny_model("gpt2"), PROMPT, SPANS) for _ in range(2))
-    assert (first.scores, first.flows, first.hypotheses) == (second.scores, second.flows, second.hypotheses)
-
-
-def _state_of_the_world(model) -> tuple[object, ...]:
-    weights = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        weights.update(name.encode() + tensor.detach().numpy().tobytes())
-    return (
-        weights.hexdigest(),
-        [(name, module.training) for name, module in model.named_modules()],
-        [(name, weight.requires_grad, weight.grad is None) for name, weight in model.named_parameters()],
-        model.config.to_dict(),
-        model.generation_config.to_dict(),
-        torch.is_grad_enabled(),
-        torch.get_rng_state().tolist(),
-        repr(np.random.get_state()),  # noqa: NPY002  # the state that evaluations use
-        random.getstate(),
-    )
-
-
-@pytest.mark.parametrize("training", [False, True])
-def test_model_and_random_states_are_left_alone(make_tiny_model, training):
-    model = make_tiny_model("llama").train(training)
-    model.generation_config.do_sample = True
-    model.generation_config.temperature = 0.3
-    before = _state_of_the_world(model)
-    engine_calls.generation(model, PROMPT, SPANS)
-    engine_calls.choices(model, PROMPT, SPANS, [(5, 6), (7,)])
-    assert _state_of_the_world(model) == before
-
-
-def test_generation_settings_of_the_model_do_not_matter(make_tiny_model):
-    model = make_tiny_model("llama")
-    plain = engine_calls.generation(model, PROMPT, SPANS)
-    model.generation_config.repetition_penalty = 1.7
-    model.generation_config.length_penalty = 3.0
-    model.generation_config.no_repeat_ngram_size = 1
-    assert engine_calls.generation(model, PROMPT, SPANS).scores == plain.scores
-
-
-# Methods
-
-
 def test_methods_come_in_the_order_asked_for(tiny_model):
     first = PromptMethod("first_token", "", lambda context: [unit.start_token for unit in context.units])
     constant = Distance("constant", "", lambda pair: Measurement(2.0))
@@ -323,155 +206,3 @@ def test_progress_counts_the_units(tiny_model):
         progress=seen.append,
     )
     assert sum(seen) == len(EVERY_TOKEN)
-
-
-# Memory
-
-
-def _refuse_batches_above(limit: int):
-    def check(input_ids: torch.Tensor) -> None:
-        if len(input_ids) > limit:
-            raise torch.OutOfMemoryError(f"{len(input_ids)} rows")
-
-    return check
-
-
-@pytest.mark.parametrize(("limit", "batch_size"), [(4, 1), (12, 3), (31, 7)])
-def test_out_of_memory_goes_on_in_smaller_batches(make_tiny_model, tiny_model, limit, batch_size):
-    model = before_forward(make_tiny_model("llama"), _refuse_batches_above(limit))
-    attribution = engine_calls.generation(model, PROMPT, EVERY_TOKEN, batch_size=64)
-    assert attribution.diagnostics.batch_size == batch_size
-    same_scores(attribution, engine_calls.generation(tiny_model("llama"), PROMPT, EVERY_TOKEN))
-
-
-def test_out_of_memory_of_choices(make_tiny_model, tiny_model):
-    continuations = [(5, 6), (7,)]
-    model = before_forward(make_tiny_model("llama"), _refuse_batches_above(6))
-    attribution = engine_calls.choices(model, PROMPT, EVERY_TOKEN, continuations, batch_size=64)
-    assert attribution.diagnostics.batch_size == 3
-    same_scores(attribution, engine_calls.choices(tiny_model("llama"), PROMPT, EVERY_TOKEN, continuations))
-
-
-def test_out_of_memory_with_a_single_prompt_is_raised(make_tiny_model):
-    model = before_forward(make_tiny_model("llama"), _refuse_batches_above(3))
-    with pytest.raises(torch.OutOfMemoryError):
-        engine_calls.generation(model, PROMPT, SPANS)
-
-
-def test_budget_below_one_prompt(tiny_model):
-    with pytest.raises(BudgetError, match="memory_budget"):
-        engine_calls.generation(tiny_model("llama"), PROMPT, SPANS, batch_size=None, memory_budget=1000)
-
-
-def test_budget_sets_the_batch(tiny_model):
-    model = tiny_model("llama")
-    row = TransformersBackend(model).row_bytes(len(PROMPT) + 5, beams=4)
-    attribution = engine_calls.generation(
-        model, PROMPT, EVERY_TOKEN, batch_size=None, memory_budget=3 * row + row // 2
-    )
-    assert attribution.diagnostics.batch_size == 3
-    same_scores(attribution, engine_calls.generation(model, PROMPT, EVERY_TOKEN))
-
-
-def test_batch_without_settings_fits_the_machine(tiny_model):
-    attribution = engine_calls.generation(tiny_model("llama"), PROMPT, SPANS, batch_size=None)
-    assert attribution.diagnostics.batch_size >= 1
-
-
-# Refusals
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_logits_that_are_not_finite(make_tiny_model, value):
-    model = bias_output(make_tiny_model("llama"), {5: value})
-    with pytest.raises(NonFiniteLogitsError, match="dtype"):
-        engine_calls.generation(model, PROMPT, SPANS)
-    with pytest.raises(NonFiniteLogitsError, match="dtype"):
-        engine_calls.choices(model, PROMPT, SPANS, [(4,), (8,)])
-
-
-def test_nothing_is_possible(make_tiny_model):
-    model = bias_output(make_tiny_model("llama"), {}, others=float("-inf"))
-    with pytest.raises(NonFiniteLogitsError):
-        engine_calls.generation(model, PROMPT, SPANS)
-
-
-def test_encoder_decoder():
-    config = T5Config(vocab_size=32, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=4)
-    with pytest.raises(UnsupportedModelError, match="encoder-decoder"):
-        engine_calls.generation(T5ForConditionalGeneration(config), PROMPT, SPANS)
-
-
-@pytest.mark.parametrize("family", ["llama", "gpt2", "opt"])
-def test_prompt_that_just_fits_and_prompt_that_does_not(make_tiny_model, family):
-    model = make_tiny_model(family, max_position_embeddings=16)
-    fits = engine_calls.generation(model, PROMPT[:11], SPANS[:2])
-    assert_close(fits, serial.scores(model, PROMPT[:11], SPANS[:2]))
-    with pytest.raises(PromptError, match="need 17 positions, the model has 16"):
-        engine_calls.generation(model, PROMPT[:12], SPANS[:2])
-
-
-# Choices
-
-
-def _expected_choices(model, spans, continuations, without) -> tuple[np.ndarray, list[serial.Scores]]:
-    def distribution(prompt):
-        logprobs = serial.choice_logprobs(model, prompt, continuations)
-        shares = np.exp(logprobs - logprobs.max())
-        return logprobs, shares / shares.sum()
-
-    weight = model.get_input_embeddings().weight.detach()
-    means = torch.stack([weight[list(choice)].double().mean(dim=0) for choice in continuations])
-    logprobs, present = distribution(PROMPT)
-    return logprobs, [serial.compare(present, distribution(without(span))[1], means) for span in spans]
-
-
-@pytest.mark.parametrize("batch_size", [1, 4, 64])
-@pytest.mark.parametrize(
-    "continuations",
-    [[(5,), (300,)], [(5, 6, 7), (44, 8, 9)], [(5, 6, 7, 8), (44,), (91, 12), (100, 101, 102, 3, 4, 9)]],
-    ids=["single", "same-length", "lengths-differ"],
-)
-def test_choices_of_every_family(family_model, continuations, batch_size):
-    attribution = engine_calls.choices(family_model, PROMPT, SPANS, continuations, batch_size=batch_size)
-    logprobs, expected = _expected_choices(
-        family_model, SPANS, continuations, lambda span: PROMPT[: span[0]] + PROMPT[span[1] :]
-    )
-    np.testing.assert_allclose([choice.logprob for choice in attribution.choices], logprobs, rtol=1e-5, atol=1e-5)
-    shares = np.exp(logprobs - logprobs.max())
-    np.testing.assert_allclose(
-        [choice.probability for choice in attribution.choices], shares / shares.sum(), atol=1e-5
-    )
-    for name in ("ot", "kl", "l2"):
-        np.testing.assert_allclose(
-            attribution.scores[name], [getattr(scores, name) for scores in expected], rtol=1e-5, atol=1e-5
-        )
-    assert attribution.target == "choices"
-    assert attribution.hypotheses == ()
-    assert [choice.token_ids for choice in attribution.choices] == continuations
-
-
-def test_choices_with_a_token_replaced(tiny_model):
-    model, continuations = tiny_model("gpt2"), [(5, 6), (44,)]
-    attribution = engine_calls.choices(
-        model, PROMPT, SPANS[1:2], continuations, absence="replace", replace_with=41
-    )
-    _, (expected,) = _expected_choices(
-        model, SPANS[1:2], continuations, lambda span: (*PROMPT[:3], 41, 41, *PROMPT[5:])
-    )
-    assert attribution.scores["ot"][0] == pytest.approx(expected.ot, abs=1e-5)
-
-
-def test_choices_flow_between_their_texts(tiny_model):
-    attribution = engine_calls.choices(tiny_model("llama"), PROMPT, SPANS, [(5, 6), (44, 7)])
-    flows = [flow for unit in attribution.flows for flow in unit]
-    assert flows
-    assert all({flow.from_token, flow.to_token} == {"(5, 6)", "(44, 7)"} for flow in flows)
-
-
-def test_last_token_of_a_choice_needs_no_position(make_tiny_model):
-    model = make_tiny_model("gpt2", max_position_embeddings=16)
-    continuations = [(5, 6, 7), (44,)]
-    engine_calls.choices(model, PROMPT, SPANS, continuations)
-    with pytest.raises(PromptError, match="need 17 positions, the model has 16"):
-        engine_calls.choices(model, PROMPT, SPANS, [(5, 6, 7, 8), (44,)])

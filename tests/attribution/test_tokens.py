@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from gilot_plugin.attribution.tokens import (
     decode,
@@ -16,17 +19,7 @@ from gilot_plugin.attribution.tokens import (
     token_label,
 )
 from gilot_plugin.attribution.types import Segment
-
-MIXED = "Is it 'naïve'? 你好，世界！ مرحبا بالعالم 👩‍👩‍👧 e\u0301a\u0308 🇫🇷\n\n\ttail  "
-
-#: Letters of many scripts, emoji with joiners and flags, combining marks, white space, the replacement character.
-TEXTS = st.text(
-    alphabet=st.one_of(
-        st.sampled_from("ab .,'\n\t你好世界مرحباéñ👩👧🇫🇷😀\u200d\u0301\u0308\ufe0f\ufffd"),
-        st.characters(exclude_categories=["Cs"]),
-    ),
-    max_size=24,
-)
+from tests.attribution.texts import ANY_TEXT, MIXED
 
 # The tokenizer is only read, so examples may share it.
 property_test = settings(
@@ -47,7 +40,7 @@ def assert_spans_tile(text, tokens):
 
 @pytest.fixture(scope="module")
 def sentencepiece_tokenizer() -> PreTrainedTokenizerFast:
-    """As Llama 2 has it: ``▁`` for spaces, bytes for what the vocabulary lacks, a first space that is stripped."""
+    """As Llama 2 has it: ``▁`` for spaces, bytes for unknown characters, no space before the first word."""
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     pieces += ["▁", "a", "b", "é", "你", "▁a", "ab", "▁ab", ".", "▁."]
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
@@ -63,7 +56,7 @@ def sentencepiece_tokenizer() -> PreTrainedTokenizerFast:
 
 
 @property_test
-@given(TEXTS)
+@given(ANY_TEXT)
 @example(MIXED)
 @example("\ufffd😀")
 @example("a\ufffd\ufffdb")
@@ -73,11 +66,14 @@ def test_byte_level_tokens(tiny_tokenizer, text):
     assert located == text
     assert [token.id for token in tokens] == ids
     assert_spans_tile(text, tokens)
-    assert all(token.text for token in tokens)
+    for token, following in pairwise(tokens):
+        assert token.text
+        if (token.start, token.end) == (following.start, following.end):
+            assert not token.text.isascii()
 
 
 @property_test
-@given(TEXTS)
+@given(ANY_TEXT)
 @example(MIXED)
 @example(" ab  ab")
 @example("\ufffd😀")
@@ -89,13 +85,27 @@ def test_sentencepiece_tokens(sentencepiece_tokenizer, text):
     assert_spans_tile(located, tokens)
 
 
+def _bytes_of(tokenizer, one_byte):
+    """Strategy: ids, many of them bytes that begin, continue or end no character."""
+    pieces = [one_byte(byte) for byte in (0xEF, 0xBF, 0xBD, 0xE4, 0x80, 0xF0, 0x41)]
+    ids = tokenizer.convert_tokens_to_ids(pieces)
+    return st.lists(st.one_of(st.sampled_from(ids), st.integers(0, 268)), max_size=12)
+
+
 @property_test
-@given(st.lists(st.integers(0, 319), max_size=12))
-def test_any_ids(tiny_tokenizer, ids):
-    text, tokens = locate_tokens(tiny_tokenizer, ids)
-    assert text == decode(tiny_tokenizer, ids)
-    assert [token.id for token in tokens] == ids
-    assert_spans_tile(text, tokens)
+@given(st.data())
+def test_any_ids(tiny_tokenizer, sentencepiece_tokenizer, data):
+    # In the order of the bytes themselves, as byte-level tokenizers spell them.
+    spelt = bytes_to_unicode()
+    for tokenizer, one_byte in (
+        (tiny_tokenizer, lambda byte: spelt[byte]),
+        (sentencepiece_tokenizer, lambda byte: f"<0x{byte:02X}>"),
+    ):
+        ids = data.draw(_bytes_of(tokenizer, one_byte))
+        text, tokens = locate_tokens(tokenizer, ids)
+        assert text == decode(tokenizer, ids)
+        assert [token.id for token in tokens] == ids
+        assert_spans_tile(text, tokens)
 
 
 def test_pieces_of_a_character_share_it(tiny_tokenizer):

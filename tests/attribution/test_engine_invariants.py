@@ -1,0 +1,96 @@
+"""What must never change a score, and what the engine must never change."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from tests.attribution import engine_calls
+from tests.attribution.altered_models import read_last_token_only
+from tests.attribution.closeness import CLOSE
+from tests.attribution.engine_calls import EVERY_TOKEN, PROMPT, SPANS
+
+
+def test_permuting_the_units_permutes_the_scores(tiny_model):
+    order = list(range(len(EVERY_TOKEN)))
+    random.Random(0).shuffle(order)
+    model = tiny_model("llama")
+    straight = engine_calls.generation(model, PROMPT, EVERY_TOKEN)
+    permuted = engine_calls.generation(model, PROMPT, [EVERY_TOKEN[index] for index in order])
+    for name, values in straight.scores.items():
+        np.testing.assert_allclose(
+            permuted.scores[name], [values[index] for index in order], rtol=CLOSE, atol=CLOSE
+        )
+    assert [unit.start_token for unit in permuted.units] == order
+
+
+def test_threads_do_not_matter(tiny_model):
+    one, four = (
+        engine_calls.generation(tiny_model("llama"), PROMPT, EVERY_TOKEN, num_threads=threads)
+        for threads in (1, 4)
+    )
+    assert one.scores == four.scores
+    assert one.flows == four.flows
+
+
+def test_unit_that_the_model_ignores_scores_0(make_tiny_model):
+    model = read_last_token_only(make_tiny_model("llama"))
+    before_the_last = EVERY_TOKEN[:-1]
+    attribution = engine_calls.generation(model, PROMPT, [*before_the_last, (0, 13), EVERY_TOKEN[-1]])
+    for values in attribution.scores.values():
+        assert max(values[:-1]) < 1e-6
+        assert values[-1] > 0.1
+
+
+def test_unit_replaced_by_itself_scores_0(tiny_model):
+    attribution = engine_calls.generation(
+        tiny_model("llama"), PROMPT, [(5, 6)], absence="replace", replace_with=PROMPT[5]
+    )
+    assert [values for (values,) in attribution.scores.values()] == pytest.approx([0, 0, 0], abs=1e-6)
+    assert attribution.flows == ((),)
+
+
+def test_same_call_gives_the_same_result(tiny_model):
+    first, second = (engine_calls.generation(tiny_model("gpt2"), PROMPT, SPANS) for _ in range(2))
+    assert (first.scores, first.flows, first.hypotheses) == (second.scores, second.flows, second.hypotheses)
+
+
+def _state_of_the_world(model) -> tuple[object, ...]:
+    weights = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        weights.update(name.encode() + tensor.detach().numpy().tobytes())
+    return (
+        weights.hexdigest(),
+        [(name, module.training) for name, module in model.named_modules()],
+        [(name, weight.requires_grad, weight.grad is None) for name, weight in model.named_parameters()],
+        model.config.to_dict(),
+        model.generation_config.to_dict(),
+        torch.is_grad_enabled(),
+        torch.get_rng_state().tolist(),
+        repr(np.random.get_state()),  # noqa: NPY002  # the state that evaluations use
+        random.getstate(),
+    )
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_model_and_random_states_are_left_alone(make_tiny_model, training):
+    model = make_tiny_model("llama").train(training)
+    model.generation_config.do_sample = True
+    model.generation_config.temperature = 0.3
+    before = _state_of_the_world(model)
+    engine_calls.generation(model, PROMPT, SPANS)
+    engine_calls.choices(model, PROMPT, SPANS, [(5, 6), (7,)])
+    assert _state_of_the_world(model) == before
+
+
+def test_generation_settings_of_the_model_do_not_matter(make_tiny_model):
+    model = make_tiny_model("llama")
+    plain = engine_calls.generation(model, PROMPT, SPANS)
+    model.generation_config.repetition_penalty = 1.7
+    model.generation_config.length_penalty = 3.0
+    model.generation_config.no_repeat_ngram_size = 1
+    assert engine_calls.generation(model, PROMPT, SPANS).scores == plain.scores

@@ -1,0 +1,139 @@
+"""The built-in distances, and the flows that come with the transport."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import rel_entr
+
+from gilot_plugin.attribution.methods import (
+    BUILTIN_METHODS,
+    OutcomePair,
+    kl_divergence,
+    l2_norm,
+    optimal_transport,
+)
+from gilot_plugin.attribution.transport import exact
+
+#: Distances between four outcomes on a line.
+LINE = np.abs(np.subtract.outer(np.arange(4.0), np.arange(4.0)))
+
+
+class LineGeometry:
+    """Four outcomes on a line, one apart."""
+
+    def costs(self, outcomes):
+        return LINE[np.ix_(outcomes, outcomes)]
+
+    def label(self, outcome):
+        return "abcd"[outcome]
+
+
+def pair_of(present, absent, top_p=1.0, top_k=1000):
+    with np.errstate(divide="ignore"):
+        logs = np.log(np.array(present, dtype=np.float64)), np.log(np.array(absent, dtype=np.float64))
+    return OutcomePair(*logs, LineGeometry(), exact, top_p, top_k)
+
+
+def random_pair(seed):
+    present, absent = np.random.default_rng(seed).dirichlet(np.full(4, 0.5), size=2)
+    return present, absent, pair_of(present, absent)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_kl_is_scipys_and_torchs(seed):
+    present, absent, pair = random_pair(seed)
+    score = kl_divergence(pair).score
+    assert score == pytest.approx(rel_entr(present, absent).sum(), rel=1e-12)
+    torchs = torch.nn.functional.kl_div(
+        torch.tensor(absent).log(), torch.tensor(present), reduction="sum"
+    ).item()
+    assert score == pytest.approx(torchs, rel=1e-12)
+    assert score > 0.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_l2_is_the_norm_of_the_difference(seed):
+    present, absent, pair = random_pair(seed)
+    assert l2_norm(pair).score == pytest.approx(math.dist(present, absent), rel=1e-12)
+
+
+def test_kl_of_what_became_impossible_is_large_but_finite():
+    least = math.log(np.finfo(np.float32).tiny)
+    score = kl_divergence(pair_of([0.5, 0.5, 0, 0], [0, 1, 0, 0])).score
+    assert score == pytest.approx(0.5 * (math.log(0.5) - least) + 0.5 * math.log(0.5))
+    assert kl_divergence(pair_of([1, 0, 0, 0], [0, 0, 0, 1])).score == pytest.approx(87.3365, abs=1e-4)
+
+
+def test_kl_does_not_see_what_was_impossible_before():
+    assert kl_divergence(pair_of([0, 1, 0, 0], [0.5, 0.5, 0, 0])).score == pytest.approx(math.log(2))
+
+
+def test_ot_on_a_line_is_the_area_between_cumulative_distributions():
+    present, absent, pair = random_pair(7)
+    expected = np.abs(np.cumsum(present) - np.cumsum(absent))[:-1].sum()
+    measured = optimal_transport(pair)
+    assert measured.score == pytest.approx(expected, abs=1e-12)
+    assert measured.gap < 1e-12
+    assert measured.support_size == 4
+    assert measured.outside_support == 0.0
+
+
+def test_same_outcomes_score_0():
+    for method in BUILTIN_METHODS:
+        measured = method.measure(pair_of([0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.4]))
+        assert measured.score == pytest.approx(0.0, abs=1e-15)
+        assert measured.flows == ()
+
+
+def test_flows():
+    # From a, 0.3 must go to b and 0.2 to d; c stays.
+    measured = optimal_transport(pair_of([0.6, 0.0, 0.4, 0.0], [0.1, 0.3, 0.4, 0.2]))
+    total = sum(flow.mass * flow.cost for flow in measured.flows)
+    assert total == pytest.approx(measured.score) == pytest.approx(0.3 * 1 + 0.2 * 3)
+    first, *_ = measured.flows
+    assert (first.from_token, first.to_token) == ("a", "b")
+    assert first.mass == pytest.approx(0.3)
+    assert first.cost == 1.0
+    masses = [flow.mass for flow in measured.flows]
+    assert masses == sorted(masses, reverse=True)
+
+
+def test_flow_of_one_move():
+    (flow,) = optimal_transport(pair_of([0.7, 0.3, 0, 0], [0.39, 0.3, 0, 0.31])).flows[:1]
+    assert flow.mass == pytest.approx(0.31)
+
+
+def test_tiny_flows_are_left_out():
+    assert optimal_transport(pair_of([0.5, 0.5, 0, 0], [0.5005, 0.4995, 0, 0])).flows == ()
+
+
+def test_no_more_flows_than_readers_take():
+    class Circle:
+        """Twenty outcomes, each as far from the next as from all others."""
+
+        def costs(self, outcomes):
+            return 1.0 - np.eye(len(outcomes))
+
+        def label(self, outcome):
+            return str(outcome)
+
+    weights = np.linspace(1.0, 2.0, 10)
+    present = np.concatenate((weights, np.zeros(10))) / weights.sum()
+    with np.errstate(divide="ignore"):
+        pair = OutcomePair(np.log(present), np.log(present[::-1]), Circle(), exact, 1.0, 1000)
+    assert len(optimal_transport(pair).flows) == 8
+
+
+def test_outside_support_is_reported():
+    measured = optimal_transport(pair_of([0.9, 0.1, 0, 0], [0.8, 0.0, 0.0, 0.2], top_k=1))
+    assert measured.support_size == 1
+    assert measured.score == 0.0
+    assert measured.outside_support == pytest.approx(0.2)
+
+
+def test_names():
+    assert [method.name for method in BUILTIN_METHODS] == ["ot", "kl", "l2"]

@@ -1,0 +1,118 @@
+"""Short ways to evaluate a tiny model with lm-eval, with and without attributions."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import lm_eval.evaluator
+from datasets import Dataset, DatasetDict
+from lm_eval.tasks import TaskManager
+from lm_eval.utils import handle_non_serializable
+
+from gilot_plugin.harness.attach import attach
+from gilot_plugin.harness.run import EvaluationRun
+
+SUITE = Path(__file__).parents[2] / "examples" / "suite"
+
+#: Cheap settings; ``num_threads`` because the cores are shared.
+SETTINGS: Mapping[str, Any] = {"num_beams": 2, "max_new_tokens": 2, "num_threads": 1}
+
+#: Keys of results that say when and where, not what.
+_CIRCUMSTANCES = ("date", "start_time", "end_time", "total_evaluation_time_seconds", "pretty_env_info")
+
+
+@cache
+def suite_manager() -> TaskManager:
+    """Finds the tasks of ``examples/suite`` and none of lm-eval's own, which take seconds to index."""
+    return TaskManager(include_path=str(SUITE), include_defaults=False)
+
+
+def inline_task(name: str, output_type: str, docs: Sequence[Mapping[str, Any]], **config: Any) -> dict[str, Any]:
+    """A task with its documents in memory: ``{"text", "target"}`` unless the configuration says otherwise."""
+
+    def load(**_: Any) -> DatasetDict:
+        return DatasetDict({"test": Dataset.from_list([dict(doc) for doc in docs])})
+
+    return {
+        "task": name,
+        "output_type": output_type,
+        "custom_dataset": load,
+        "test_split": "test",
+        "num_fewshot": 0,
+        "doc_to_text": "{{text}}",
+        "doc_to_target": "{{target}}",
+        "metadata": {"version": 1},
+        **config,
+    }
+
+
+def choices_task(name: str, docs: Sequence[tuple[str, Sequence[str]]], **config: Any) -> dict[str, Any]:
+    """Multiple choice between the given continuations of a context; the first one is right."""
+    rows = [{"text": text, "options": list(options)} for text, options in docs]
+    defaults = {"doc_to_choice": "options", "doc_to_target": 0}
+    return inline_task(name, "multiple_choice", rows, **{**defaults, **config})
+
+
+def generation_task(name: str, texts: Sequence[str], max_gen_toks: int = 4, **config: Any) -> dict[str, Any]:
+    """Free answers of a few tokens."""
+    rows = [{"text": text, "target": "x"} for text in texts]
+    defaults = {
+        "generation_kwargs": {"until": ["\n\n"], "do_sample": False, "max_gen_toks": max_gen_toks},
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+    }
+    return inline_task(name, "generate_until", rows, **{**defaults, **config})
+
+
+def evaluate(model: Any, tasks: Sequence[Any], **arguments: Any) -> Any:
+    """``lm_eval.simple_evaluate`` without the bootstrap, which forks processes."""
+    defaults = {"task_manager": suite_manager(), "bootstrap_iters": 0}
+    # Called through the module, as the command line does.
+    return lm_eval.evaluator.simple_evaluate(
+        model=model, tasks=copy.deepcopy(list(tasks)), **{**defaults, **arguments}
+    )
+
+
+def explain(
+    model: Any,
+    tasks: Sequence[Any],
+    settings: Mapping[str, Any] | None = None,
+    output_path: Path | None = None,
+    **arguments: Any,
+) -> tuple[Any, EvaluationRun]:
+    """The same evaluation with attributions; returns the results and the run."""
+    with attach({**SETTINGS, **(settings or {})}, output_path) as attachment:
+        results = evaluate(model, tasks, **arguments)
+    (run,) = attachment.runs
+    return results, run
+
+
+def records_of(model: Any, tasks: Sequence[Any], **arguments: Any) -> list[Mapping[str, Any]]:
+    """The records of an evaluation with attributions."""
+    return explain(model, tasks, **arguments)[1].records
+
+
+def essence(results: Any) -> list[str]:
+    """Everything in results but circumstances and attributions, as lm-eval would write it, line by line."""
+    kept = {key: value for key, value in results.items() if key not in _CIRCUMSTANCES}
+    if "samples" in kept:
+        kept["samples"] = {
+            task: [{key: value for key, value in row.items() if key != "gilot"} for row in rows]
+            for task, rows in kept["samples"].items()
+        }
+    return json.dumps(kept, indent=1, default=handle_non_serializable).splitlines()
+
+
+def fed_ids(record: Mapping[str, Any]) -> list[int]:
+    """Ids of a record's prompt."""
+    return [token["id"] for token in record["prompt_tokens"]]
+
+
+def numbers(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without what differs from run to run: seconds and the checksum over them."""
+    kept = {key: value for key, value in record.items() if key != "record_sha256"}
+    return {**kept, "diagnostics": {**record["diagnostics"], "seconds": None}}

@@ -1,0 +1,390 @@
+"""The record of each chosen sample, whatever the sample is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lm_eval.models.huggingface import HFLM
+from transformers import T5Config, T5ForConditionalGeneration
+
+from gilot_plugin.artifacts.reader import read_run
+from gilot_plugin.artifacts.validation import validate_path
+from gilot_plugin.attribution.methods import PromptMethod
+from gilot_plugin.harness.attach import attach
+from gilot_plugin.hookspecs import hookimpl
+from gilot_plugin.plugins import manager
+from tests.harness.evaluations import (
+    SETTINGS,
+    choices_task,
+    essence,
+    evaluate,
+    explain,
+    fed_ids,
+    generation_task,
+    inline_task,
+    records_of,
+)
+
+QUESTIONS = ["What is the capital of France?", "Which animal can fly?", "Say 3."]
+ENDINGS = [" can fly", " is a dog", "!"]
+
+
+def only(records: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    (record,) = records
+    return record
+
+
+# Records of explained samples
+
+
+def test_records_join_to_the_samples_of_lm_eval(make_lm: Callable[..., Any], tmp_path: Path) -> None:
+    filters = [
+        {"name": "first", "filter": [{"function": "take_first"}]},
+        {"name": "letter", "filter": [{"function": "regex", "regex_pattern": "([a-z])"}, {"function": "take_first"}]},
+    ]
+    tasks = [
+        generation_task("answers", QUESTIONS, repeats=2, filter_list=filters),
+        choices_task("endings", [(question, ENDINGS) for question in QUESTIONS]),
+    ]
+    results, run = explain(make_lm(), tasks, output_path=tmp_path)
+    for task in ("answers", "endings"):
+        rows = results["samples"][task]
+        records = run.records_of(task)
+        assert [record["status"] for record in records] == ["ok"] * 3
+        for record in records:
+            keys = ("doc_id", "doc_hash", "prompt_hash", "target_hash")
+            joined = [row for row in rows if all(row[key] == record[key] for key in keys)]
+            assert len(joined) == (2 if task == "answers" else 1)
+            assert all(row["gilot"] is record for row in joined)
+            metrics = {f"{name},{row['filter']}": row[name] for row in joined for name in row["metrics"]}
+            assert record["metrics"] == metrics
+        assert all("gilot" in row for row in rows)
+    assert read_run(tmp_path).records == tuple(run.records)
+    assert validate_path(tmp_path).problems == ()
+
+
+def test_choices_have_the_log_likelihoods_of_lm_eval(make_lm: Callable[..., Any]) -> None:
+    task = choices_task("endings", [(question, ENDINGS) for question in QUESTIONS])
+    results, run = explain(make_lm(), [task])
+    for row, record in zip(results["samples"]["endings"], run.records, strict=True):
+        target = record["target"]
+        assert target["kind"] == "choices"
+        assert [choice["text"] for choice in target["choices"]] == [f" {ending}" for ending in ENDINGS]
+        logprobs = [logprob for ((logprob, _),) in row["resps"]]
+        assert [choice["logprob"] for choice in target["choices"]] == pytest.approx(logprobs, abs=1e-3)
+        shares = torch.tensor(logprobs).softmax(dim=0).tolist()
+        assert [choice["probability"] for choice in target["choices"]] == pytest.approx(shares, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("gold", "numbers"),
+    [(1, [1]), ("{{1}}", [1]), ("is a dog", [1]), ("{{[0, 2]}}", [0, 2]), ("{{['!', 'can fly']}}", [2, 0]), (-1, [])],
+)
+def test_gold_choices_by_number(make_lm: Callable[..., Any], gold: Any, numbers: list[int]) -> None:
+    endings = [ending.strip() for ending in ENDINGS]
+    task = choices_task("endings", [(QUESTIONS[0], endings)], doc_to_target=gold)
+    assert only(records_of(make_lm(), [task]))["target"]["gold"] == numbers
+
+
+def test_generation_keeps_the_response(make_lm: Callable[..., Any]) -> None:
+    results, run = explain(make_lm(), [generation_task("answers", QUESTIONS)], {"num_beams": 3})
+    for row, record in zip(results["samples"]["answers"], run.records, strict=True):
+        assert record["target"]["kind"] == "generation"
+        assert record["target"]["response"] == row["resps"][0][0]
+        assert len(record["target"]["hypotheses"]) == 3
+        assert set(record["scores"]) == {"ot", "kl", "l2"}
+        assert all(len(values) == len(record["units"]) for values in record["scores"].values())
+
+
+def test_generation_can_be_the_target_of_choices(make_lm: Callable[..., Any]) -> None:
+    task = choices_task("endings", [(QUESTIONS[0], ENDINGS)])
+    record = only(records_of(make_lm(), [task], settings={"target": "generation"}))
+    assert (record["status"], record["request_type"]) == ("ok", "multiple_choice")
+    assert record["target"]["kind"] == "generation"
+    assert "response" not in record["target"]
+
+
+def test_absence_that_is_defined_for_generation_only(make_lm: Callable[..., Any]) -> None:
+    task = choices_task("endings", [(QUESTIONS[0], ENDINGS)])
+    record = only(records_of(make_lm(), [task], settings={"absence": "published", "scope": "content"}))
+    assert record["target"]["kind"] == "generation"
+
+
+@pytest.mark.parametrize("add_bos_token", [False, True])
+def test_prompt_of_one_token(make_lm: Callable[..., Any], add_bos_token: bool) -> None:
+    lm = make_lm(add_bos_token=add_bos_token)
+    tasks = [generation_task("answers", ["A"]), choices_task("endings", [("A", ENDINGS)])]
+    for record in records_of(lm, tasks):
+        assert record["status"] == "ok"
+        assert [unit["text"] for unit in record["units"]] == ["A"]
+        assert len(record["prompt_tokens"]) == 1 + add_bos_token
+        assert all(len(values) == 1 for values in record["scores"].values())
+
+
+def test_prompt_longer_than_the_window(make_lm: Callable[..., Any], tokenizer: Any) -> None:
+    text = "The quick brown fox jumps over the lazy dog, and the dog does not mind. " * 3 + "Why?"
+    tasks = [generation_task("answers", [text]), choices_task("endings", [(text, ENDINGS)])]
+    whole = tokenizer(text)["input_ids"]
+    for record in records_of(make_lm(max_length=32), tasks):
+        assert record["status"] == "ok"
+        cut = record["diagnostics"]["truncated_tokens"]
+        assert cut > 30
+        assert fed_ids(record) == whole[cut:]
+
+
+def test_prompt_without_room_for_the_hypotheses(make_lm: Callable[..., Any], build_model: Any) -> None:
+    lm = make_lm(build_model(max_position_embeddings=32))
+    task = generation_task("answers", ["The quick brown fox jumps over the lazy dog. " * 5])
+    record = only(records_of(lm, [task], settings={"max_new_tokens": 5}))
+    assert record["status"] == "skipped"
+    assert "max_new_tokens=5 need 33 positions, the model has 32" in record["reason"]
+
+
+# Samples that are not explained
+
+
+@pytest.mark.parametrize("output_type", ["loglikelihood", "loglikelihood_rolling"])
+def test_other_types_of_requests(make_lm: Callable[..., Any], tmp_path: Path, output_type: str) -> None:
+    metric = "acc" if output_type == "loglikelihood" else "word_perplexity"
+    aggregation = "mean" if output_type == "loglikelihood" else "weighted_perplexity"
+    task = inline_task(
+        "texts",
+        output_type,
+        [{"text": "A bird", "target": " can fly"}],
+        metric_list=[{"metric": metric, "aggregation": aggregation, "higher_is_better": True}],
+    )
+    results, run = explain(make_lm(), [task], output_path=tmp_path)
+    record = only(run.records)
+    assert record["status"] == "skipped"
+    assert record["reason"] == (
+        f"requests of type {output_type!r} are not explained, only generate_until and multiple_choice"
+    )
+    assert list(record["metrics"]) == [f"{metric},none"]
+    assert results["samples"]["texts"][0]["gilot"] is record
+    assert validate_path(tmp_path).problems == ()
+
+
+def test_choices_as_target_of_a_task_without(make_lm: Callable[..., Any]) -> None:
+    record = only(records_of(make_lm(), [generation_task("answers", ["Why?"])], settings={"target": "choices"}))
+    assert (record["status"], record["reason"]) == (
+        "skipped",
+        "target='choices': a 'generate_until' sample has no choices",
+    )
+
+
+def test_choices_with_a_context_each(make_lm: Callable[..., Any]) -> None:
+    """As in Winogrande: the options stand in the contexts, the continuation is the same."""
+    rows = [{"index": 0, "options": ["The dog is", "The bird is"], "target": "lazy"}]
+    task = inline_task("blanks", "multiple_choice", rows, doc_to_text="{{index}}", doc_to_choice="options")
+    record = only(records_of(make_lm(), [task]))
+    assert record["status"] == "skipped"
+    assert "the 2 choices have 2 different contexts (multiple inputs)" in record["reason"]
+
+
+def test_encoder_decoder(tokenizer: Any, tmp_path: Path) -> None:
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=4, decoder_start_token_id=0
+    )
+    with torch.random.fork_rng(devices=[]):
+        model = T5ForConditionalGeneration(config).eval()
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, backend="seq2seq", max_length=64)
+    tasks = [generation_task("answers", QUESTIONS), choices_task("endings", [(QUESTIONS[0], ENDINGS)])]
+    plain = evaluate(lm, tasks)
+    results, run = explain(lm, tasks, output_path=tmp_path)
+    assert essence(results) == essence(plain)
+    assert {(record["status"], record["reason"]) for record in run.records} == {("skipped", run.unsupported)}
+    assert "encoder-decoder" in run.unsupported
+    assert validate_path(tmp_path).problems == ()
+
+
+# Samples that fail
+
+
+@pytest.fixture
+def broken_on_zebras(build_model: Callable[..., Any], tokenizer: Any) -> Any:
+    """A model that returns NaN for prompts with the word 'zebra'."""
+    model = build_model()
+    zebra = tokenizer(" zebra", add_special_tokens=False)["input_ids"]
+    forward = model.forward
+
+    def break_down(*inputs: Any, **named: Any) -> Any:
+        output = forward(*inputs, **named)
+        for row, ids in enumerate((inputs[0] if inputs else named["input_ids"]).tolist()):
+            if any(ids[start : start + len(zebra)] == zebra for start in range(len(ids))):
+                output.logits[row] = float("nan")
+        return output
+
+    model.forward = break_down
+    return model
+
+
+def test_nan_fails_the_sample_and_no_other(
+    make_lm: Callable[..., Any], broken_on_zebras: Any, tmp_path: Path
+) -> None:
+    texts = ["A bird can fly", "A zebra can not", "A dog can run"]
+    tasks = [choices_task("endings", [(text, ENDINGS) for text in texts]), generation_task("answers", texts)]
+    lm = make_lm(broken_on_zebras, batch_size=1)
+    plain = evaluate(lm, tasks)
+    results, run = explain(lm, tasks, output_path=tmp_path)
+    assert essence(results) == essence(plain)
+    assert [record["status"] for record in run.records] == ["ok", "failed", "ok"] * 2
+    for record in (run.records[1], run.records[4]):
+        assert record["reason"].startswith("NonFiniteLogitsError: ")
+        assert (record["prompt_tokens"], record["units"], record["scores"]) == ([], [], {})
+    assert validate_path(tmp_path).problems == ()
+
+
+class OddMethods:
+    """Methods with bugs."""
+
+    @hookimpl
+    def gilot_attribution_methods(self) -> tuple[PromptMethod, ...]:
+        def fail(context: Any) -> Any:
+            raise ZeroDivisionError("of the method")
+
+        return (
+            PromptMethod("fails", "", fail),
+            PromptMethod("nan", "", lambda context: [float("nan")] * len(context.units)),
+            PromptMethod("short", "", lambda context: []),
+        )
+
+
+@pytest.fixture
+def odd_methods() -> Iterator[None]:
+    plugin = OddMethods()
+    manager().register(plugin)
+    yield
+    manager().unregister(plugin)
+
+
+@pytest.mark.usefixtures("odd_methods")
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [
+        ("fails", "ZeroDivisionError: of the method"),
+        ("nan", "nan"),
+        ("short", "ValueError: method 'short' gave 0 scores for 2 units"),
+    ],
+)
+def test_method_with_a_bug(make_lm: Callable[..., Any], tmp_path: Path, method: str, reason: str) -> None:
+    tasks = [generation_task("answers", ["A bird"]), generation_task("more_answers", ["A dog"])]
+    with attach({**SETTINGS, "methods": ["l2", method]}, tmp_path) as attachment:
+        results = evaluate(make_lm(), tasks)
+    assert essence(results) == essence(evaluate(make_lm(), tasks))
+    records = attachment.runs[0].records
+    assert [record["status"] for record in records] == ["failed", "failed"]
+    assert all(reason in record["reason"] for record in records)
+    assert not attachment.interrupted
+    assert validate_path(tmp_path).problems == ()
+
+
+# Segments
+
+#: Chat templates of well-known shapes. The first one's marks are text like any other.
+TEMPLATES = {
+    "text marks": (
+        "{% for m in messages %}[{{ m['role'] }}]: {{ m['content'] }}\n{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]:{% endif %}"
+    ),
+    "stripped": (
+        "{{ bos_token }}{% for m in messages %}<{{ m['role'] }}>\n{{ m['content'] | trim }}{{ eos_token }}\n{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>\n{% endif %}"
+    ),
+    # As Mistral's: the system's message stands before the last message of the user.
+    "system last": (
+        "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST] "
+        "{% if loop.last and messages[0]['role'] == 'system' %}{{ messages[0]['content'] }}\n\n{% endif %}"
+        "{{ m['content'] }} [/INST]{% elif m['role'] == 'assistant' %} {{ m['content'] }}{{ eos_token }}{% endif %}"
+        "{% endfor %}"
+    ),
+}
+
+#: Contents that also stand in the templates.
+CONTENTS = ("user", "s", "[", "assistant]: INST", "  Which animal\n\ncan fly?  ", "What [user]: is\n[assistant]: it?")
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_template_stays_and_content_goes(make_lm: Callable[..., Any], template: str, content: str) -> None:
+    lm = make_lm()
+    lm.tokenizer.chat_template = TEMPLATES[template]
+    tasks = [generation_task("answers", [content]), choices_task("endings", [(content, ENDINGS)])]
+    settings = {"units": "token", "methods": ["l2"]}
+    arguments = {"apply_chat_template": True, "system_instruction": "es"}
+    for record in records_of(lm, tasks, settings=settings, **arguments):
+        assert record["status"] == "ok"
+        taken = {"system": "", "user": ""}
+        for unit in record["units"]:
+            taken[unit["segment"]] += unit["text"]
+        assert (taken["system"].strip(), taken["user"].strip()) == ("es", content.strip())
+        text = "".join(token["text"] for token in record["prompt_tokens"])
+        for unit in record["units"]:
+            start = record["prompt_tokens"][unit["start_token"]]["start"]
+            assert in_a_content(text, start + len(unit["text"]) - len(unit["text"].lstrip()), template, content)
+
+
+def in_a_content(text: str, position: int, template: str, content: str) -> bool:
+    """Whether a character of the prompt comes from a message, told from the template's own words around it."""
+    before_user, before_system = {
+        "text marks": ("\n[user]:", "[system]:"),
+        "stripped": ("\n<user>\n", "<system>\n"),
+        "system last": ("es\n\n", "[INST] "),
+    }[template]
+    user = text.index(before_user) + len(before_user)
+    user = text.index(content.strip(), user)
+    system = text.index("es", text.index(before_system) + len(before_system))
+    return system <= position < system + 2 or user <= position < user + len(content.strip())
+
+
+def test_few_shot_examples_are_turns_of_their_own(make_lm: Callable[..., Any]) -> None:
+    arguments = {"apply_chat_template": True, "fewshot_as_multiturn": True, "limit": 1}
+    record = only(records_of(make_lm(), ["gilot_two_shot_choices"], settings={"units": "segment"}, **arguments))
+    assert [unit["segment"] for unit in record["units"]] == ["user", "assistant"] * 2 + ["user"]
+    assert [unit["text"].strip() for unit in record["units"][1::2]] == ["a sheep", "scissors"]
+    assert record["units"][-1]["text"].strip() == "Question: What force pulls a dropped ball to the ground?\nAnswer:"
+    turns = [token for token in record["prompt_tokens"] if token["text"] == "</s>"]
+    assert len(turns) == 5
+
+
+def test_system_message_is_a_segment_and_a_scope(make_lm: Callable[..., Any]) -> None:
+    task, lm = generation_task("answers", ["Which animal?"], description="Short questions.\n\n"), make_lm()
+    arguments = {"apply_chat_template": True, "system_instruction": "Be brief."}
+    record = only(records_of(lm, [task], settings={"units": "segment"}, **arguments))
+    assert [(unit["segment"], unit["text"].strip()) for unit in record["units"]] == [
+        ("system", "Be brief.\n\nShort questions."),
+        ("user", "Which animal?"),
+    ]
+    record = only(records_of(lm, [task], settings={"units": "word", "scope": "system"}, **arguments))
+    assert "".join(unit["text"] for unit in record["units"]).strip() == "Be brief.\n\nShort questions."
+
+
+def test_answer_begun_for_the_model(make_lm: Callable[..., Any]) -> None:
+    """``gen_prefix`` is the beginning of the assistant's turn, which the template leaves open."""
+    task = generation_task("answers", ["Which animal?"], gen_prefix="It is")
+    record = only(records_of(make_lm(), [task], settings={"units": "segment"}, apply_chat_template=True))
+    assert [(unit["segment"], unit["text"].strip()) for unit in record["units"]] == [
+        ("user", "Which animal?"),
+        ("assistant", "It is"),
+    ]
+    assert record["prompt_tokens"][-1]["text"].strip() == "is"
+
+
+def test_segments_of_a_truncated_conversation(make_lm: Callable[..., Any]) -> None:
+    text = "The quick brown fox jumps over the lazy dog, and the dog does not mind. Why?"
+    lm = make_lm(max_length=40)
+    arguments = {"apply_chat_template": True, "system_instruction": "Be brief."}
+    record = only(records_of(lm, [generation_task("answers", [text])], settings={"units": "segment"}, **arguments))
+    assert record["diagnostics"]["truncated_tokens"] > 0
+    (unit,) = record["units"]
+    assert unit["segment"] == "user"
+    assert text.endswith(unit["text"].strip())
+
+
+def test_without_a_template_everything_but_special_tokens_is_content(make_lm: Callable[..., Any]) -> None:
+    record = only(records_of(make_lm(), [generation_task("answers", ["A [user] </s> can"])], settings={"units": "token"}))
+    assert {unit["segment"] for unit in record["units"]} == {"content"}
+    assert "".join(unit["text"] for unit in record["units"]) == "A [user]  can"

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import io
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from gilot_plugin.artifacts.reader import Run
+from gilot_plugin.attribution.types import Flow, Hypothesis
+from gilot_plugin.errors import ArtifactError
+from gilot_plugin.reports.terminal import show_run
+from tests.artifacts import factories
+
+#: Of the factories' text: Is the film not good ?
+SCORES = {"ot": [0.0, 0.01, 0.05, 0.5, 0.25, -0.1], "kl": [0.4, 0.0, 0.0, 0.0, 0.0, 0.0]}
+SELECT_GRAPHICS = re.compile(r"\x1b\[[\d;]*m")
+
+
+def make_run(*records: dict[str, Any], manifest: dict[str, Any] | None = None) -> Run:
+    return Run(Path("out"), manifest, records)
+
+
+def plain(*records: dict[str, Any], width: int = 120, encoding: str = "utf-8", **options: Any) -> str:
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding)
+    show_run(make_run(*records), Console(file=file, width=width, color_system=None), **options)
+    file.flush()
+    return raw.getvalue().decode(encoding)
+
+
+def coloured(*records: dict[str, Any], color_system: Any = "truecolor", **options: Any) -> str:
+    file = io.StringIO()
+    # The environment of whoever runs the tests may say NO_COLOR.
+    console = Console(file=file, width=120, force_terminal=True, color_system=color_system, no_color=False)
+    show_run(make_run(*records), console, **options)
+    return file.getvalue()
+
+
+def test_without_colour_digits_tell_the_scores() -> None:
+    shown = plain(factories.make_record(scores=SCORES))
+    assert "<s>User: Is the «film:1» «not:9» «good:5»?↵\nAnswer:" in shown
+    assert "«unit:N» N tenths of the largest ot, 0.5" in shown
+    assert "\x1b" not in shown
+
+
+def test_in_colour_the_ground_tells_the_scores() -> None:
+    shown = coloured(factories.make_record(scores=SCORES))
+    assert "«" not in shown
+    # The highest class of the scale behind "not", the paper behind "the", fainter ink outside the units.
+    assert re.search(r"38;2;255;255;255;48;2;102;37;6mnot\x1b", shown)
+    assert re.search(r"48;2;255;255;255m Is the \x1b", shown)
+    assert re.search(r"38;2;118;118;118;48;2;255;255;255m<s>User:\x1b", shown)
+    assert "tenths of 0.5, the largest" in SELECT_GRAPHICS.sub("", shown)
+
+
+def test_few_colours_are_no_colours() -> None:
+    assert "«not:9»" in coloured(factories.make_record(scores=SCORES), color_system="standard")
+
+
+def test_no_color_is_obeyed_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    file = io.StringIO()
+    show_run(
+        make_run(factories.make_record(scores=SCORES)),
+        Console(file=file, width=120, force_terminal=True, color_system="truecolor"),
+    )
+    assert "«not:9»" in SELECT_GRAPHICS.sub("", file.getvalue())
+    assert "38;2" not in file.getvalue()
+
+
+def test_the_header_names_the_sample_and_the_verdict() -> None:
+    shown = plain(factories.make_record(doc_id=7, scores=SCORES))
+    assert "films · doc 7 · ok · exact_match: correct · tiny-model" in shown
+
+
+def test_top_units_come_with_their_flows() -> None:
+    lines = plain(factories.make_record(scores=SCORES)).splitlines()
+    ranked = [line for line in lines if "content" in line]
+    assert re.match(r'1 +"not" +content +0\.5 +█{10} +without "not": " no" → " yes" 0\.31', ranked[0].strip())
+    assert [re.findall(r'"(\w+|\?)" +content', line)[0] for line in ranked] == [
+        "not",
+        "good",
+        "film",
+        "the",
+        "Is",
+        "?",
+    ]
+    assert re.search(r"-0\.1 {3,}", ranked[-1])
+
+
+def test_a_narrow_terminal_names_each_unit_once() -> None:
+    lines = plain(factories.make_record(scores=SCORES), width=80).splitlines()
+    assert not any("without " in line and "→" in line for line in lines)
+    assert any('" no" → " yes" 0.31' in line for line in lines)
+    assert max(map(len, lines)) <= 80
+
+
+def test_only_the_first_ten_units_are_listed() -> None:
+    record = factories.make_record(text="<s>" + "word " * 30)
+    assert plain(record).count("content") == 10
+
+
+def test_what_the_model_would_say_is_shown() -> None:
+    shown = plain(factories.make_record(scores=SCORES))
+    assert '0.750  " no" · ends here' in shown
+    assert '0.250  " yes, it"\n' in shown
+    assert 'response: " no"' in shown
+    assert "outside support 0.0001 · transport gap 2e-09 · 1,234 model tokens · 1.25 s" in shown
+
+
+def test_choices_are_shown_likeliest_first() -> None:
+    shown = plain(factories.make_record(choices=factories.CHOICES[::-1]))
+    assert shown.index('0.600  " no"') < shown.index('0.400  " yes"')
+
+
+def test_a_skipped_sample_shows_its_reason() -> None:
+    assert "skipped: the \\x1b[1m prompt is empty" in plain(
+        factories.make_skipped(reason="the \x1b[1m prompt is empty")
+    )
+
+
+def test_another_method_can_be_shown() -> None:
+    shown = plain(factories.make_record(scores=SCORES), method="kl")
+    assert "«Is:9»" in shown
+    assert "«not" not in shown
+
+
+def test_without_ot_the_first_method_is_shown() -> None:
+    assert "«film:9»" in plain(
+        factories.make_record(scores={"kl": [0, 0, 1, 0, 0, 0], "l2": [1, 0, 0, 0, 0, 0]})
+    )
+
+
+def test_samples_without_the_method_say_so() -> None:
+    other = factories.make_record(doc_id=1, scores={"l2": [1, 0, 0, 0, 0, 0]})
+    shown = plain(factories.make_record(scores=SCORES), other, method="kl")
+    assert "no scores by method 'kl'; there are 'l2'" in shown
+
+
+def test_scores_that_are_all_zero_mark_nothing() -> None:
+    shown = plain(factories.make_record(scores={"ot": [0.0] * 6}))
+    assert "ot: no unit has a positive score" in shown
+    assert "«" not in shown
+
+
+def test_samples_are_chosen_by_task_and_document() -> None:
+    records = (
+        factories.make_record(doc_id=0),
+        factories.make_record(doc_id=1),
+        factories.make_record("pairs", 1, choices=factories.CHOICES),
+    )
+    found = re.findall(r"^(\w+) · doc (\d)", plain(*records, task="films"), flags=re.MULTILINE)
+    assert found == [("films", "0"), ("films", "1")]
+    found = re.findall(r"^(\w+) · doc (\d)", plain(*records, doc_id=1), flags=re.MULTILINE)
+    assert found == [("films", "1"), ("pairs", "1")]
+    limited = plain(*records, limit=1)
+    assert limited.count("· doc") == 1
+    assert "not shown: 2 more" in limited
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"task": "books"}, "no records of task 'books'; there are 'films', 'pairs'"),
+        ({"doc_id": 9}, "no record of document 9; there are 0, 1"),
+        ({"task": "films", "doc_id": 1}, "no record of document 1 of task 'films'; there are 0"),
+        ({"method": "lime"}, "no scores by method 'lime'; there are 'ot', 'kl'"),
+    ],
+)
+def test_what_is_not_there_is_answered_by_what_is(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        plain(factories.make_record(), factories.make_record("pairs", 1), **options)
+
+
+def test_a_run_without_records_says_why() -> None:
+    manifest = factories.make_manifest([factories.make_record()])
+    manifest["tasks"]["films"]["selection"] |= {"chosen": [], "error": "no metric \x1b[1m'f1'"}
+    with pytest.raises(
+        ArtifactError, match=r"no records; nothing was chosen of 'films': no metric \\x1b\[1m'f1'"
+    ):
+        show_run(make_run(manifest=manifest), Console(file=io.StringIO()))
+
+
+def test_a_broken_record_is_refused_in_words() -> None:
+    record = factories.edited(factories.make_record(), lambda r: r["scores"]["ot"].pop())
+    with pytest.raises(
+        ArtifactError, match=r"document 0, is broken: scores\.ot: 5 scores for 6 units.*gilot validate"
+    ):
+        plain(record)
+
+
+HOSTILE = (
+    "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b31m [bold]loud[/bold] [link=file:///]x[/link] "
+    "\u202e\u05d0 \ud800 \ufffd\r\n\tend"
+)
+
+
+@pytest.mark.parametrize("system", ["truecolor", None])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_hostile_text_is_shown_and_not_obeyed(system: Any, encoding: str) -> None:
+    record = factories.make_record(
+        task=f"task {HOSTILE}",
+        text=f"<s>{HOSTILE}",
+        scores=None,
+        flow=Flow(HOSTILE, HOSTILE, 0.5, 0.5),
+        hypotheses=(Hypothesis((1,), HOSTILE, -0.1, 1.0, True),),
+    )
+    record = factories.edited(record, lambda r: r["metrics"].update({HOSTILE: HOSTILE}))
+    record = factories.edited(record, lambda r: r.update(model=HOSTILE))
+    record = factories.edited(record, lambda r: r["scores"].update({HOSTILE: r["scores"]["ot"]}))
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding)
+    console = Console(
+        file=file, width=110, force_terminal=system is not None, color_system=system, no_color=False
+    )
+    show_run(make_run(record), console, method=HOSTILE)
+    file.flush()
+    shown = SELECT_GRAPHICS.sub("", raw.getvalue().decode(encoding))
+    assert all(character == "\n" or character.isprintable() for character in shown)
+    # In the header, where no unit's mark comes between.
+    assert "task \\x1b[31mred\\x1b[0m" in shown
+    assert "[bold]loud[/bold]" in shown
+    assert "31;" not in raw.getvalue().decode(encoding)
+
+
+@pytest.mark.parametrize("width", [20, 40, 250])
+def test_any_width_will_do(width: int) -> None:
+    lines = plain(factories.make_record(scores=SCORES), width=width).splitlines()
+    assert max(map(len, lines)) <= width
+
+
+def test_white_space_units_are_visible() -> None:
+    record = factories.make_record(text="<s>a\n\n", scores={"ot": [0.1, 1.0]})
+    assert "«a:1»«↵↵:9»" in plain(record)
+
+
+def test_a_hundred_thousand_characters_take_seconds_at_most() -> None:
+    record = factories.make_record(text="<s>" + "word and " * 11_000 + "x" * 1_000)
+    started = time.perf_counter()
+    assert "tenths" in coloured(record)
+    assert time.perf_counter() - started < 10

@@ -1,0 +1,155 @@
+"""The plugin manager: what is built in, what other packages add, and what is refused."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from gilot_plugin import cli, plugins
+from gilot_plugin.config import GilotConfig
+from gilot_plugin.errors import ConfigError, GilotError
+
+Install = Callable[..., None]
+
+_STRATEGY = """
+    from gilot_plugin import hookimpl
+    from gilot_plugin.harness.selection import Options, SelectionStrategy
+
+    class Every(Options):
+        k: int
+
+    @hookimpl
+    def gilot_selection_strategies():
+        return [SelectionStrategy({name!r}, "each k-th document", Every, lambda samples, options, seed: [])]
+"""
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Installs a package with a plugin: ``install(package, code, name=..., module=...)``."""
+    monkeypatch.syspath_prepend(tmp_path)
+    installed = []
+
+    def put(package: str, code: str, name: str = "everybody", module: str | None = None) -> None:
+        module = module or f"module_of_{package}"
+        (tmp_path / f"{module}.py").write_text(dedent(code))
+        info = tmp_path / f"{package}-1.2.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.2\n")
+        (info / "entry_points.txt").write_text(f"[gilot]\n{name} = {module}\n")
+        installed.append(module)
+        importlib.invalidate_caches()
+        plugins.manager.cache_clear()
+
+    yield put
+    for module in installed:
+        sys.modules.pop(module, None)
+    plugins.manager.cache_clear()
+
+
+def test_the_built_in_behaviour_is_made_of_plugins() -> None:
+    registered = [name for name, _ in plugins.manager().list_name_plugin()]
+    assert registered == list(plugins.BUILTIN_PLUGINS)
+    assert list(plugins.attribution_methods())[:3] == ["ot", "kl", "l2"]
+    assert {"delete", "mask", "replace"} <= set(plugins.absence_operators())
+    assert {"first", "ids", "random", "incorrect"} <= set(plugins.selection_strategies())
+
+
+def test_every_offer_says_what_it_is_in_one_line() -> None:
+    offers = (plugins.attribution_methods(), plugins.absence_operators(), plugins.selection_strategies())
+    for found in offers:
+        for name, offer in found.items():
+            assert offer.name == name
+            assert offer.summary
+            assert "\n" not in offer.summary
+
+
+def test_no_other_package_is_needed() -> None:
+    assert plugins.third_party_plugins() == []
+
+
+def test_a_package_may_add_a_strategy(install: Install) -> None:
+    with pytest.raises(ConfigError, match="'every' is unknown"):
+        GilotConfig(select={"strategy": "every", "k": 3})
+    install("somebodys", _STRATEGY.format(name="every"))
+    assert list(plugins.selection_strategies())[-1] == "every"
+    assert GilotConfig(select={"strategy": "every", "k": 3}).select == {"strategy": "every", "k": 3}
+    with pytest.raises(ConfigError, match="strategy 'every': k: must be given"):
+        GilotConfig(select="every")
+    assert plugins.third_party_plugins() == [("somebodys", "1.2")]
+
+
+def test_what_a_package_adds_is_listed(
+    install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    install("somebodys", _STRATEGY.format(name="every"), name="their_plugin")
+    assert cli.main(["plugins"]) == cli.DONE
+    row = next(line for line in capsys.readouterr().out.splitlines() if "their_plugin" in line)
+    assert "somebodys 1.2" in row
+    assert "gilot_selection_strategies" in row
+    assert cli.main(["methods"]) == cli.DONE
+    assert "each k-th document" in capsys.readouterr().out
+
+
+def test_two_offers_of_one_name_are_refused_and_both_plugins_named(install: Install) -> None:
+    install("somebodys", _STRATEGY.format(name="random"), name="their_plugin")
+    with pytest.raises(GilotError, match="several plugins offer the selection strategy 'random'") as refusal:
+        plugins.selection_strategies()
+    assert "'their_plugin'" in str(refusal.value)
+    assert "'gilot_plugin.harness.selection'" in str(refusal.value)
+    with pytest.raises(GilotError, match="'random'"):
+        GilotConfig()
+
+
+def test_two_plugins_of_one_name_are_refused(install: Install) -> None:
+    install("one", _STRATEGY.format(name="a"), name="same")
+    install("other", _STRATEGY.format(name="b"), name="same")
+    with pytest.raises(GilotError, match="two plugins are named 'same'.* (one|other): uninstall"):
+        plugins.manager()
+
+
+def test_a_plugin_cannot_take_the_place_of_a_built_in_one(install: Install) -> None:
+    install("somebodys", _STRATEGY.format(name="a"), name="gilot_plugin.harness.recorder")
+    with pytest.raises(GilotError, match="two plugins are named 'gilot_plugin.harness.recorder'.* somebodys"):
+        plugins.manager()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import nowhere_to_be_found", "nowhere_to_be_found"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("def broken(:", "SyntaxError"),
+        (
+            """
+            from gilot_plugin import hookimpl
+            @hookimpl
+            def gilot_run_finished(run, something_else): ...
+            """,
+            "something_else",
+        ),
+        (
+            """
+            from gilot_plugin import hookimpl
+            @hookimpl
+            def gilot_run_finnished(run): ...
+            """,
+            "unknown hook 'gilot_run_finnished'",
+        ),
+    ],
+)
+def test_a_broken_plugin_is_named_with_its_package(
+    install: Install, capsys: pytest.CaptureFixture[str], code: str, reason: str
+) -> None:
+    install("somebodys", code, name="broken_plugin", module="broken_module")
+    assert cli.main(["plugins"]) == cli.FAILED
+    message = capsys.readouterr().err
+    assert "'broken_plugin' (broken_module) of somebodys cannot be loaded" in message
+    assert reason in message
+    assert "update or uninstall" in message
