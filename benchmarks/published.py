@@ -1,7 +1,7 @@
 """The published procedure, written serially: what an attribution costs without this package.
 
-One prompt at a time: beam search with ``generate``, a second forward pass for the probabilities, and IPOT with 1000
-iterations on the support (GiLOT, Li et al. 2024). Shares no code with the package.
+One prompt at a time: beam search with ``generate``, a second forward pass for the probabilities, and IPOT
+with 1000 iterations on the support (GiLOT, Li et al. 2024). Shares no code with the package.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def attribute_serially(model: Any, token_ids: list[int], num_beams: int, max_new
     """Attribute every token of a prompt, one after the other."""
     started = time.perf_counter()
     distributions = [
-        _outcome(model, token_ids, absent, num_beams, max_new_tokens) for absent in (None, *range(len(token_ids)))
+        _outcome(model, token_ids, absent, num_beams, max_new_tokens)
+        for absent in (None, *range(len(token_ids)))
     ]
     searched = time.perf_counter()
     for distribution in distributions[1:]:

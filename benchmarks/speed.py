@@ -59,19 +59,21 @@ def main() -> None:
     table.add_row("gilot_plugin, regenerate, exact", *_seconds(ours), spread)
     console = Console(width=110)
     console.print(
-        f"{len(token_ids)} tokens, K={options.beams}, J={options.tokens}, {options.repeats} repeats, medians; "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}, transformers {transformers.__version__}, "
-        f"Python {platform.python_version()}"
+        f"{len(token_ids)} tokens, K={options.beams}, J={options.tokens}, medians of {options.repeats}; "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"transformers {transformers.__version__}, Python {platform.python_version()}"
     )
     console.print(table)
     console.print(
-        "The transport of gilot_plugin is what was left to do when the model was done: it is solved in threads beside it. "
-        f"{diagnostics.model_tokens} token forward passes."
+        "The transport of gilot_plugin is what was left to do when the model was done: it is solved in "
+        f"threads beside it. {diagnostics.model_tokens} token forward passes."
     )
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--beams", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=2)

@@ -16,7 +16,8 @@ import gilot_plugin
 name = sys.argv[1] if len(sys.argv) > 1 else "HuggingFaceTB/SmolLM2-135M-Instruct"
 prompt = sys.argv[2] if len(sys.argv) > 2 else "The box is red. The ball is blue. The colour of the box is"
 tokenizer = AutoTokenizer.from_pretrained(name)
-model = AutoModelForCausalLM.from_pretrained(name, dtype="auto", device_map="cuda" if torch.cuda.is_available() else "cpu")
+device = "cuda" if torch.cuda.is_available() else "cpu"
+model = AutoModelForCausalLM.from_pretrained(name, dtype="auto", device_map=device)
 
 # %% Take each word away and see how far the distribution of what comes next moves.
 config = gilot_plugin.GilotConfig(num_beams=4, max_new_tokens=3)
@@ -30,5 +31,5 @@ for hypothesis in attribution.hypotheses:
 scores = attribution.scores["ot"]
 for index in sorted(range(len(scores)), key=lambda i: -scores[i]):
     unit, flows = attribution.units[index], attribution.flows[index]
-    moved = f"without it {flows[0].mass:.2f} moves from {flows[0].from_token!r} to {flows[0].to_token!r}" if flows else ""
-    print(f"{scores[index]:6.3f}  {unit.text!r:12} {moved}")
+    moved = [f"{flow.mass:.2f} from {flow.from_token!r} to {flow.to_token!r}" for flow in flows[:1]]
+    print(f"{scores[index]:6.3f}  {unit.text!r:12}", *moved)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 __version__ = version("gilot-plugin")
 
-#: Where each public name lives. Imported on first use: torch and lm-eval take seconds, ``gilot --help`` should not.
+#: Where each public name lives, imported on first use: torch and lm-eval take seconds, which ``gilot --help``
+#: need not wait for.
 _HOMES = {
     "Attribution": "attribution.types",
     "Flow": "attribution.types",

@@ -1,4 +1,4 @@
-"""Every extension point of gilot. Implement any of them in a module or class and register it in the group ``gilot``."""
+"""Every extension point of gilot: implement any of them and register in the entry-point group ``gilot``."""
 
 from __future__ import annotations
 

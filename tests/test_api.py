@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_units_are_the_words_of_the_text(attribution: gilot_plugin.Attribution) 
     bounds = [(unit.start_token, unit.end_token) for unit in attribution.units]
     assert bounds[0][0] == 0
     assert bounds[-1][1] == len(attribution.tokens)
-    assert all(before[1] == after[0] for before, after in zip(bounds, bounds[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(bounds))
 
 
 def test_tokens_are_the_fed_ones_with_their_characters(
@@ -144,7 +145,7 @@ def test_a_prompt_of_one_token_is_compared_with_none(model: Any, tokenizer: Any)
 
 
 def test_a_prompt_without_content_is_refused(model: Any, tokenizer: Any) -> None:
-    with pytest.raises(PromptError, match="scope='content'.*1 tokens; segments: special"):
+    with pytest.raises(PromptError, match=r"scope='content'.*1 tokens; segments: special"):
         gilot_plugin.attribute(model, tokenizer, [tokenizer.bos_token_id], CONFIG)
 
 
@@ -221,7 +222,7 @@ def test_a_replacement_may_be_an_id_or_its_text(model: Any, tokenizer: Any) -> N
 
 
 def test_holding_positions_needs_a_model_that_takes_them(tiny_model: Any, tokenizer: Any) -> None:
-    with pytest.raises(ConfigError, match="absence='mask'.*allowed are absence='delete' and 'replace'"):
+    with pytest.raises(ConfigError, match=r"absence='mask'.*allowed are absence='delete' and 'replace'"):
         gilot_plugin.attribute(tiny_model("bloom"), tokenizer, TEXT, GilotConfig(absence="mask"))
 
 

@@ -105,7 +105,7 @@ def test_a_wrong_value_is_refused_by_field_value_and_what_is_allowed(
 
 @pytest.mark.parametrize("value", [True, -1, 1.5, "", [3]])
 def test_what_cannot_be_a_token_does_not_replace_one(value: Any) -> None:
-    with pytest.raises(ConfigError, match="replace_with=.*token ids, which start at 0, and the text"):
+    with pytest.raises(ConfigError, match=r"replace_with=.*token ids, which start at 0, and the text"):
         GilotConfig(absence="replace", replace_with=value)
 
 
@@ -123,7 +123,7 @@ def test_an_unknown_setting_comes_with_the_likely_one_and_all_others() -> None:
 
 
 def test_an_unknown_setting_unlike_any_other_comes_without_a_guess() -> None:
-    with pytest.raises(ConfigError, match="^frobnicate=1: unknown setting: allowed are 'preset'"):
+    with pytest.raises(ConfigError, match=r"^frobnicate=1: unknown setting: allowed are 'preset'"):
         GilotConfig(frobnicate=1)
 
 
@@ -150,7 +150,7 @@ def test_a_replacement_without_replacing_is_refused() -> None:
 
 def test_choices_cannot_be_explained_by_the_published_search() -> None:
     with pytest.raises(
-        ConfigError, match="target='choices' cannot be combined with absence='published'.*'delete'"
+        ConfigError, match=r"target='choices' cannot be combined with absence='published'.*'delete'"
     ):
         GilotConfig(preset="reference", target="choices")
 

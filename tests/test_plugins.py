@@ -110,13 +110,15 @@ def test_two_offers_of_one_name_are_refused_and_both_plugins_named(install: Inst
 def test_two_plugins_of_one_name_are_refused(install: Install) -> None:
     install("one", _STRATEGY.format(name="a"), name="same")
     install("other", _STRATEGY.format(name="b"), name="same")
-    with pytest.raises(GilotError, match="two plugins are named 'same'.* (one|other): uninstall"):
+    with pytest.raises(GilotError, match=r"two plugins are named 'same'.* (one|other): uninstall"):
         plugins.manager()
 
 
 def test_a_plugin_cannot_take_the_place_of_a_built_in_one(install: Install) -> None:
     install("somebodys", _STRATEGY.format(name="a"), name="gilot_plugin.harness.recorder")
-    with pytest.raises(GilotError, match="two plugins are named 'gilot_plugin.harness.recorder'.* somebodys"):
+    with pytest.raises(
+        GilotError, match=r"two plugins are named 'gilot_plugin.harness.recorder'.* somebodys"
+    ):
         plugins.manager()
 
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 
 class RunProgress:
-    """Two bars on standard error: the run's samples, with the time left, and the units of the present sample.
+    """Two bars on standard error: samples of the run, with the time left, and units of the present one.
 
     Units of the present sample count as parts of it, so the time left is known before the first sample is done.
     """

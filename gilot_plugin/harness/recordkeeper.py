@@ -1,4 +1,4 @@
-"""Built-in plugin: writes records as they come and keeps the manifest true to what is on disk."""
+"""Built-in plugin: writes records as they come, and the manifest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gilot_plugin.plugins import manager
 
 @hookimpl
 def gilot_write_record(run: EvaluationRun, record: Mapping[str, Any]) -> None:
-    """Append the record to its task's file and bring the manifest up to date."""
+    """Append the record to its task's file."""
     run.records.append(record)
     path = None
     if run.folder is not None:
@@ -23,8 +23,9 @@ def gilot_write_record(run: EvaluationRun, record: Mapping[str, Any]) -> None:
         path = run.folder / attributions_name(task, run.date)
         if task not in run.writers:
             run.writers[task] = RecordWriter(path)
-            # Once a file, not once a record, or else writing would grow with the square of the run. "interrupted" until
-            # the run is finished, so that whatever ends the process leaves artifacts that say so.
+            # Once a file, not once a record, or else writing would grow with the square of the run.
+            # "interrupted" until the run is finished, so that whatever ends the process leaves artifacts that
+            # say so.
             write_manifest(run.folder / manifest_name(run.date), manifest_of(run, "interrupted"))
         run.writers[task].write(record)
     manager().hook.gilot_record_written(run=run, record=record, path=path)

@@ -39,7 +39,9 @@ def build_model(make_tiny_model: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def model_dir(
-    tmp_path_factory: pytest.TempPathFactory, build_model: Callable[..., Any], tokenizer: PreTrainedTokenizerFast
+    tmp_path_factory: pytest.TempPathFactory,
+    build_model: Callable[..., Any],
+    tokenizer: PreTrainedTokenizerFast,
 ) -> Path:
     """Folder with model and tokenizer, for ``model="hf"`` and ``pretrained=...``."""
     folder = tmp_path_factory.mktemp("models") / "tiny-llama"
@@ -60,6 +62,8 @@ def make_lm(shared_model: Any, tokenizer: PreTrainedTokenizerFast) -> Callable[.
 
     def make(model: Any = None, **settings: Any) -> HFLM:
         pretrained = shared_model if model is None else model
-        return HFLM(pretrained=pretrained, tokenizer=copy.deepcopy(tokenizer), **{"batch_size": 2, **settings})
+        return HFLM(
+            pretrained=pretrained, tokenizer=copy.deepcopy(tokenizer), **{"batch_size": 2, **settings}
+        )
 
     return make

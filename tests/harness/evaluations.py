@@ -32,7 +32,9 @@ def suite_manager() -> TaskManager:
     return TaskManager(include_path=str(SUITE), include_defaults=False)
 
 
-def inline_task(name: str, output_type: str, docs: Sequence[Mapping[str, Any]], **config: Any) -> dict[str, Any]:
+def inline_task(
+    name: str, output_type: str, docs: Sequence[Mapping[str, Any]], **config: Any
+) -> dict[str, Any]:
     """A task with its documents in memory: ``{"text", "target"}`` unless the configuration says otherwise."""
 
     def load(**_: Any) -> DatasetDict:

@@ -79,7 +79,9 @@ class Watched:
         self._handle.remove()
 
 
-def watched_and_explained(lm: Any, tasks: Sequence[Any], **arguments: Any) -> tuple[Watched, list[Mapping[str, Any]]]:
+def watched_and_explained(
+    lm: Any, tasks: Sequence[Any], **arguments: Any
+) -> tuple[Watched, list[Mapping[str, Any]]]:
     """What an evaluation without the plugin feeds, and the records of one with it."""
     with Watched(lm.model) as watched:
         plain = evaluate(lm, tasks, **arguments)
@@ -121,7 +123,9 @@ def test_choices(make_lm: Callable[..., Any], case: str) -> None:
         longest = max(len(choice["token_ids"]) for choice in record["target"]["choices"])
         if cut:
             assert len(prompt) + longest == lm.max_length + 1
-    assert any(record["diagnostics"]["truncated_tokens"] for record in explained) == ("max_length" in settings)
+    assert any(record["diagnostics"]["truncated_tokens"] for record in explained) == (
+        "max_length" in settings
+    )
 
 
 def is_fed(row: list[int], fed: Sequence[int], may_begin_earlier: bool) -> bool:
@@ -134,7 +138,10 @@ def is_fed(row: list[int], fed: Sequence[int], may_begin_earlier: bool) -> bool:
 
 def test_truncated_tokens_count_what_is_missing(make_lm: Callable[..., Any], tokenizer: Any) -> None:
     lm = make_lm(max_length=20)
-    tasks = [generation_task("answers", TEXTS), choices_task("endings", [(text, [" dog", " bird"]) for text in TEXTS])]
+    tasks = [
+        generation_task("answers", TEXTS),
+        choices_task("endings", [(text, [" dog", " bird"]) for text in TEXTS]),
+    ]
     _, records = watched_and_explained(lm, tasks)
     for record, text in zip(records, [*TEXTS, *TEXTS], strict=True):
         # lm-eval moves spaces at the end of a context into its continuations.
@@ -147,7 +154,10 @@ def test_spaces_at_the_end_belong_to_the_choices(make_lm: Callable[..., Any], to
     task = choices_task("endings", [("The lazy  ", ["dog", "cat"])], target_delimiter="")
     _, (record,) = watched_and_explained(lm, [task])
     assert fed_ids(record) == tokenizer("The lazy")["input_ids"]
-    assert [tokenizer.decode(choice["token_ids"]) for choice in record["target"]["choices"]] == ["  dog", "  cat"]
+    assert [tokenizer.decode(choice["token_ids"]) for choice in record["target"]["choices"]] == [
+        "  dog",
+        "  cat",
+    ]
 
 
 def test_spaces_at_the_end_are_fed_to_generation(make_lm: Callable[..., Any], tokenizer: Any) -> None:
@@ -176,19 +186,24 @@ def test_empty_context(make_lm: Callable[..., Any], tokenizer: Any) -> None:
     for ending in ENDINGS:
         feed = run.feeds["", f" {ending}"]
         assert feed.token_ids == (tokenizer.bos_token_id,)
-        assert any(is_fed([*feed.token_ids, *feed.continuation_ids[:-1]], fed, False) for fed in watched.scored)
+        assert any(
+            is_fed([*feed.token_ids, *feed.continuation_ids[:-1]], fed, False) for fed in watched.scored
+        )
 
 
 def test_mutual_information_asks_without_context_too(make_lm: Callable[..., Any], tokenizer: Any) -> None:
     metrics = [
-        {"metric": metric, "aggregation": "mean", "higher_is_better": True} for metric in ("acc", "acc_mutual_info")
+        {"metric": metric, "aggregation": "mean", "higher_is_better": True}
+        for metric in ("acc", "acc_mutual_info")
     ]
     task = choices_task("endings", [(text, ENDINGS) for text in TEXTS[:3]], metric_list=metrics)
     _, records = watched_and_explained(make_lm(), [task])
     for record, text in zip(records, TEXTS, strict=False):
         assert record["status"] == "ok"
         assert fed_ids(record) == tokenizer(text)["input_ids"]
-        assert [choice["text"] for choice in record["target"]["choices"]] == [f" {ending}" for ending in ENDINGS]
+        assert [choice["text"] for choice in record["target"]["choices"]] == [
+            f" {ending}" for ending in ENDINGS
+        ]
 
 
 @pytest.fixture

@@ -44,7 +44,10 @@ def only(records: list[Mapping[str, Any]]) -> Mapping[str, Any]:
 def test_records_join_to_the_samples_of_lm_eval(make_lm: Callable[..., Any], tmp_path: Path) -> None:
     filters = [
         {"name": "first", "filter": [{"function": "take_first"}]},
-        {"name": "letter", "filter": [{"function": "regex", "regex_pattern": "([a-z])"}, {"function": "take_first"}]},
+        {
+            "name": "letter",
+            "filter": [{"function": "regex", "regex_pattern": "([a-z])"}, {"function": "take_first"}],
+        },
     ]
     tasks = [
         generation_task("answers", QUESTIONS, repeats=2, filter_list=filters),
@@ -82,7 +85,7 @@ def test_choices_have_the_log_likelihoods_of_lm_eval(make_lm: Callable[..., Any]
 
 @pytest.mark.parametrize(
     ("gold", "numbers"),
-    [(1, [1]), ("{{1}}", [1]), ("is a dog", [1]), ("{{[0, 2]}}", [0, 2]), ("{{['!', 'can fly']}}", [2, 0]), (-1, [])],
+    [(1, [1]), ("{{1}}", [1]), ("is a dog", [1]), ("{{[0, 2]}}", [0, 2]), (-1, [])],
 )
 def test_gold_choices_by_number(make_lm: Callable[..., Any], gold: Any, numbers: list[int]) -> None:
     endings = [ending.strip() for ending in ENDINGS]
@@ -169,7 +172,9 @@ def test_other_types_of_requests(make_lm: Callable[..., Any], tmp_path: Path, ou
 
 
 def test_choices_as_target_of_a_task_without(make_lm: Callable[..., Any]) -> None:
-    record = only(records_of(make_lm(), [generation_task("answers", ["Why?"])], settings={"target": "choices"}))
+    record = only(
+        records_of(make_lm(), [generation_task("answers", ["Why?"])], settings={"target": "choices"})
+    )
     assert (record["status"], record["reason"]) == (
         "skipped",
         "target='choices': a 'generate_until' sample has no choices",
@@ -187,7 +192,13 @@ def test_choices_with_a_context_each(make_lm: Callable[..., Any]) -> None:
 
 def test_encoder_decoder(tokenizer: Any, tmp_path: Path) -> None:
     config = T5Config(
-        vocab_size=len(tokenizer), d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=4, decoder_start_token_id=0
+        vocab_size=len(tokenizer),
+        d_model=16,
+        d_kv=4,
+        d_ff=16,
+        num_layers=1,
+        num_heads=4,
+        decoder_start_token_id=0,
     )
     with torch.random.fork_rng(devices=[]):
         model = T5ForConditionalGeneration(config).eval()
@@ -304,7 +315,14 @@ TEMPLATES = {
 }
 
 #: Contents that also stand in the templates.
-CONTENTS = ("user", "s", "[", "assistant]: INST", "  Which animal\n\ncan fly?  ", "What [user]: is\n[assistant]: it?")
+CONTENTS = (
+    "user",
+    "s",
+    "[",
+    "assistant]: INST",
+    "  Which animal\n\ncan fly?  ",
+    "What [user]: is\n[assistant]: it?",
+)
 
 
 @pytest.mark.parametrize("content", CONTENTS)
@@ -324,7 +342,9 @@ def test_template_stays_and_content_goes(make_lm: Callable[..., Any], template: 
         text = "".join(token["text"] for token in record["prompt_tokens"])
         for unit in record["units"]:
             start = record["prompt_tokens"][unit["start_token"]]["start"]
-            assert in_a_content(text, start + len(unit["text"]) - len(unit["text"].lstrip()), template, content)
+            assert in_a_content(
+                text, start + len(unit["text"]) - len(unit["text"].lstrip()), template, content
+            )
 
 
 def in_a_content(text: str, position: int, template: str, content: str) -> bool:
@@ -342,10 +362,15 @@ def in_a_content(text: str, position: int, template: str, content: str) -> bool:
 
 def test_few_shot_examples_are_turns_of_their_own(make_lm: Callable[..., Any]) -> None:
     arguments = {"apply_chat_template": True, "fewshot_as_multiturn": True, "limit": 1}
-    record = only(records_of(make_lm(), ["gilot_two_shot_choices"], settings={"units": "segment"}, **arguments))
+    record = only(
+        records_of(make_lm(), ["gilot_two_shot_choices"], settings={"units": "segment"}, **arguments)
+    )
     assert [unit["segment"] for unit in record["units"]] == ["user", "assistant"] * 2 + ["user"]
     assert [unit["text"].strip() for unit in record["units"][1::2]] == ["a sheep", "scissors"]
-    assert record["units"][-1]["text"].strip() == "Question: What force pulls a dropped ball to the ground?\nAnswer:"
+    assert (
+        record["units"][-1]["text"].strip()
+        == "Question: What force pulls a dropped ball to the ground?\nAnswer:"
+    )
     turns = [token for token in record["prompt_tokens"] if token["text"] == "</s>"]
     assert len(turns) == 5
 
@@ -377,7 +402,9 @@ def test_segments_of_a_truncated_conversation(make_lm: Callable[..., Any]) -> No
     text = "The quick brown fox jumps over the lazy dog, and the dog does not mind. Why?"
     lm = make_lm(max_length=40)
     arguments = {"apply_chat_template": True, "system_instruction": "Be brief."}
-    record = only(records_of(lm, [generation_task("answers", [text])], settings={"units": "segment"}, **arguments))
+    record = only(
+        records_of(lm, [generation_task("answers", [text])], settings={"units": "segment"}, **arguments)
+    )
     assert record["diagnostics"]["truncated_tokens"] > 0
     (unit,) = record["units"]
     assert unit["segment"] == "user"
@@ -385,6 +412,10 @@ def test_segments_of_a_truncated_conversation(make_lm: Callable[..., Any]) -> No
 
 
 def test_without_a_template_everything_but_special_tokens_is_content(make_lm: Callable[..., Any]) -> None:
-    record = only(records_of(make_lm(), [generation_task("answers", ["A [user] </s> can"])], settings={"units": "token"}))
+    record = only(
+        records_of(
+            make_lm(), [generation_task("answers", ["A [user] </s> can"])], settings={"units": "token"}
+        )
+    )
     assert {unit["segment"] for unit in record["units"]} == {"content"}
     assert "".join(unit["text"] for unit in record["units"]) == "A [user]  can"

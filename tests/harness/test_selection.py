@@ -64,7 +64,9 @@ def manifest_in(folder: Path) -> Mapping[str, Any]:
 # Strategies by themselves
 
 
-@pytest.mark.parametrize(("n", "expected"), [(1, [0]), (3, [0, 1, 2]), (5, [0, 1, 2, 3, 4]), (9, [0, 1, 2, 3, 4])])
+@pytest.mark.parametrize(
+    ("n", "expected"), [(1, [0]), (3, [0, 1, 2]), (5, [0, 1, 2, 3, 4]), (9, [0, 1, 2, 3, 4])]
+)
 def test_first(n: int, expected: list[int]) -> None:
     assert choose("first", samples(5), n=n) == expected
 
@@ -83,7 +85,9 @@ def test_ids(ids: Any, expected: list[int]) -> None:
 
 @pytest.mark.parametrize("ids", [[1, 7, 9], {"some_task": [1, 7, 9]}])
 def test_missing_ids_are_named(ids: Any) -> None:
-    with pytest.raises(ConfigError, match=r"select.ids=\[7, 9\]: not among the 5 evaluated documents .*0 to 4"):
+    with pytest.raises(
+        ConfigError, match=r"select.ids=\[7, 9\]: not among the 5 evaluated documents .*0 to 4"
+    ):
         choose("ids", samples(5), ids=ids)
 
 
@@ -112,7 +116,9 @@ def test_incorrect_by_a_named_metric(metric: str) -> None:
     assert choose("incorrect", samples(3, acc=[1, 1, 1], acc_norm=[0, 1, 0]), metric=metric) == [0, 2]
 
 
-@pytest.mark.parametrize("right_and_wrong", [(True, False), (1.0, 0.0), (np.float64(1), np.float64(0)), (np.True_, 0)])
+@pytest.mark.parametrize(
+    "right_and_wrong", [(True, False), (1.0, 0.0), (np.float64(1), np.float64(0)), (np.True_, 0)]
+)
 def test_incorrect_takes_all_spellings_of_0_and_1(right_and_wrong: tuple[Any, Any]) -> None:
     assert choose("incorrect", samples(2, exact_match=right_and_wrong)) == [1]
 
@@ -124,18 +130,24 @@ def test_metric_that_is_neither_0_nor_1(value: Any) -> None:
 
 
 def test_metric_that_is_not_there() -> None:
-    with pytest.raises(ConfigError, match="select.metric='f1': the task has no such metric, it has 'acc,none'"):
+    with pytest.raises(
+        ConfigError, match="select.metric='f1': the task has no such metric, it has 'acc,none'"
+    ):
         choose("incorrect", samples(1, acc=[0]), metric="f1")
 
 
 def test_no_metric_says_right_or_wrong() -> None:
-    with pytest.raises(ConfigError, match="no metric of the task says right or wrong; name one of 'bleu,none'"):
+    with pytest.raises(
+        ConfigError, match="no metric of the task says right or wrong; name one of 'bleu,none'"
+    ):
         choose("incorrect", samples(1, bleu=[0.0]))
 
 
 def test_several_filters_are_one_sample_with_all_metrics() -> None:
     (one,) = samples(1, exact_match=[1])
-    rows = [{**one.rows[0], "filter": name, "exact_match": value} for name, value in (("strict", 0), ("loose", 1))]
+    rows = [
+        {**one.rows[0], "filter": name, "exact_match": value} for name, value in (("strict", 0), ("loose", 1))
+    ]
     (grouped,) = samples_of_task("some_task", "generate_until", rows)
     assert grouped.identity.metrics == {"exact_match,strict": 0, "exact_match,loose": 1}
     assert choose("incorrect", [grouped]) == [0]

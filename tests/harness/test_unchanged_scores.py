@@ -36,7 +36,12 @@ from tests.harness.evaluations import (
     numbers,
 )
 
-QUESTIONS = ["What is the capital of France?", "Which animal can fly, and which can not?", "Say 3.", "One, two,"]
+QUESTIONS = [
+    "What is the capital of France?",
+    "Which animal can fly, and which can not?",
+    "Say 3.",
+    "One, two,",
+]
 
 PAIRS = [
     ("The quick brown fox", [" jumps over", " cannot", " dog"]),
@@ -58,7 +63,9 @@ ROLLING = inline_task(
     "texts",
     "loglikelihood_rolling",
     [{"text": "", "target": question} for question in QUESTIONS],
-    metric_list=[{"metric": "word_perplexity", "aggregation": "weighted_perplexity", "higher_is_better": False}],
+    metric_list=[
+        {"metric": "word_perplexity", "aggregation": "weighted_perplexity", "higher_is_better": False}
+    ],
 )
 
 SEVERAL_FILTERS = generation_task(
@@ -82,7 +89,8 @@ MUTUAL_INFORMATION = choices_task(
     "informative_endings",
     PAIRS,
     metric_list=[
-        {"metric": metric, "aggregation": "mean", "higher_is_better": True} for metric in ("acc", "acc_mutual_info")
+        {"metric": metric, "aggregation": "mean", "higher_is_better": True}
+        for metric in ("acc", "acc_mutual_info")
     ],
 )
 
@@ -118,7 +126,11 @@ CASES: Mapping[str, tuple[list[Any], dict[str, Any], set[str]]] = {
         {"limit": 2, "system_instruction": "Be brief."},
         {"ok"},
     ),
-    "predictions only": (["gilot_short_answers", "gilot_minimal_pairs"], {"limit": 2, "predict_only": True}, {"ok"}),
+    "predictions only": (
+        ["gilot_short_answers", "gilot_minimal_pairs"],
+        {"limit": 2, "predict_only": True},
+        {"ok"},
+    ),
     "some documents": (["gilot_minimal_pairs"], {"samples": {"gilot_minimal_pairs": [7, 2, 5]}}, {"ok"}),
     "batch size found": (
         ["gilot_short_answers", "gilot_minimal_pairs"],
@@ -185,7 +197,9 @@ def greedy_for_numbers() -> Iterator[str]:
     manager().unregister(plugin)
 
 
-def test_later_evaluation_draws_the_same_numbers(make_lm: Callable[..., Any], greedy_for_numbers: str) -> None:
+def test_later_evaluation_draws_the_same_numbers(
+    make_lm: Callable[..., Any], greedy_for_numbers: str
+) -> None:
     sampled = {"gen_kwargs": {"do_sample": True, "temperature": 1.0}}
     unseeded = {"random_seed": None, "numpy_random_seed": None, "torch_random_seed": None}
     tasks, lm = [generation_task("answers", QUESTIONS)], make_lm()
@@ -206,7 +220,9 @@ def cached_answers(path: Path) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, "auto"])
-def test_cache_of_answers(make_lm: Callable[..., Any], tmp_path: Path, monkeypatch: Any, batch_size: Any) -> None:
+def test_cache_of_answers(
+    make_lm: Callable[..., Any], tmp_path: Path, monkeypatch: Any, batch_size: Any
+) -> None:
     tasks = [
         generation_task("answers", [*QUESTIONS, "The window is too small for so many words. " * 3]),
         choices_task("endings", [*PAIRS, ("A context with a space ", ["dog", "bird"])]),
@@ -319,7 +335,16 @@ def test_command_line(model_dir: Path, tmp_path: Path) -> None:
     def run(program: str, *more: str) -> tuple[Path, str]:
         output = tmp_path / program
         arguments = [
-            *("--model", "hf", "--model_args", f"pretrained={model_dir}", "--device", "cpu", "--batch_size", "2"),
+            *(
+                "--model",
+                "hf",
+                "--model_args",
+                f"pretrained={model_dir}",
+                "--device",
+                "cpu",
+                "--batch_size",
+                "2",
+            ),
             *("--tasks", "gilot_examples", "--include_path", str(SUITE), "--limit", "3"),
             *("--output_path", str(output), "--log_samples", *more),
         ]

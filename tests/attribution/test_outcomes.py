@@ -1,0 +1,65 @@
+"""Mixing the distributions after the hypotheses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from gilot_plugin.attribution.absence import BUILTIN_ABSENCES, AbsenceContext
+from gilot_plugin.attribution.outcomes import mixture, regenerated_outcomes, rescored_outcomes
+from gilot_plugin.attribution.types import Unit
+from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.transformers import TransformersBackend
+from tests.attribution import serial
+from tests.attribution.altered_models import bias_output
+from tests.attribution.engine_calls import PROMPT
+
+
+def test_mixture_weighs_by_probability():
+    following = torch.tensor([[[0.9, 0.1], [0.2, 0.8]]]).log()
+    weights = torch.tensor([[0.03, 0.01]]).log()
+    assert mixture(weights, following).exp()[0].tolist() == pytest.approx([0.725, 0.275])
+
+
+def test_mixture_leaves_out_what_does_not_exist():
+    following = torch.tensor([[[0.9, 0.1], [0.2, 0.8]]]).log()
+    weights = torch.tensor([[-50.0, float("-inf")]])
+    assert mixture(weights, following).exp()[0].tolist() == pytest.approx([0.9, 0.1])
+
+
+def test_mixture_of_very_unlikely_hypotheses_is_a_distribution():
+    following = torch.randn(2, 3, 50, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    weights = torch.tensor([[-400.0, -401.0, -402.0], [-1e4, -1.0, -3e38]])
+    total = mixture(weights, following).double().exp().sum(dim=1)
+    assert total.tolist() == pytest.approx([1.0, 1.0], abs=1e-6)
+
+
+def test_outcomes_are_distributions(family_model):
+    backend = TransformersBackend(family_model)
+    outcomes = regenerated_outcomes(backend, [Row(PROMPT), Row(PROMPT[4:])], 4, 3)
+    assert outcomes.logprobs.shape == (2, 320)
+    assert outcomes.logprobs.double().exp().sum(dim=1).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
+
+
+def test_published_reading(make_tiny_model):
+    """Ended hypotheses are filled with the end token, which counts, and read at the last position."""
+    model = bias_output(make_tiny_model("llama"), {1: 7.5})
+    published = next(operator for operator in BUILTIN_ABSENCES if operator.name == "published")
+    unit, context = Unit(3, 5, "", ""), AbsenceContext(None, 0)
+    search = published.without(PROMPT, unit, context)
+    score = published.rescored_without(PROMPT, unit, context)
+    outcomes = rescored_outcomes(TransformersBackend(model), [search], [score], 4, 5)
+    hypotheses = outcomes.hypotheses.of_row(0)
+    assert len({len(tokens) for tokens in hypotheses}) > 1
+    longest = max(map(len, hypotheses))
+    prompt = [*PROMPT[:3], 0, 0, *PROMPT[5:]]
+    read = serial.masked_reader(model, prompt, 3, 5)
+    weights, following = [], []
+    for tokens in hypotheses:
+        padded = (*tokens, *(1,) * (longest - len(tokens)))
+        logprobs = read(padded)
+        weights.append(np.exp(sum(logprobs[j, token] for j, token in enumerate(padded) if token != 0)))
+        following.append(np.exp(logprobs[-1]))
+    expected = np.array(weights) @ np.stack(following) / sum(weights)
+    np.testing.assert_allclose(outcomes.logprobs[0].exp(), expected, atol=1e-6)
