@@ -8,14 +8,15 @@ from functools import partial
 from operator import index
 from typing import Any
 
-from gilot_plugin.attribution.engine import Progress, attribute_generation
+from gilot_plugin.attribution.engine import attribute_generation
+from gilot_plugin.attribution.measuring import Progress
 from gilot_plugin.attribution.tokens import decode, make_prompt, token_label
 from gilot_plugin.attribution.types import Attribution, Segment
 from gilot_plugin.attribution.units import make_units
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.config import GilotConfig, as_config
 from gilot_plugin.errors import ConfigError, PromptError
-from gilot_plugin.recipes import make_recipe
+from gilot_plugin.resolve import make_recipe
 
 
 def attribute(

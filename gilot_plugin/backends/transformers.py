@@ -78,7 +78,8 @@ class TransformersBackend:
         Rows that are equal are read once, and their continuations go on from the same keys and values.
         """
         if not self._caches:
-            return self._whole_logits(rows, continuations)
+            extended = [row.continued(tokens) for row, tokens in zip(rows, continuations, strict=True)]
+            return self.whole_logits(extended, [len(tokens) + 1 for tokens in continuations])
         unique = list(dict.fromkeys(rows))
         source = torch.tensor([unique.index(row) for row in rows], device=self.device)
         session = _CachedSession(self, unique)
@@ -97,20 +98,28 @@ class TransformersBackend:
             for index, continuation in enumerate(continuations)
         ]
 
-    def _whole_logits(
-        self, rows: Sequence[Row], continuations: Sequence[Sequence[int]]
-    ) -> list[torch.Tensor]:
-        """Read each prompt with its continuation in one piece."""
-        longest = max(map(len, continuations)) + 1
-        batch = _LeftPadded(
-            [row.continued(continuation) for row, continuation in zip(rows, continuations, strict=True)],
-            self.device,
-        )
-        logits = self.forward(batch.token_ids, batch.attended, batch.positions, keep=longest).logits
-        return [
-            logits[index, longest - 1 - len(continuation) :]
-            for index, continuation in enumerate(continuations)
-        ]
+    def whole_logits(self, rows: Sequence[Row], keep: Sequence[int]) -> list[torch.Tensor]:
+        """Read each row in one piece, without keys and values of earlier passes.
+
+        Rows of different lengths are read one after the other: a recurrent state would remember padding.
+
+        Args:
+            rows: What to read.
+            keep: For each row, at how many of its last tokens the logits are wanted.
+
+        Returns:
+            For each row, ``[keep, vocab]``.
+        """
+        by_length: dict[int, list[int]] = {}
+        for index, row in enumerate(rows):
+            by_length.setdefault(len(row.token_ids), []).append(index)
+        found: dict[int, torch.Tensor] = {}
+        for members in by_length.values():
+            batch = _LeftPadded([rows[index] for index in members], self.device)
+            most = max(keep[index] for index in members)
+            logits = self.forward(batch.token_ids, batch.attended, batch.positions, keep=most).logits
+            found.update({index: logits[place, -keep[index] :] for place, index in enumerate(members)})
+        return [found[index] for index in range(len(rows))]
 
     def embeddings(self, token_ids: torch.Tensor) -> torch.Tensor:
         """Input embeddings of the given ids, ``[n, dim]``, float32, without gradient."""
@@ -245,32 +254,22 @@ class _RecomputingSession:
     """Beams that read their whole sequence at every step, for models whose state cannot be reordered."""
 
     def __init__(self, backend: TransformersBackend, rows: Sequence[Row]) -> None:
-        batch = _LeftPadded(rows, backend.device)
         self._backend = backend
-        self._token_ids = batch.token_ids
-        self._attended = batch.attended
-        self._positions = batch.positions
-        self._next_positions = batch.next_positions
-        self._beams = 1
-        self.prompt_logits = self._read()
+        self._sequences = [[row] for row in rows]
+        self.prompt_logits: torch.Tensor = self._read()[:, 0]
 
     def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        rows, beams = tokens.shape
-        offsets = torch.arange(rows, device=parents.device).unsqueeze(1) * self._beams
-        source = (parents + offsets).flatten()
-        ones = self._attended.new_ones(len(source), 1)
-        self._token_ids = torch.cat((self._token_ids[source], tokens.reshape(-1, 1)), dim=1)
-        self._attended = torch.cat((self._attended[source], ones), dim=1)
-        self._next_positions = self._next_positions[source]
-        self._positions = torch.cat((self._positions[source], self._next_positions.unsqueeze(1)), dim=1)
-        self._next_positions = self._next_positions + 1
-        self._beams = beams
-        return self._read().view(rows, beams, -1)
+        self._sequences = [
+            [beams[parent].continued((token,)) for parent, token in zip(*steps, strict=True)]
+            for beams, *steps in zip(self._sequences, parents.tolist(), tokens.tolist(), strict=True)
+        ]
+        return self._read()
 
     def _read(self) -> torch.Tensor:
-        output = self._backend.forward(self._token_ids, self._attended, self._positions, keep=1)
-        logits: torch.Tensor = output.logits[:, 0]
-        return logits
+        """Logits after each sequence, ``[rows, beams, vocab]``."""
+        flat = [sequence for beams in self._sequences for sequence in beams]
+        logits = torch.cat(self._backend.whole_logits(flat, [1] * len(flat)))
+        return logits.view(len(self._sequences), len(self._sequences[0]), -1)
 
 
 def _check_decoder_only(model: Any) -> None:

@@ -1,9 +1,9 @@
 """Attach to lm-eval: for the time of a ``with`` block its evaluations come with attributions.
 
-lm-eval (0.4.10 to 0.4.13) has no hooks for requests or samples. Three functions are wrapped where lm-eval looks them up
-at call time: ``evaluator.simple_evaluate`` (tells the output folder), ``evaluator.evaluate`` (has the model, the tasks
-and the results), and ``EvaluationTracker.save_results_aggregated`` (sets the date in file names). Attribution starts
-when ``evaluate`` has returned, so that scores cannot depend on it.
+lm-eval (0.4.10 to 0.4.13) has no hooks for requests or samples. Three functions are wrapped where lm-eval
+looks them up at call time: ``evaluator.simple_evaluate`` (tells the output folder), ``evaluator.evaluate``
+(has the model, the tasks and the results), and ``EvaluationTracker.save_results_aggregated`` (sets the date
+in file names). Attribution starts when ``evaluate`` has returned, so that scores cannot depend on it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import lm_eval.evaluator
 from lm_eval.loggers import EvaluationTracker
 
 from gilot_plugin.artifacts.writer import check_writable
-from gilot_plugin.config import GilotConfig
+from gilot_plugin.config import GilotConfig, as_config
 from gilot_plugin.errors import GilotError
 from gilot_plugin.harness.explain import explain_results
 from gilot_plugin.harness.model_calls import hooked
@@ -105,7 +105,9 @@ class Attachment:
                 try:
                     redate(self._tracked[tracker], date)
                 except (OSError, GilotError) as error:  # lm-eval has its samples still to write
-                    _LOGGER.error("the attributions keep another date in their names than lm-eval's files: %s", error)
+                    _LOGGER.error(
+                        "the attributions keep another date in their names than lm-eval's files: %s", error
+                    )
             return result
 
         return call
@@ -120,10 +122,10 @@ def attach(
     Scores and samples are those of an evaluation without it; attributed samples have the extra key ``gilot``.
 
     Args:
-        config: Settings for the run: what was set explicitly wins over the settings of tasks. None for those of the
-            tasks and the defaults.
-        output_path: Folder for the artifacts. None for ``config.output_path``, else beside lm-eval's own samples, else
-            nothing is written.
+        config: Settings for the run: what was set explicitly wins over the settings of tasks. None for those
+            of the tasks and the defaults.
+        output_path: Folder for the artifacts. None for ``config.output_path``, else beside lm-eval's own
+            samples, else nothing is written.
 
     Yields:
         The attachment, which knows the runs afterwards.
@@ -133,10 +135,7 @@ def attach(
         ArtifactError: The folder cannot be written.
         GilotError: An attachment is active already.
     """
-    if config is None:
-        config = GilotConfig()
-    elif not isinstance(config, GilotConfig):
-        config = GilotConfig(**config)
+    config = as_config(config)
     given = {name: getattr(config, name) for name in config.model_fields_set}
     folder = Path(output_path) if output_path is not None else config.output_path
     if folder is not None:
@@ -151,7 +150,9 @@ def attach(
 
 
 @contextmanager
-def _replaced(owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+def _replaced(
+    owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
     original = getattr(owner, name)
     if hasattr(original, _MARK):
         raise GilotError("an attachment is active already: nest no attach() blocks")

@@ -18,7 +18,7 @@ from gilot_plugin.harness.prompts import SamplePrompt, choices_prompt, generatio
 from gilot_plugin.harness.run import EvaluationRun
 from gilot_plugin.harness.samples import Sample
 from gilot_plugin.hookspecs import hookimpl
-from gilot_plugin.recipes import make_recipe
+from gilot_plugin.resolve import make_recipe
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -39,7 +39,9 @@ def gilot_attribute_sample(run: EvaluationRun, sample: Sample) -> Mapping[str, A
         return unattributed("skipped", run.unsupported)
     if task.output_type not in _EXPLAINED_TYPES:
         allowed = " and ".join(_EXPLAINED_TYPES)
-        return unattributed("skipped", f"requests of type {task.output_type!r} are not explained, only {allowed}")
+        return unattributed(
+            "skipped", f"requests of type {task.output_type!r} are not explained, only {allowed}"
+        )
     if task.config.target == "choices" and task.output_type != "multiple_choice":
         return unattributed("skipped", f"target='choices': a {task.output_type!r} sample has no choices")
     try:
@@ -65,7 +67,9 @@ def _explain(run: EvaluationRun, sample: Sample) -> tuple[Attribution, dict[str,
     units = make_units(fed.prompt, config.units, config.scope)
     run.progress.sample_started(sample.identity.task, sample.identity.doc_id, len(units))
     # Outcomes over choices are not defined for operators that read them from a second pass after a search.
-    explain_choices = has_choices and config.target != "generation" and recipe.absence.rescored_without is None
+    explain_choices = (
+        has_choices and config.target != "generation" and recipe.absence.rescored_without is None
+    )
     if explain_choices:
         attribution = attribute_choices(
             backend, fed.prompt, units, fed.choices, fed.choice_texts, recipe, run.progress.units_done

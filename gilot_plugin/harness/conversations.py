@@ -20,8 +20,8 @@ class Layout(NamedTuple):
 
     Attributes:
         texts: The template's own pieces, one more than there are contents.
-        order: For each content in the text, the number of its message. Templates may leave messages out, repeat
-            them, or put the system's last.
+        order: For each content in the text, the number of its message. Templates may leave messages out,
+            repeat them, or put the system's last.
     """
 
     texts: tuple[str, ...]
@@ -54,7 +54,8 @@ def message_segments(text: str, messages: Sequence[Message], layout: Layout | No
         layout: Of the template for these roles, None if it is not known.
 
     Returns:
-        Segments without gaps, in order. A template that rewrites contents has them where they are found first.
+        Segments without gaps, in order. A template that rewrites contents has them where they are found
+        first.
     """
     spans = _follow(text, messages, layout) if layout is not None else None
     if spans is None:

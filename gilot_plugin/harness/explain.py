@@ -23,8 +23,8 @@ _LOGGER = logging.getLogger(__name__)
 def explain_results(run: EvaluationRun, results: dict[str, Any]) -> bool:
     """Explain the chosen samples of all tasks and add each record to its samples under the key ``gilot``.
 
-    Neither Ctrl-C nor an error in here stops lm-eval: the scores are there already and are about to be written, and so
-    is every record that was finished. Random states are left as they were.
+    Neither Ctrl-C nor an error in here stops lm-eval: the scores are there already and are about to be
+    written, and so is every record that was finished. Random states are left as they were.
 
     Args:
         run: The run, whose requests were recorded.

@@ -32,9 +32,7 @@ def manifest_of(run: EvaluationRun, status: Literal["complete", "interrupted"]) 
             "python": platform.python_version(),
         },
         "model": _describe_model(run),
-        "configs": {
-            info.config.hash: info.config.model_dump(mode="json") for info in run.tasks.values()
-        },
+        "configs": {info.config.hash: info.config.model_dump(mode="json") for info in run.tasks.values()},
         "plugins": [{"name": name, "version": found} for name, found in third_party_plugins()],
         "tasks": {name: _describe_task(run, name) for name in run.tasks},
     }

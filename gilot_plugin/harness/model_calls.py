@@ -1,7 +1,8 @@
 """Hooks around the harness's calls of the model.
 
-The methods of one model object are wrapped for the time of an evaluation. Nothing is changed on the way: the wrapped
-methods receive and return what they always do, and an error in a hook stops the evaluation rather than alter it.
+The methods of one model object are wrapped for the time of an evaluation. Nothing is changed on the way: the
+wrapped methods receive and return what they always do, and an error in a hook stops the evaluation rather
+than alter it.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def _announce(run: EvaluationRun, request_type: str) -> Callable[[_Wrapper], _Wr
 
 
 def _watch_scored_tokens(run: EvaluationRun) -> Callable[[_Wrapper], _Wrapper]:
-    """Log-likelihood requests arrive at the token level as ``((context, continuation), ids, continuation ids)``."""
+    """Log-likelihood requests arrive as ``((context, continuation), ids, continuation ids)``."""
 
     def wrap(method: _Wrapper) -> _Wrapper:
         def call(requests: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
@@ -97,7 +98,7 @@ def _watch_scored_tokens(run: EvaluationRun) -> Callable[[_Wrapper], _Wrapper]:
 def _scored_feed(
     lm: Any, key: tuple[str, str], context_ids: Sequence[int], continuation_ids: Sequence[int]
 ) -> Feed:
-    """What ``HFLM._loglikelihood_tokens`` feeds: the last ``max_length + 1`` tokens, less the very last one."""
+    """What ``HFLM._loglikelihood_tokens`` feeds: the last ``max_length + 1`` tokens, less the very last."""
     dropped = max(0, len(context_ids) + len(continuation_ids) - (lm.max_length + 1))
     return Feed(
         key[0], key[1], tuple(context_ids[dropped:]), tuple(continuation_ids), min(dropped, len(context_ids))
@@ -111,8 +112,8 @@ class _Encoded(Exception):  # noqa: N818 - a signal, not an error
 def encode_as_fed(run: EvaluationRun, request_type: str, request: Any) -> None:
     """Let the harness encode a request whose answer came from the user's cache, without calling the model.
 
-    The harness's own method runs up to the point where it would feed the model; the hooks record what it would feed.
-    Neither the model nor the user's cache is touched.
+    The harness's own method runs up to the point where it would feed the model; the hooks record what it
+    would feed. Neither the model nor the user's cache is touched.
 
     Args:
         run: The run.
@@ -180,7 +181,7 @@ def _watch_template(run: EvaluationRun) -> Callable[[_Wrapper], _Wrapper]:
 
 
 def _layout(render: Callable[[list[Message]], str], messages: Sequence[Message]) -> Layout | None:
-    """A template may refuse contents that it does not know; what it does to the real ones is all that counts."""
+    """A template may refuse contents that it does not know; the real ones are all that counts."""
     try:
         return layout_of(render, messages)
     except Exception:

@@ -28,7 +28,7 @@ def results_folder(tracker: Any) -> Path | None:
 
 
 def redate(run: EvaluationRun, date: str) -> None:
-    """Rename a finished run's artifacts to lm-eval's date, so that they stand beside its samples of the same name."""
+    """Rename a finished run's artifacts to lm-eval's date, so that they stand beside its samples."""
     if run.folder is None or date == run.date:
         return
     old_date, run.date = run.date, date

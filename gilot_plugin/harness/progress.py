@@ -10,9 +10,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 
 class RunProgress:
-    """Two bars on standard error: samples of the run, with the time left, and units of the present one.
+    """Two bars on standard error: the run's samples, with the time left, and the units of this one.
 
-    Units of the present sample count as parts of it, so the time left is known before the first sample is done.
+    Units of the present sample count as parts of it, so the time left is known before the first sample is
+    done.
     """
 
     def __init__(self) -> None:

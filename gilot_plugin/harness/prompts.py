@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -50,15 +49,15 @@ def choices_prompt(run: EvaluationRun, sample: Sample) -> SamplePrompt:
     """Prompt and choices of a multiple-choice sample.
 
     Raises:
-        PromptError: The choices do not share one context, a choice has no tokens, or it is not known which part of
-            the prompt is chat template.
+        PromptError: The choices do not share one context, a choice has no tokens, or it is not known which
+            part of the prompt is chat template.
     """
     arguments = _conditional(sample.arguments)
     contexts = {context for context, _ in arguments}
     if len(contexts) > 1:
         raise PromptError(
-            f"the {len(arguments)} choices have {len(contexts)} different contexts (multiple inputs), so there is no single "
-            "prompt to take words from"
+            f"the {len(arguments)} choices have {len(contexts)} different contexts (multiple inputs), so "
+            "there is no single prompt to take words from"
         )
     feeds = [
         _feed(run, sample, "loglikelihood", context, continuation, (context, continuation))
@@ -66,7 +65,8 @@ def choices_prompt(run: EvaluationRun, sample: Sample) -> SamplePrompt:
     ]
     if not all(feed.continuation_ids for feed in feeds):
         raise PromptError("one of the choices has no tokens")
-    # Choices of different lengths can push different numbers of tokens out of the window; explain what all of them saw.
+    # Choices of different lengths can push different numbers of tokens out of the window; explain what all
+    # of them saw.
     shortest = min(feeds, key=lambda feed: len(feed.token_ids))
     return SamplePrompt(
         _prompt(run, sample, shortest),
@@ -81,13 +81,22 @@ def _conditional(arguments: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ..
     half = len(arguments) // 2
     added = arguments[half:]
     continuations = [argument[1] for argument in arguments[:half]]
-    if half and [argument[1] for argument in added] == continuations and all(not context for context, _ in added):
+    if (
+        half
+        and [argument[1] for argument in added] == continuations
+        and all(not context for context, _ in added)
+    ):
         return arguments[:half]
     return arguments
 
 
 def _feed(
-    run: EvaluationRun, sample: Sample, request_type: str, context: str, continuation: str | None, arguments: Any
+    run: EvaluationRun,
+    sample: Sample,
+    request_type: str,
+    context: str,
+    continuation: str | None,
+    arguments: Any,
 ) -> Feed:
     key = (context, continuation)
     if key not in run.feeds:
@@ -108,14 +117,14 @@ def _prompt(run: EvaluationRun, sample: Sample, feed: Feed) -> Prompt:
     segments = list(_segments(run, feed.context, text))
     if run.has_template and not segments and run.tasks[sample.identity.task].config.scope != "all":
         raise PromptError(
-            "which part of the prompt is chat template is not known, as the prompt comes from lm-eval's cache of "
-            "requests: run without --cache_requests, or set scope='all'"
+            "which part of the prompt is chat template is not known, as the prompt comes from lm-eval's "
+            "cache of requests: run without --cache_requests, or set scope='all'"
         )
     return make_prompt(run.lm.tokenizer, feed.token_ids, segments)
 
 
 def _segments(run: EvaluationRun, context: str, text: str) -> Iterator[Segment]:
-    """Move the parts of the context to where they stand in the decoded prompt, which may begin later or earlier.
+    """Move the parts of the context to where they stand in the decoded prompt.
 
     A beginning-of-sequence token makes the decoded prompt start earlier, truncation makes it start later.
     """
@@ -140,5 +149,5 @@ def _shift(context: str, text: str) -> int | None:
     if found >= 0:
         return found
     tail = text.rstrip()
-    common_end = commonprefix([context[::-1], tail[::-1]])
-    return len(tail) - len(context) if common_end else None
+    ends_alike = bool(context) and bool(tail) and context[-1] == tail[-1]
+    return len(tail) - len(context) if ends_alike else None

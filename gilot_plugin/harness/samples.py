@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,8 @@ class Sample:
         identity: What joins it to lm-eval's samples.
         doc: The document.
         target: lm-eval's target.
-        arguments: Arguments of each request: ``(context, continuation)`` or ``(context, generation settings)``.
+        arguments: Arguments of each request: ``(context, continuation)`` or ``(context, generation
+            settings)``.
         responses: Unfiltered answers to each request, one per repeat.
         rows: lm-eval's own rows for the document, one per filter.
     """
@@ -30,7 +31,10 @@ class Sample:
     rows: Sequence[dict[str, Any]] = field(repr=False)
 
     def metric(self, name: str) -> Any:
-        """A metric's value; ``name`` is ``"metric"`` (any filter, the first one counts) or ``"metric,filter"``.
+        """A metric's value.
+
+        Args:
+            name: ``"metric"``, of whose filters the first one counts, or ``"metric,filter"``.
 
         Raises:
             KeyError: The sample has no such metric.
@@ -57,7 +61,8 @@ class Choice:
 def samples_of_task(task: str, output_type: str, logged: Sequence[dict[str, Any]]) -> list[Sample]:
     """Group lm-eval's logged rows (one per document and filter) by document, in order.
 
-    Rows belong together by document and prompt hash, because with ``--samples`` the logged doc_id can be wrong.
+    Rows belong together by document and prompt hash, because with ``--samples`` the logged doc_id can be
+    wrong.
     """
     grouped: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     for row in logged:
@@ -80,5 +85,3 @@ def _sample(task: str, output_type: str, rows: list[dict[str, Any]]) -> Sample:
         metrics=metrics,
     )
     return Sample(identity, first["doc"], first["target"], first["arguments"], first["resps"], rows)
-
-

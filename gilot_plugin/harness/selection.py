@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -47,13 +47,16 @@ class SelectionStrategy:
 class CountOptions(Options):
     """Options of strategies that take a number of samples."""
 
-    n: int = Field(10, ge=1)
+    n: int = Field(10, ge=1, strict=True)
+
+
+_DocId = Annotated[int, Field(ge=0, strict=True)]
 
 
 class IdOptions(Options):
     """Options of ``ids``: lm-eval's document numbers, for every task or by task name."""
 
-    ids: list[int] | dict[str, list[int]]
+    ids: list[_DocId] | dict[str, list[_DocId]]
 
 
 class IncorrectOptions(CountOptions):
@@ -95,10 +98,13 @@ def _incorrect(samples: Sequence[Sample], options: IncorrectOptions, seed: int) 
             value = sample.metric(metric)
         except KeyError:
             found = one_of(tuple(sample.identity.metrics))
-            raise ConfigError(f"select.metric={metric!r}: the task has no such metric, it has {found}") from None
+            raise ConfigError(
+                f"select.metric={metric!r}: the task has no such metric, it has {found}"
+            ) from None
         if value not in (0, 1):
             raise ConfigError(
-                f"select.metric={metric!r}: its value {value!r} is neither 0 nor 1, so it does not say right or wrong"
+                f"select.metric={metric!r}: its value {value!r} is neither 0 nor 1, so it does not say right "
+                "or wrong"
             )
         if value == 0:
             wrong.append(sample)
@@ -111,8 +117,8 @@ def _correctness_metric(metrics: Mapping[str, Any]) -> str:
         if metric in names:
             return metric
     raise ConfigError(
-        f"select.strategy='incorrect': no metric of the task says right or wrong; name one of {one_of(tuple(metrics))} as "
-        "select.metric"
+        "select.strategy='incorrect': no metric of the task says right or wrong; name one of "
+        f"{one_of(tuple(metrics))} as select.metric"
     )
 
 
@@ -127,7 +133,9 @@ def gilot_selection_strategies() -> tuple[SelectionStrategy, ...]:
         SelectionStrategy("first", "the first n documents", CountOptions, _first),
         SelectionStrategy("ids", "the documents with the given ids", IdOptions, _ids),
         SelectionStrategy("random", "n documents at random, by the seed", CountOptions, _random),
-        SelectionStrategy("incorrect", "the first n documents that the model got wrong", IncorrectOptions, _incorrect),
+        SelectionStrategy(
+            "incorrect", "the first n documents that the model got wrong", IncorrectOptions, _incorrect
+        ),
     )
 
 

@@ -13,7 +13,7 @@ from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.config_sources import task_config
 from gilot_plugin.errors import UnsupportedModelError
 from gilot_plugin.harness.run import EvaluationRun, TaskInfo
-from gilot_plugin.recipes import make_recipe
+from gilot_plugin.resolve import make_recipe
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def _backend(lm: Any) -> TransformersBackend:
     model = getattr(lm, "_model", None)
     if model is None or getattr(lm, "tokenizer", None) is None:
         raise UnsupportedModelError(
-            f"lm-eval's model {type(lm).__name__!r} cannot be attributed: GiLOT needs the full next-token distribution and "
-            "the token embeddings, which models of type 'hf' have"
+            f"lm-eval's model {type(lm).__name__!r} cannot be attributed: GiLOT needs the full next-token "
+            "distribution and the token embeddings, which models of type 'hf' have"
         )
     return TransformersBackend(model, getattr(lm, "mixed_precision_dtype", None))

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from gilot_plugin.attribution.absence import BUILTIN_ABSENCES, AbsenceContext
-from gilot_plugin.attribution.engine import Recipe, attribute_choices, attribute_generation
+from gilot_plugin.attribution.engine import attribute_choices, attribute_generation
 from gilot_plugin.attribution.methods import BUILTIN_METHODS
+from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.transport import SOLVERS
 from gilot_plugin.attribution.types import CONTENT_SEGMENT, Attribution, Prompt, Token, Unit
 from gilot_plugin.backends.transformers import TransformersBackend

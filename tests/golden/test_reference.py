@@ -1,8 +1,8 @@
 """The published code's numbers on SmolLM2-135M-Instruct.
 
-``reference_smollm2.json`` holds what github.com/holyseven/GiLOT gave with transformers 5.23 in float32 on a CPU:
-for each of three prompts the fed ids, the distances of every token, the sizes of the transport problems, the 20
-likeliest outcomes of the whole prompt and the probabilities of its hypotheses.
+``reference_smollm2.json`` holds what github.com/holyseven/GiLOT gave with transformers 5.23 in float32 on a
+CPU: for each of three prompts the fed ids, the distances of every token, the sizes of the transport problems,
+the 20 likeliest outcomes of the whole prompt and the probabilities of its hypotheses.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def assert_golden(attribution, golden, chosen, tolerance):
     for name in ("ot", "kl", "l2"):
         expected = [golden[name][index] for index in chosen]
         np.testing.assert_allclose(
-            attribution.scores[name], expected, rtol=0, atol=tolerance[name], err_msg=name
+            attribution.scores[name], expected, rtol=2e-5, atol=tolerance[name], err_msg=name
         )
     assert list(attribution.diagnostics.support_size) == [golden["support"][index] for index in chosen]
 

@@ -318,7 +318,7 @@ def test_settings_that_do_not_fit_the_model_stop_before_the_first_request(
 
 
 class Method:
-    """Offers a method that raises at the third sample, when all units of the samples before it were scored."""
+    """Offers a method that raises at the third sample."""
 
     def __init__(self, error: type[BaseException]) -> None:
         self.samples = 0
@@ -408,6 +408,7 @@ def test_process_that_is_killed_leaves_what_it_has(
         def gilot_record_written(self, path: Path) -> None:
             found.append((manifest_in(tmp_path)["status"], len(read_run(tmp_path).records)))
             assert path.name in artifacts_in(tmp_path)
+            assert validate_path(tmp_path).problems == ()
 
     plugged(Observer())
     explain(make_lm(), [ANSWERS], CHEAP, tmp_path)

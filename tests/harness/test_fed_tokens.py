@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -207,7 +207,7 @@ def test_mutual_information_asks_without_context_too(make_lm: Callable[..., Any]
 
 
 @pytest.fixture
-def read_prompts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, ...]]]:
+def read_prompts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Prompts without an absent unit that the attribution gives to the model."""
     from gilot_plugin.backends.transformers import TransformersBackend
 
@@ -220,7 +220,7 @@ def read_prompts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, ..
             return method(self, rows, *more)
 
         monkeypatch.setattr(TransformersBackend, name, spy)
-    yield read
+    return read
 
 
 def test_attribution_starts_from_the_tokens_of_the_record(

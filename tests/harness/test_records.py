@@ -302,15 +302,16 @@ TEMPLATES = {
         "{% if add_generation_prompt %}[assistant]:{% endif %}"
     ),
     "stripped": (
-        "{{ bos_token }}{% for m in messages %}<{{ m['role'] }}>\n{{ m['content'] | trim }}{{ eos_token }}\n{% endfor %}"
+        "{{ bos_token }}{% for m in messages %}<{{ m['role'] }}>\n{{ m['content'] | trim }}{{ eos_token }}\n"
+        "{% endfor %}"
         "{% if add_generation_prompt %}<assistant>\n{% endif %}"
     ),
     # As Mistral's: the system's message stands before the last message of the user.
     "system last": (
         "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST] "
         "{% if loop.last and messages[0]['role'] == 'system' %}{{ messages[0]['content'] }}\n\n{% endif %}"
-        "{{ m['content'] }} [/INST]{% elif m['role'] == 'assistant' %} {{ m['content'] }}{{ eos_token }}{% endif %}"
-        "{% endfor %}"
+        "{{ m['content'] }} [/INST]{% elif m['role'] == 'assistant' %} {{ m['content'] }}{{ eos_token }}"
+        "{% endif %}{% endfor %}"
     ),
 }
 
@@ -348,7 +349,7 @@ def test_template_stays_and_content_goes(make_lm: Callable[..., Any], template: 
 
 
 def in_a_content(text: str, position: int, template: str, content: str) -> bool:
-    """Whether a character of the prompt comes from a message, told from the template's own words around it."""
+    """Whether a character of the prompt comes from a message, told from the template's own words."""
     before_user, before_system = {
         "text marks": ("\n[user]:", "[system]:"),
         "stripped": ("\n<user>\n", "<system>\n"),

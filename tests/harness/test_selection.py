@@ -131,7 +131,7 @@ def test_metric_that_is_neither_0_nor_1(value: Any) -> None:
 
 def test_metric_that_is_not_there() -> None:
     with pytest.raises(
-        ConfigError, match="select.metric='f1': the task has no such metric, it has 'acc,none'"
+        ConfigError, match=r"select\.metric='f1': the task has no such metric, it has 'acc,none'"
     ):
         choose("incorrect", samples(1, acc=[0]), metric="f1")
 

@@ -21,11 +21,9 @@ from lm_eval.api.model import LM
 from lm_eval.models.api_models import JsonChatStr
 
 from gilot_plugin.attribution.methods import PromptMethod
-from gilot_plugin.harness.attach import attach
 from gilot_plugin.hookspecs import hookimpl
 from gilot_plugin.plugins import manager
 from tests.harness.evaluations import (
-    SETTINGS,
     SUITE,
     choices_task,
     essence,

@@ -6,7 +6,7 @@ from typing import Any
 
 from gilot_plugin import plugins
 from gilot_plugin.attribution.absence import AbsenceContext
-from gilot_plugin.attribution.engine import Recipe
+from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.transport import SOLVERS
 from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.config import GilotConfig

@@ -1,0 +1,42 @@
+"""Everything that an attribution is told beside the model, the prompt and its units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gilot_plugin.attribution.absence import AbsenceContext, AbsenceOperator
+from gilot_plugin.attribution.methods import AttributionMethod
+from gilot_plugin.attribution.transport import Solver
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that determines the numbers of an attribution, and how to spread the work.
+
+    Attributes:
+        num_beams: K.
+        max_new_tokens: J.
+        absence: How units are taken away.
+        absence_context: What the absence operator may need.
+        methods: What is computed for each unit.
+        solver: Solves the transport problems.
+        top_p: Cumulative mass of the support.
+        top_k: Largest support of each distribution.
+        batch_size: Prompts a batch; None for as many as the memory budget allows.
+        memory_budget: Bytes that rows may take; None for half of what is free.
+        num_threads: Worker threads of the measurements; None for one a core.
+        seed: For methods that draw random numbers.
+    """
+
+    num_beams: int
+    max_new_tokens: int
+    absence: AbsenceOperator
+    absence_context: AbsenceContext
+    methods: tuple[AttributionMethod, ...]
+    solver: Solver
+    top_p: float
+    top_k: int
+    batch_size: int | None = None
+    memory_budget: int | None = None
+    num_threads: int | None = None
+    seed: int = 0
