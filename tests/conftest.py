@@ -71,7 +71,7 @@ class LoadedModel(NamedTuple):
 
 def build_tiny_model(family: str, **settings: Any) -> Any:
     """A random model of the family, the same at every call, without touching the global random state."""
-    config = AutoConfig.for_model(family, **{**_SIZES, **_FAMILIES[family], **settings})
+    config = AutoConfig.for_model(family, **{**_SIZES, **_FAMILIES.get(family, {}), **settings})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)

@@ -39,7 +39,7 @@ class Attachment:
 
     Attributes:
         runs: One entry per evaluation, in order.
-        interrupted: Whether an attribution was stopped with Ctrl-C.
+        interrupted: Whether Ctrl-C or an error stopped a run before every chosen sample had its record.
     """
 
     def __init__(self, given: Mapping[str, Any], output_path: Path | None) -> None:

@@ -34,7 +34,8 @@ def test_default_recipe_on_smollm2(smollm2):
         lambda ids: decode(tokenizer, ids),
     )
     spans = [(unit.start_token, unit.end_token) for unit in units]
-    assert_close(attribution, serial.scores(model, prompt.token_ids, spans, eos=(tokenizer.eos_token_id,)))
+    expected = serial.scores(model, prompt.token_ids, spans, eos=(tokenizer.eos_token_id,))
+    assert_close(attribution, expected, kl=1e-4)
     assert attribution.diagnostics.transport_gap < 1e-9
     assert 0 < attribution.diagnostics.outside_support < 0.5
     assert attribution.units == tuple(units)

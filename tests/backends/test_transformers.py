@@ -68,6 +68,27 @@ def test_empty_continuations(family_model):
         close(logits, plain_logits(family_model, row.token_ids)[-1:])
 
 
+@pytest.fixture(scope="module")
+def recurrent_model(make_tiny_model):
+    """A model whose recurrence takes no notice of the attention mask."""
+    settings = {"lru_width": 32, "attention_window_size": 6, "num_key_value_heads": 1, "head_dim": 8}
+    return make_tiny_model("recurrent_gemma", num_hidden_layers=3, w_init_variance_scale=16.0, **settings)
+
+
+def test_recurrent_state_remembers_no_padding(recurrent_model):
+    backend = TransformersBackend(recurrent_model)
+    session = backend.prefill(ROWS)
+    after = session.advance(torch.zeros(3, 2, dtype=torch.long), torch.tensor([[5, 6], [7, 8], [9, 10]]))
+    scored = backend.continuation_logits(ROWS, [(5,), (7, 20), ()])
+    for index, (row, token) in enumerate(zip(ROWS, (5, 7, 9), strict=True)):
+        expected = plain_logits(recurrent_model, [*row.token_ids, token])[-2:]
+        close(session.prompt_logits[index], expected[0])
+        close(after[index, 0], expected[1])
+        close(scored[index][0], expected[0])
+    assert [len(logits) for logits in scored] == [2, 3, 1]
+    close(scored[1][1], after[1, 0])
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "mistral", "gpt_neox", "opt"])
 def test_positions_and_attention_of_a_row(tiny_model, family):
     model = tiny_model(family)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 from lm_eval.models.huggingface import HFLM
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
+
+from gilot_plugin.plugins import manager
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +36,7 @@ def tokenizer(tiny_tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFas
 @pytest.fixture(scope="session")
 def build_model(make_tiny_model: Callable[..., Any]) -> Callable[..., Any]:
     """Builds a new tiny Llama with room for few-shot prompts."""
-    return lambda **settings: make_tiny_model("llama", **{"max_position_embeddings": 1024, **settings})
+    return lambda **settings: make_tiny_model("llama", **{"max_position_embeddings": 512, **settings})
 
 
 @pytest.fixture(scope="session")
@@ -67,3 +69,18 @@ def make_lm(shared_model: Any, tokenizer: PreTrainedTokenizerFast) -> Callable[.
         )
 
     return make
+
+
+@pytest.fixture
+def plugged() -> Iterator[Callable[[Any], Any]]:
+    """Registers plugins for the time of the test."""
+    registered: list[Any] = []
+
+    def plug(plugin: Any) -> Any:
+        manager().register(plugin)
+        registered.append(plugin)
+        return plugin
+
+    yield plug
+    for plugin in registered:
+        manager().unregister(plugin)

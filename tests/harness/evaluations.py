@@ -11,6 +11,7 @@ from typing import Any
 
 import lm_eval.evaluator
 from datasets import Dataset, DatasetDict
+from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import handle_non_serializable
 
@@ -21,6 +22,9 @@ SUITE = Path(__file__).parents[2] / "examples" / "suite"
 
 #: Cheap settings; ``num_threads`` because the cores are shared.
 SETTINGS: Mapping[str, Any] = {"num_beams": 2, "max_new_tokens": 2, "num_threads": 1}
+
+#: Settings for tests that look at other things than scores.
+CHEAP: Mapping[str, Any] = {**SETTINGS, "units": "segment", "methods": ["l2"]}
 
 #: Keys of results that say when and where, not what; somebody may commit while tests run.
 _CIRCUMSTANCES = (
@@ -73,6 +77,13 @@ def generation_task(name: str, texts: Sequence[str], max_gen_toks: int = 4, **co
     return inline_task(name, "generate_until", rows, **{**defaults, **config})
 
 
+_QUESTIONS = ("What is the capital of France?", "Which animal can fly?", "Say 3.", "One, two, three?")
+
+#: A task of each kind that is explained, four documents each.
+ANSWERS = generation_task("answers", _QUESTIONS)
+ENDINGS = choices_task("endings", [(question, [" dog", " can fly"]) for question in _QUESTIONS])
+
+
 def evaluate(model: Any, tasks: Sequence[Any], **arguments: Any) -> Any:
     """``lm_eval.simple_evaluate`` without the bootstrap, which forks processes."""
     defaults = {"task_manager": suite_manager(), "bootstrap_iters": 0}
@@ -121,3 +132,31 @@ def numbers(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record without what differs from run to run: seconds and the checksum over them."""
     kept = {key: value for key, value in record.items() if key != "record_sha256"}
     return {**kept, "diagnostics": {**record["diagnostics"], "seconds": None}}
+
+
+def tracked(
+    lm: Any, folder: Path, model_args: str = "pretrained=tiny/llama"
+) -> tuple[EvaluationTracker, Any]:
+    """An evaluation as the command line does it, up to the results."""
+    tracker = EvaluationTracker(output_path=str(folder))
+    results = evaluate(lm, [ANSWERS], evaluation_tracker=tracker, model_args=model_args)
+    return tracker, results
+
+
+def save(tracker: EvaluationTracker, results: Any) -> str:
+    """Write lm-eval's files; returns their date."""
+    samples = results.pop("samples")
+    tracker.save_results_aggregated(results=results, samples=samples)
+    tracker.save_results_samples(task_name="answers", samples=samples["answers"])
+    return tracker.date_id
+
+
+def manifest_in(folder: Path) -> Mapping[str, Any]:
+    """The only manifest in a folder or below."""
+    (path,) = folder.rglob("attributions_manifest_*.json")
+    return json.loads(path.read_text())
+
+
+def artifacts_in(folder: Path) -> set[str]:
+    """Names of the artifacts in a folder or below."""
+    return {path.name for path in folder.rglob("attributions_*")}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,21 @@ from gilot_plugin.errors import ConfigError
 from gilot_plugin.harness.samples import Sample, samples_of_task
 from gilot_plugin.harness.selection import CountOptions, SelectionStrategy
 from gilot_plugin.hookspecs import hookimpl
-from gilot_plugin.plugins import manager, selection_strategies
-from tests.harness.evaluations import choices_task, essence, evaluate, explain, generation_task, inline_task
+from gilot_plugin.plugins import selection_strategies
+from tests.harness.evaluations import (
+    CHEAP,
+    choices_task,
+    essence,
+    evaluate,
+    explain,
+    generation_task,
+    inline_task,
+    manifest_in,
+)
 
 ENDINGS = ["dog", "cannot", "Paris", "very good", "is"]
 #: The right ending stands first: another one in each document, so the model gets some of them right.
 TASK = choices_task("endings", [(f"Number {n}: the", ENDINGS[n % 5 :] + ENDINGS[: n % 5]) for n in range(12)])
-CHEAP = {"units": "segment", "methods": ["l2"]}
 
 
 def samples(count: int, **metrics: Sequence[Any]) -> list[Sample]:
@@ -54,11 +61,6 @@ def choose(strategy: str, among: Sequence[Sample], seed: int = 0, **options: Any
 
 def chosen_in(run: Any, task: str = "endings") -> list[int]:
     return [record["doc_id"] for record in run.records_of(task)]
-
-
-def manifest_in(folder: Path) -> Mapping[str, Any]:
-    (path,) = folder.glob("attributions_manifest_*.json")
-    return json.loads(path.read_text())
 
 
 # Strategies by themselves
@@ -217,15 +219,6 @@ class Broken:
         return (SelectionStrategy("broken", "fails", CountOptions, fail),)
 
 
-@pytest.fixture
-def broken_strategy() -> Iterator[None]:
-    plugin = Broken()
-    manager().register(plugin)
-    yield
-    manager().unregister(plugin)
-
-
-@pytest.mark.usefixtures("broken_strategy")
 @pytest.mark.parametrize(
     ("select", "error"),
     [
@@ -235,8 +228,9 @@ def broken_strategy() -> Iterator[None]:
     ],
 )
 def test_error_of_one_task_stops_nothing_else(
-    make_lm: Callable[..., Any], tmp_path: Path, select: Any, error: str
+    make_lm: Callable[..., Any], plugged: Callable[[Any], Any], tmp_path: Path, select: Any, error: str
 ) -> None:
+    plugged(Broken())
     failing = {**TASK, "metadata": {"version": 1, "gilot": {"select": select}}}
     other = generation_task("answers", ["What?", "Why?"])
     plain = evaluate(make_lm(), [failing, other])

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import lm_eval.caching.cache
 import numpy as np
 import pytest
 import torch
@@ -22,7 +19,6 @@ from lm_eval.models.api_models import JsonChatStr
 
 from gilot_plugin.attribution.methods import PromptMethod
 from gilot_plugin.hookspecs import hookimpl
-from gilot_plugin.plugins import manager
 from tests.harness.evaluations import (
     SUITE,
     choices_task,
@@ -31,7 +27,6 @@ from tests.harness.evaluations import (
     explain,
     generation_task,
     inline_task,
-    numbers,
 )
 
 QUESTIONS = [
@@ -177,98 +172,30 @@ def test_rows_are_the_same_objects(by_path: dict[str, Any]) -> None:
             assert repr({key: other[key] for key in row}) == repr(row)
 
 
-@pytest.fixture
-def greedy_for_numbers() -> Iterator[str]:
-    """A method that draws from every global random state, registered for the test."""
+class GreedyForNumbers:
+    """Offers a method that draws from every global random state."""
 
-    def draw(context: Any) -> list[float]:
-        return [random.random() + np.random.rand() + torch.rand(1).item() for _ in context.units]  # noqa: NPY002
+    @hookimpl
+    def gilot_attribution_methods(self) -> tuple[PromptMethod, ...]:
+        def draw(context: Any) -> list[float]:
+            return [random.random() + np.random.rand() + torch.rand(1).item() for _ in context.units]  # noqa: NPY002
 
-    class Plugin:
-        @hookimpl
-        def gilot_attribution_methods(self) -> tuple[PromptMethod, ...]:
-            return (PromptMethod("greedy_for_numbers", "draws from the global states", draw),)
-
-    plugin = Plugin()
-    manager().register(plugin)
-    yield "greedy_for_numbers"
-    manager().unregister(plugin)
+        return (PromptMethod("greedy_for_numbers", "", draw),)
 
 
 def test_later_evaluation_draws_the_same_numbers(
-    make_lm: Callable[..., Any], greedy_for_numbers: str
+    make_lm: Callable[..., Any], plugged: Callable[[Any], Any]
 ) -> None:
+    plugged(GreedyForNumbers())
     sampled = {"gen_kwargs": {"do_sample": True, "temperature": 1.0}}
     unseeded = {"random_seed": None, "numpy_random_seed": None, "torch_random_seed": None}
     tasks, lm = [generation_task("answers", QUESTIONS)], make_lm()
     first = evaluate(lm, tasks, **sampled)
     second = evaluate(lm, tasks, **sampled, **unseeded)
-    explained, _ = explain(lm, tasks, {"methods": ["ot", greedy_for_numbers]}, **sampled)
+    explained, _ = explain(lm, tasks, {"methods": ["ot", "greedy_for_numbers"]}, **sampled)
     assert essence(explained) == essence(first)
     assert essence(evaluate(lm, tasks, **sampled, **unseeded)) == essence(second)
     assert essence(second) != essence(first)
-
-
-# Caches
-
-
-def cached_answers(path: Path) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(f"{path}_rank0.db") as database:
-        return database.execute("select key, value from unnamed order by key").fetchall()
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, "auto"])
-def test_cache_of_answers(
-    make_lm: Callable[..., Any], tmp_path: Path, monkeypatch: Any, batch_size: Any
-) -> None:
-    tasks = [
-        generation_task("answers", [*QUESTIONS, "The window is too small for so many words. " * 3]),
-        choices_task("endings", [*PAIRS, ("A context with a space ", ["dog", "bird"])]),
-        MUTUAL_INFORMATION,
-    ]
-    lm = make_lm(batch_size=batch_size, max_batch_size=8, max_length=40)
-    plain = [evaluate(lm, tasks, use_cache=str(tmp_path / "plain")) for _ in range(2)]
-    use_cache = str(tmp_path / "explained")
-    filled, first = explain(lm, tasks, use_cache=use_cache)
-    after_first = cached_answers(tmp_path / "explained")
-    assert after_first == cached_answers(tmp_path / "plain")
-
-    detected: list[int] = []
-    monkeypatch.setattr(lm, "_detect_batch_size", lambda *_, **__: detected.append(1) or 1)
-    read, second = explain(lm, tasks, use_cache=use_cache)
-    assert not detected
-    assert cached_answers(tmp_path / "explained") == after_first
-    where = re.compile(f'"use_cache": "{re.escape(str(tmp_path))}/[a-z]+"')
-    for explained, expected in zip((filled, read), plain, strict=True):
-        assert where.sub("", "\n".join(essence(explained))) == where.sub("", "\n".join(essence(expected)))
-    assert {record["status"] for record in first.records} == {"ok"}
-    assert any(record["diagnostics"]["truncated_tokens"] for record in first.records)
-    assert [numbers(record) for record in second.records] == [numbers(record) for record in first.records]
-
-
-def test_cache_of_sampled_answers(make_lm: Callable[..., Any], tmp_path: Path) -> None:
-    arguments = {"gen_kwargs": {"do_sample": True, "temperature": 1.0}}
-    tasks, lm = [generation_task("answers", QUESTIONS, repeats=2)], make_lm()
-    evaluate(lm, tasks, use_cache=str(tmp_path / "plain"), **arguments)
-    explain(lm, tasks, use_cache=str(tmp_path / "explained"), **arguments)
-    assert cached_answers(tmp_path / "explained") == cached_answers(tmp_path / "plain")
-
-
-def test_cache_of_requests(make_lm: Callable[..., Any], tmp_path: Path, monkeypatch: Any) -> None:
-    """Requests from the cache do not tell the template's part of the prompt, so it is not guessed."""
-    arguments = {"cache_requests": True, "apply_chat_template": True, "limit": 2}
-    lm, tasks = make_lm(), ["gilot_short_answers", "gilot_two_shot_choices"]
-    monkeypatch.setattr(lm_eval.caching.cache, "PATH", str(tmp_path / "plain"))
-    plain = [evaluate(lm, tasks, **arguments) for _ in range(2)]
-    monkeypatch.setattr(lm_eval.caching.cache, "PATH", str(tmp_path / "explained"))
-    filled, first = explain(lm, tasks, **arguments)
-    read, second = explain(lm, tasks, **arguments)
-    assert [essence(filled), essence(read)] == list(map(essence, plain))
-    assert {record["status"] for record in first.records} == {"ok"}
-    assert {record["status"] for record in second.records} == {"skipped"}
-    assert "cache of requests" in second.records[0]["reason"]
-    _, everything = explain(lm, tasks, {"scope": "all"}, **arguments)
-    assert {record["status"] for record in everything.records} == {"ok"}
 
 
 # Models that cannot be attributed
