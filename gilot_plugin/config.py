@@ -239,6 +239,11 @@ class GilotConfig(BaseModel):
         return self
 
     @property
+    def select_options(self) -> dict[str, Any]:
+        """What ``select`` says beside the name of the strategy."""
+        return {name: value for name, value in self.select.items() if name != "strategy"}
+
+    @property
     def hash(self) -> str:
         """SHA-256 of all settings that determine the numbers, 64 hexadecimal digits.
 

@@ -80,9 +80,9 @@ class TransformersBackend:
         if not self._caches:
             extended = [row.continued(tokens) for row, tokens in zip(rows, continuations, strict=True)]
             return self.whole_logits(extended, [len(tokens) + 1 for tokens in continuations])
-        unique = list(dict.fromkeys(rows))
-        source = torch.tensor([unique.index(row) for row in rows], device=self.device)
-        session = _CachedSession(self, unique)
+        places = {row: place for place, row in enumerate(dict.fromkeys(rows))}
+        source = torch.tensor([places[row] for row in rows], device=self.device)
+        session = _CachedSession(self, list(places))
         first = session.prompt_logits[source].unsqueeze(1)
         longest = max(map(len, continuations))
         if longest == 0:

@@ -63,7 +63,7 @@ def _describe_task(run: EvaluationRun, name: str) -> dict[str, Any]:
         "config_hash": info.config.hash,
         "selection": {
             "strategy": info.config.select["strategy"],
-            "options": {key: value for key, value in info.config.select.items() if key != "strategy"},
+            "options": info.config.select_options,
             "candidates": selection.candidates if selection else 0,
             "chosen": [
                 {"doc_id": choice.sample.identity.doc_id, "reason": choice.reason}

@@ -144,7 +144,4 @@ def gilot_select_samples(run: EvaluationRun, task: str, samples: Sequence[Sample
     """Choose by the task's settings."""
     config = run.tasks[task].config
     strategy = selection_strategies()[config.select["strategy"]]
-    options = strategy.options.model_validate(
-        {key: value for key, value in config.select.items() if key != "strategy"}
-    )
-    return strategy.choose(samples, options, config.seed)
+    return strategy.choose(samples, strategy.options.model_validate(config.select_options), config.seed)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from gilot_plugin.artifacts.names import run_date
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.config_sources import task_config
@@ -41,7 +41,7 @@ def start_run(
         check_writable(folder)
     inner = getattr(lm, "lm", lm)  # lm-eval's CachingLM
     tasks = {name: _task_info(name, task, given) for name, task in _leaves(task_dict)}
-    run = EvaluationRun(inner, tasks, _model_name(inner, tracker), folder, _now())
+    run = EvaluationRun(inner, tasks, _model_name(inner, tracker), folder, run_date())
     try:
         run.backend = _backend(inner)
     except UnsupportedModelError as error:
@@ -51,10 +51,6 @@ def start_run(
     for info in tasks.values():
         make_recipe(info.config, run.backend, inner.tokenizer)  # refuses what does not fit the model
     return run
-
-
-def _now() -> str:
-    return datetime.now().isoformat().replace(":", "-")
 
 
 def _leaves(task_dict: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:

@@ -20,6 +20,21 @@ from gilot_plugin.harness.run import EvaluationRun
 
 SUITE = Path(__file__).parents[2] / "examples" / "suite"
 
+#: What the generation tasks of several files ask.
+QUESTIONS = [
+    "What is the capital of France?",
+    "Which animal can fly, and which can not?",
+    "Say 3.",
+    "One, two,",
+]
+
+#: Contexts and endings of their multiple-choice tasks.
+PAIRS = [
+    ("The quick brown fox", [" jumps over", " cannot", " dog"]),
+    ("The movie was", [" very good", " not good at all"]),
+    ("A bird", [" can fly", " is", " can", " lazy"]),
+]
+
 #: Cheap settings; ``num_threads`` because the cores are shared.
 SETTINGS: Mapping[str, Any] = {"num_beams": 2, "max_new_tokens": 2, "num_threads": 1}
 
@@ -160,3 +175,14 @@ def manifest_in(folder: Path) -> Mapping[str, Any]:
 def artifacts_in(folder: Path) -> set[str]:
     """Names of the artifacts in a folder or below."""
     return {path.name for path in folder.rglob("attributions_*")}
+
+
+#: Asks for the endings without their contexts, too.
+MUTUAL_INFORMATION = choices_task(
+    "informative_endings",
+    PAIRS,
+    metric_list=[
+        {"metric": metric, "aggregation": "mean", "higher_is_better": True}
+        for metric in ("acc", "acc_mutual_info")
+    ],
+)

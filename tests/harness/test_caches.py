@@ -12,6 +12,9 @@ import lm_eval.caching.cache
 import pytest
 
 from tests.harness.evaluations import (
+    MUTUAL_INFORMATION,
+    PAIRS,
+    QUESTIONS,
     choices_task,
     essence,
     evaluate,
@@ -22,28 +25,6 @@ from tests.harness.evaluations import (
 
 #: For tests that look at other things than transport.
 FAST = {"methods": ["kl", "l2"]}
-
-QUESTIONS = [
-    "What is the capital of France?",
-    "Which animal can fly, and which can not?",
-    "Say 3.",
-    "One, two,",
-]
-
-PAIRS = [
-    ("The quick brown fox", [" jumps over", " cannot", " dog"]),
-    ("The movie was", [" very good", " not good at all"]),
-    ("A bird", [" can fly", " is", " can", " lazy"]),
-]
-
-MUTUAL_INFORMATION = choices_task(
-    "informative_endings",
-    PAIRS,
-    metric_list=[
-        {"metric": metric, "aggregation": "mean", "higher_is_better": True}
-        for metric in ("acc", "acc_mutual_info")
-    ],
-)
 
 
 def cached_answers(path: Path) -> list[tuple[Any, ...]]:

@@ -20,27 +20,16 @@ from lm_eval.models.api_models import JsonChatStr
 from gilot_plugin.attribution.methods import PromptMethod
 from gilot_plugin.hookspecs import hookimpl
 from tests.harness.evaluations import (
+    MUTUAL_INFORMATION,
+    PAIRS,
+    QUESTIONS,
     SUITE,
-    choices_task,
     essence,
     evaluate,
     explain,
     generation_task,
     inline_task,
 )
-
-QUESTIONS = [
-    "What is the capital of France?",
-    "Which animal can fly, and which can not?",
-    "Say 3.",
-    "One, two,",
-]
-
-PAIRS = [
-    ("The quick brown fox", [" jumps over", " cannot", " dog"]),
-    ("The movie was", [" very good", " not good at all"]),
-    ("A bird", [" can fly", " is", " can", " lazy"]),
-]
 
 LOGLIKELIHOOD = inline_task(
     "likely_endings",
@@ -78,14 +67,6 @@ SEVERAL_FILTERS = generation_task(
     ],
 )
 
-MUTUAL_INFORMATION = choices_task(
-    "informative_endings",
-    PAIRS,
-    metric_list=[
-        {"metric": metric, "aggregation": "mean", "higher_is_better": True}
-        for metric in ("acc", "acc_mutual_info")
-    ],
-)
 
 #: Tasks, arguments, and the statuses that the records must have.
 CASES: Mapping[str, tuple[list[Any], dict[str, Any], set[str]]] = {
