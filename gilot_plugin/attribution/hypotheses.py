@@ -139,7 +139,7 @@ def beam_search(backend: Backend, rows: Sequence[Row], num_beams: int, max_new_t
         open_rows = open_rows & _can_improve(finished.scores, running_logprobs[:, :1] / (step + 1))
         if step + 1 == max_new_tokens or not open_rows.any():
             break
-        logits = session.advance(_take(parents, kept), _take(tokens, kept))
+        logits = session.advance(_take(parents, kept), _take(tokens, kept).unsqueeze(-1)).squeeze(2)
     hypotheses = Hypotheses(
         finished.tokens,
         finished.lengths,
@@ -152,7 +152,7 @@ def beam_search(backend: Backend, rows: Sequence[Row], num_beams: int, max_new_t
     else:
         # Ended hypotheses ride along on a parent that exists; what comes after them is not read.
         parents = finished.parents.masked_fill(hypotheses.ended, 0)
-        after = finite_log_softmax(session.advance(parents, last))
+        after = finite_log_softmax(session.advance(parents, last.unsqueeze(-1)).squeeze(2))
     return SearchResult(hypotheses, _stay_ended(after, last, hypotheses.ended))
 
 

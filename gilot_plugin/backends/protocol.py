@@ -45,21 +45,21 @@ class Row:
 
 
 class DecodingSession(Protocol):
-    """A batch of prompts that the model has read, to be continued token by token by several beams each."""
+    """A batch of prompts that the model has read, to be continued by several sequences each."""
 
     #: Logits of the token after each prompt, ``[rows, vocab]``, on the model's device.
     prompt_logits: torch.Tensor
 
     def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Feed one token to every beam.
+        """Feed tokens after given sequences, which may be repeated, dropped or reordered.
 
         Args:
-            parents: ``[rows, beams]``, for each new beam the beam of its row that it continues. Before the
-                first call, each row has the one beam 0.
-            tokens: ``[rows, beams]``, the ids to feed.
+            parents: ``[rows, n]``, for each new sequence the one of its row that it continues. Before the
+                first call, each row has the one sequence 0: its prompt.
+            tokens: ``[rows, n, length]``, the ids to feed.
 
         Returns:
-            Logits of the next token, ``[rows, beams, vocab]``.
+            Logits after each of the tokens, ``[rows, n, length, vocab]``.
         """
         ...
 

@@ -208,7 +208,7 @@ class _LeftPadded:
 
 
 class _CachedSession:
-    """Beams that continue from a key-value cache, which is reordered when beams change parents."""
+    """Sequences that continue from a key-value cache, which is reordered when they change parents."""
 
     def __init__(self, backend: TransformersBackend, rows: Sequence[Row]) -> None:
         batch = _LeftPadded(rows, backend.device)
@@ -218,14 +218,15 @@ class _CachedSession:
         self.prompt_logits: torch.Tensor = output.logits[:, 0]
         self._attended = batch.attended
         self._next_positions = batch.next_positions
-        self._beams = 1
+        self._sequences = 1
 
     def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        rows, beams = tokens.shape
-        offsets = torch.arange(rows, device=parents.device).unsqueeze(1) * self._beams
-        self._beams = beams
-        fed = tokens.reshape(-1, 1)
-        return self.extend((parents + offsets).flatten(), fed, torch.ones_like(fed)).view(rows, beams, -1)
+        rows, sequences, length = tokens.shape
+        offsets = torch.arange(rows, device=parents.device).unsqueeze(1) * self._sequences
+        self._sequences = sequences
+        fed = tokens.flatten(0, 1)
+        logits = self.extend((parents + offsets).flatten(), fed, torch.ones_like(fed))
+        return logits.view(rows, sequences, length, -1)
 
     def extend(self, source: torch.Tensor, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Feed tokens after given sequences of the batch, which may be repeated, dropped or reordered.
@@ -251,25 +252,25 @@ class _CachedSession:
 
 
 class _RecomputingSession:
-    """Beams that read their whole sequence at every step, for models whose state cannot be reordered."""
+    """Sequences that are read whole at every step, for models whose state cannot be reordered."""
 
     def __init__(self, backend: TransformersBackend, rows: Sequence[Row]) -> None:
         self._backend = backend
         self._sequences = [[row] for row in rows]
-        self.prompt_logits: torch.Tensor = self._read()[:, 0]
+        self.prompt_logits: torch.Tensor = self._read(1)[:, 0, 0]
 
     def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         self._sequences = [
-            [beams[parent].continued((token,)) for parent, token in zip(*steps, strict=True)]
-            for beams, *steps in zip(self._sequences, parents.tolist(), tokens.tolist(), strict=True)
+            [known[parent].continued(run) for parent, run in zip(*steps, strict=True)]
+            for known, *steps in zip(self._sequences, parents.tolist(), tokens.tolist(), strict=True)
         ]
-        return self._read()
+        return self._read(tokens.shape[2])
 
-    def _read(self) -> torch.Tensor:
-        """Logits after each sequence, ``[rows, beams, vocab]``."""
-        flat = [sequence for beams in self._sequences for sequence in beams]
-        logits = torch.cat(self._backend.whole_logits(flat, [1] * len(flat)))
-        return logits.view(len(self._sequences), len(self._sequences[0]), -1)
+    def _read(self, keep: int) -> torch.Tensor:
+        """Logits after the last tokens of each sequence, ``[rows, n, keep, vocab]``."""
+        flat = [sequence for known in self._sequences for sequence in known]
+        logits = torch.stack(self._backend.whole_logits(flat, [keep] * len(flat)))
+        return logits.view(len(self._sequences), len(self._sequences[0]), keep, -1)
 
 
 def _check_decoder_only(model: Any) -> None:

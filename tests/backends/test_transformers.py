@@ -34,15 +34,35 @@ def test_prompt_logits_of_padded_rows(family_model):
 def test_beams_that_change_parents(family_model):
     session = TransformersBackend(family_model).prefill(ROWS)
     first = torch.tensor([[5, 6, 7], [8, 9, 10], [11, 12, 13]])
-    session.advance(torch.zeros(3, 3, dtype=torch.long), first)
+    session.advance(torch.zeros(3, 3, dtype=torch.long), first.unsqueeze(-1))
     parents = torch.tensor([[2, 0, 0, 1], [1, 1, 1, 1], [0, 2, 1, 0]])
     second = torch.tensor([[20, 21, 22, 23], [24, 25, 26, 27], [28, 29, 30, 31]])
-    logits = session.advance(parents, second)
+    logits = session.advance(parents, second.unsqueeze(-1)).squeeze(2)
     assert logits.shape == (3, 4, 320)
     for index, row in enumerate(ROWS):
         for beam in range(4):
             fed = [*row.token_ids, first[index, parents[index, beam]].item(), second[index, beam].item()]
             close(logits[index, beam], plain_logits(family_model, fed)[-1])
+
+
+def test_runs_of_tokens(family_model):
+    session = TransformersBackend(family_model).prefill(ROWS)
+    draw = torch.Generator().manual_seed(0)
+    runs = [torch.randint(3, 320, (3, n, length), generator=draw) for n, length in ((2, 3), (3, 8), (1, 2))]
+    parents = [torch.tensor(p) for p in ([[0, 0]] * 3, [[1, 0, 1], [0, 0, 1], [1, 1, 0]], [[2], [0], [1]])]
+    known = [[row.token_ids] for row in ROWS]
+    for parent, tokens in zip(parents, runs, strict=True):
+        logits = session.advance(parent, tokens)
+        known = [
+            [
+                known[row][p] + tuple(run)
+                for p, run in zip(parent[row].tolist(), tokens[row].tolist(), strict=True)
+            ]
+            for row in range(3)
+        ]
+        for row in range(3):
+            for place, fed in enumerate(known[row]):
+                close(logits[row, place], plain_logits(family_model, fed)[-tokens.shape[2] :])
 
 
 def test_continuations(family_model):
@@ -78,7 +98,8 @@ def recurrent_model(make_tiny_model):
 def test_recurrent_state_remembers_no_padding(recurrent_model):
     backend = TransformersBackend(recurrent_model)
     session = backend.prefill(ROWS)
-    after = session.advance(torch.zeros(3, 2, dtype=torch.long), torch.tensor([[5, 6], [7, 8], [9, 10]]))
+    next_tokens = torch.tensor([[5, 6], [7, 8], [9, 10]]).unsqueeze(-1)
+    after = session.advance(torch.zeros(3, 2, dtype=torch.long), next_tokens).squeeze(2)
     scored = backend.continuation_logits(ROWS, [(5,), (7, 20), ()])
     for index, (row, token) in enumerate(zip(ROWS, (5, 7, 9), strict=True)):
         expected = plain_logits(recurrent_model, [*row.token_ids, token])[-2:]
@@ -101,7 +122,7 @@ def test_positions_and_attention_of_a_row(tiny_model, family):
             attention_mask=torch.tensor([(*attended, True)]).long(),
         ).logits[0]
     close(session.prompt_logits[0], expected[-2])
-    close(session.advance(torch.tensor([[0], [0]]), torch.tensor([[31], [4]]))[0, 0], expected[-1])
+    close(session.advance(torch.tensor([[0], [0]]), torch.tensor([[[31]], [[4]]]))[0, 0, 0], expected[-1])
 
 
 def test_longest_prompt_of_learned_positions(make_tiny_model):
@@ -140,7 +161,7 @@ def test_tokens_are_counted_without_padding(tiny_model):
     backend = TransformersBackend(tiny_model("llama"))
     session = backend.prefill(ROWS)
     assert backend.model_tokens == 9 + 1 + 4
-    session.advance(torch.zeros(3, 2, dtype=torch.long), torch.full((3, 2), 5))
+    session.advance(torch.zeros(3, 2, dtype=torch.long), torch.full((3, 2, 1), 5))
     assert backend.model_tokens == 14 + 6
 
 
