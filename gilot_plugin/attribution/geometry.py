@@ -11,13 +11,20 @@ from numpy.typing import NDArray
 
 from gilot_plugin.backends.protocol import Backend
 
-FloatArray = NDArray[np.float64]
+#: That of vectors which point in opposite directions.
+LARGEST_COSINE_COST = 2.0
 
 
 class Geometry(Protocol):
-    """Where outcomes lie with respect to each other."""
+    """Where outcomes lie with respect to each other.
 
-    def costs(self, outcomes: NDArray[np.int64]) -> FloatArray:
+    Attributes:
+        largest_cost: No ground cost between any two outcomes is above it.
+    """
+
+    largest_cost: float
+
+    def costs(self, outcomes: NDArray[np.int64]) -> torch.Tensor:
         """Ground cost between each two of the given outcomes, ``[n, n]``, zero on the diagonal."""
         ...
 
@@ -26,19 +33,17 @@ class Geometry(Protocol):
         ...
 
 
-def cosine_costs(vectors: torch.Tensor) -> FloatArray:
+def cosine_costs(vectors: torch.Tensor) -> torch.Tensor:
     """``C_uv = 1 - cos(E_u, E_v)`` (GiLOT, section 3.3), exactly 0 on the diagonal, never negative.
 
     Args:
         vectors: ``[n, dim]``.
 
     Returns:
-        ``[n, n]``, float64, in ``[0, 2]``.
+        ``[n, n]``, float32, in ``[0, 2]``, where the vectors are.
     """
     unit = torch.nn.functional.normalize(vectors.float(), dim=1)
-    costs: FloatArray = (1.0 - unit @ unit.T).clamp_(0.0, 2.0).cpu().numpy().astype(np.float64)
-    np.fill_diagonal(costs, 0.0)
-    return costs
+    return (1.0 - unit @ unit.T).clamp_(0.0, LARGEST_COSINE_COST).fill_diagonal_(0.0)
 
 
 class VocabularyGeometry:
@@ -49,11 +54,13 @@ class VocabularyGeometry:
         labels: Text of a token id.
     """
 
+    largest_cost = LARGEST_COSINE_COST
+
     def __init__(self, backend: Backend, labels: Labels) -> None:
         self._backend = backend
         self._labels = labels
 
-    def costs(self, outcomes: NDArray[np.int64]) -> FloatArray:
+    def costs(self, outcomes: NDArray[np.int64]) -> torch.Tensor:
         """Cosine costs between the embeddings of the given token ids."""
         return cosine_costs(self._backend.embeddings(torch.from_numpy(outcomes)))
 
@@ -71,14 +78,17 @@ class ChoiceGeometry:
         texts: Text of each choice.
     """
 
+    largest_cost = LARGEST_COSINE_COST
+
     def __init__(self, backend: Backend, token_ids: Sequence[Sequence[int]], texts: Sequence[str]) -> None:
         means = [backend.embeddings(torch.tensor(ids, dtype=torch.long)).mean(dim=0) for ids in token_ids]
         self._costs = cosine_costs(torch.stack(means))
         self._texts = tuple(texts)
 
-    def costs(self, outcomes: NDArray[np.int64]) -> FloatArray:
+    def costs(self, outcomes: NDArray[np.int64]) -> torch.Tensor:
         """Cosine costs between the given choices."""
-        return np.ascontiguousarray(self._costs[np.ix_(outcomes, outcomes)])
+        places = torch.from_numpy(outcomes).to(self._costs.device)
+        return self._costs[places][:, places]
 
     def label(self, outcome: int) -> str:
         """Text of the choice."""

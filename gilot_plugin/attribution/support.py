@@ -17,13 +17,20 @@ class Support(NamedTuple):
         outcomes: Indices of the outcomes, ascending, ``[n]``.
         source: The first distribution on them, renormalised, ``[n]``.
         target: The second one, ``[n]``.
-        outside: The larger of the two masses that were left out.
+        outside_source: Mass of the first distribution that was left out.
+        outside_target: Mass of the second one that was left out.
     """
 
     outcomes: NDArray[np.int64]
     source: FloatArray
     target: FloatArray
-    outside: float
+    outside_source: float
+    outside_target: float
+
+    @property
+    def outside(self) -> float:
+        """The larger of the two masses that were left out."""
+        return max(self.outside_source, self.outside_target)
 
 
 def nucleus(probabilities: FloatArray, top_p: float, top_k: int) -> NDArray[np.int64]:
@@ -54,5 +61,5 @@ def joint_support(source: FloatArray, target: FloatArray, top_p: float, top_k: i
     outcomes = np.union1d(nucleus(source, top_p, top_k), nucleus(target, top_p, top_k))
     a, b = source[outcomes], target[outcomes]
     inside_a, inside_b = a.sum(), b.sum()
-    outside = max(0.0, 1.0 - float(min(inside_a, inside_b)))
-    return Support(outcomes, a / inside_a, b / inside_b, outside)
+    outside_a, outside_b = (max(0.0, 1.0 - float(inside)) for inside in (inside_a, inside_b))
+    return Support(outcomes, a / inside_a, b / inside_b, outside_a, outside_b)

@@ -1,0 +1,63 @@
+"""Optimal transport between two distributions on the same outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import torch
+
+from gilot_plugin.attribution.transport.auto import Auto
+from gilot_plugin.attribution.transport.exact import Exact
+from gilot_plugin.attribution.transport.ipot import Ipot
+from gilot_plugin.attribution.transport.problem import (
+    FloatArray,
+    Solver,
+    TransportProblem,
+    TransportResult,
+)
+from gilot_plugin.attribution.transport.proximal import Proximal
+from gilot_plugin.attribution.transport.sinkhorn import Sinkhorn
+
+__all__ = [
+    "SOLVER_NAMES",
+    "FloatArray",
+    "Solver",
+    "TransportProblem",
+    "TransportResult",
+    "make_solver",
+]
+
+
+def _auto(tolerance: float, device: torch.device) -> Solver:
+    # Sinkhorn, because it takes two thirds of the iterations of Proximal on problems of language models.
+    return Auto(None if device.type == "cpu" else Sinkhorn(tolerance), tolerance)
+
+
+_MAKERS: Mapping[str, Callable[[float, torch.device], Solver]] = MappingProxyType(
+    {
+        "auto": _auto,
+        "exact": lambda tolerance, device: Exact(),
+        "sinkhorn": lambda tolerance, device: Sinkhorn(tolerance),
+        "proximal": lambda tolerance, device: Proximal(tolerance),
+        "ipot": lambda tolerance, device: Ipot(),
+    }
+)
+
+#: Values of the setting ``solver``.
+SOLVER_NAMES: tuple[str, ...] = tuple(_MAKERS)
+
+
+def make_solver(name: str, tolerance: float, device: torch.device) -> Solver:
+    """The solver of a name.
+
+    Args:
+        name: One of :data:`SOLVER_NAMES`.
+        tolerance: Largest certified gap that the approximate solvers aim at, relative to each problem's cost
+            range.
+        device: Where the costs will be.
+
+    Raises:
+        KeyError: The name is unknown.
+    """
+    return _MAKERS[name](tolerance, device)

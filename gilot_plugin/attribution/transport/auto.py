@@ -1,0 +1,39 @@
+"""A fast solver first, and the exact one for what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gilot_plugin.attribution.transport.exact import Exact
+from gilot_plugin.attribution.transport.problem import Solver, TransportProblem, TransportResult
+
+
+class Auto:
+    """Never leaves a gap above the tolerance, unless the network simplex runs out of pivots.
+
+    Args:
+        first: Solves all problems at first; None for the exact solver alone.
+        tolerance: Largest gap of the first solver that is accepted, relative to the cost range.
+    """
+
+    def __init__(self, first: Solver | None, tolerance: float) -> None:
+        self._first = first
+        self._tolerance = tolerance
+        self._exact = Exact()
+
+    @property
+    def batched(self) -> bool:
+        """As the first solver."""
+        return self._first is not None and self._first.batched
+
+    def __call__(self, problems: Sequence[TransportProblem]) -> list[TransportResult]:
+        """One result a problem, in their order."""
+        if self._first is None:
+            return self._exact(problems)
+        results = self._first(problems)
+        for index, (problem, result) in enumerate(zip(problems, results, strict=True)):
+            if not result.gap <= self._tolerance * float(problem.costs.max()):
+                (second,) = self._exact([problem])
+                # An exact solver that ran out of pivots may be the worse of the two.
+                results[index] = second if not second.gap > result.gap else result
+        return results

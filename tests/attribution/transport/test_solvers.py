@@ -1,0 +1,150 @@
+"""What holds for every solver that certifies its own plan, whatever its algorithm."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gilot_plugin.attribution.transport import SOLVER_NAMES, TransportProblem, make_solver
+from gilot_plugin.attribution.transport.auto import Auto
+from gilot_plugin.attribution.transport.sinkhorn import Sinkhorn
+from tests.attribution.transport.problems import (
+    MASSES,
+    assert_certified,
+    cost_range,
+    problems,
+    random_problem,
+    realistic_problem,
+    swapped,
+    true_cost,
+)
+
+TOLERANCE = 1e-3
+CPU = torch.device("cpu")
+
+CERTIFIED = {
+    "exact": make_solver("exact", TOLERANCE, CPU),
+    "sinkhorn": make_solver("sinkhorn", TOLERANCE, CPU),
+    "proximal": make_solver("proximal", TOLERANCE, CPU),
+    "auto": make_solver("auto", TOLERANCE, CPU),
+    "auto beside the CPU": Auto(Sinkhorn(TOLERANCE), TOLERANCE),
+}
+every_solver = pytest.mark.parametrize("solver", CERTIFIED.values(), ids=CERTIFIED.keys())
+every_name = pytest.mark.parametrize("name", SOLVER_NAMES)
+
+
+@every_solver
+@settings(max_examples=25, deadline=None)
+@given(batch=st.lists(problems, max_size=5))
+def test_results_are_certified_couplings_within_the_tolerance(solver, batch):
+    results = solver(batch)
+    assert len(results) == len(batch)
+    for problem, result in zip(batch, results, strict=True):
+        assert_certified(problem, result)
+        assert result.gap <= TOLERANCE * cost_range(problem) + 1e-9
+
+
+@every_solver
+@pytest.mark.parametrize("masses", MASSES)
+def test_every_kind_of_distribution(solver, masses):
+    batch = [random_problem(size, size, masses, uniform_costs=size % 2 == 1) for size in (2, 3, 30, 81)]
+    for problem, result in zip(batch, solver(batch), strict=True):
+        assert_certified(problem, result)
+        assert result.gap <= TOLERANCE * cost_range(problem) + 1e-9
+
+
+@every_solver
+def test_company_does_not_matter(solver):
+    batch = [random_problem(size, size, masses) for size, masses in zip((40, 3, 1, 25), MASSES, strict=False)]
+    together = solver(batch)
+    for problem, result in zip(batch, together, strict=True):
+        (alone,) = solver([problem])
+        assert result.cost == pytest.approx(alone.cost, abs=TOLERANCE * cost_range(problem))
+        # Padding adds outcomes without mass: even the iterations are the same, up to round-off.
+        assert result.cost == pytest.approx(alone.cost, abs=1e-8)
+
+
+@every_solver
+@settings(max_examples=15, deadline=None)
+@given(problem=problems)
+def test_the_way_back_costs_the_same(solver, problem):
+    there, back = solver([problem, swapped(problem)])
+    # The two intervals hold the same value.
+    assert there.lower <= back.upper + 1e-9
+    assert back.lower <= there.upper + 1e-9
+    assert there.cost == pytest.approx(back.cost, abs=TOLERANCE * cost_range(problem) + 1e-9)
+
+
+@every_solver
+@pytest.mark.parametrize("factor", [1e-6, 1e4])
+def test_costs_of_any_unit(solver, factor):
+    problem = random_problem(30, seed=8)
+    scaled = problem._replace(costs=problem.costs * factor)
+    (result,), (expected,) = solver([scaled]), solver([problem])
+    assert result.cost == pytest.approx(expected.cost * factor, rel=1e-6)
+    assert result.lower <= true_cost(scaled) + 1e-9 * factor
+    assert result.upper >= true_cost(scaled) - 1e-9 * factor
+
+
+@every_name
+def test_no_problems(name):
+    assert make_solver(name, TOLERANCE, CPU)([]) == []
+
+
+@every_solver
+def test_single_outcome(solver):
+    (result,) = solver([TransportProblem(np.ones(1), np.ones(1), torch.zeros(1, 1))])
+    assert (result.cost, result.lower, result.upper) == (0.0, 0.0, 0.0)
+    assert result.plan.tolist() == [[1.0]]
+
+
+@every_solver
+@pytest.mark.parametrize("masses", ["dense", "with zeros", "point"])
+def test_same_distribution_costs_nothing(solver, masses):
+    problem = random_problem(20, 2, masses)
+    (result,) = solver([problem._replace(target=problem.source.copy())])
+    assert result.upper == pytest.approx(0.0, abs=1e-15)
+    np.testing.assert_allclose(result.plan, np.diag(problem.source), atol=1e-15)
+
+
+@every_solver
+def test_outcomes_of_the_same_place_cost_nothing(solver):
+    problem = random_problem(5, seed=2)._replace(costs=torch.zeros(5, 5))
+    (result,) = solver([problem])
+    assert_certified(problem, result)
+    assert result.upper == 0.0
+
+
+@every_solver
+def test_masses_that_hardly_exist(solver):
+    source, target = np.full(6, 1e-300), np.full(6, 1e-30)
+    source[0], target[5] = 1.0, 1.0
+    problem = random_problem(6, seed=3)._replace(source=source, target=target)
+    (result,) = solver([problem])
+    assert_certified(problem, result)
+    assert result.cost == pytest.approx(float(problem.costs[0, 5]), rel=2e-3)
+
+
+@every_solver
+def test_realistic_problems_of_different_sizes(solver):
+    batch = [realistic_problem(size, seed) for seed, size in enumerate((300, 300, 260, 320))]
+    for problem, result in zip(batch, solver(batch), strict=True):
+        assert_certified(problem, result)
+        assert result.gap <= TOLERANCE * cost_range(problem) + 1e-9
+
+
+@every_name
+def test_only_what_gains_from_batches_asks_for_them(name):
+    assert make_solver(name, TOLERANCE, CPU).batched == (name in ("sinkhorn", "proximal"))
+
+
+def test_auto_takes_batches_beside_the_cpu():
+    assert make_solver("auto", TOLERANCE, torch.device("cuda")).batched
+
+
+def test_unknown_name():
+    with pytest.raises(KeyError):
+        make_solver("emd", TOLERANCE, CPU)
