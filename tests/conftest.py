@@ -37,15 +37,131 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "qwen2": {"num_key_value_heads": 2},
     "gemma2": {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 6, "query_pre_attn_scalar": 8},
     "mistral": {"num_key_value_heads": 2, "sliding_window": 6},
+    # A sliding window and all of the past in turn, with positions of their own.
+    "gemma3_text": {
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "sliding_window": 6,
+        "query_pre_attn_scalar": 8,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
     "gpt_neox": {},
     "opt": {"word_embed_proj_dim": 32, "ffn_dim": 64, "init_std": 0.5},
     # ALiBi: takes no positions, and any length.
     "bloom": {"max_position_embeddings": None},
     # A state instead of keys and values.
     "mamba": {"max_position_embeddings": None, "state_size": 8},
+    # A state and keys and values in turn.
+    "lfm2": {
+        "num_key_value_heads": 2,
+        "layer_types": ["conv", "full_attention"],
+        "block_multiple_of": 8,
+        "block_ff_dim": 64,
+    },
 }
 
 FAMILIES = tuple(_FAMILIES)
+
+_EXPERTS = {
+    "num_key_value_heads": 2,
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+    "shared_expert_intermediate_size": 32,
+}
+_MAMBA_HEADS = {"mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1, "mamba_chunk_size": 16}
+
+#: Families that fewer tests go through, for each takes its time.
+_MORE_FAMILIES: dict[str, dict[str, Any]] = {
+    "qwen3": {"num_key_value_heads": 2, "head_dim": 8},
+    "phi": {},
+    "phi3": {"num_key_value_heads": 2},
+    "gpt_bigcode": {},
+    # ALiBi: by distance in the sequence, and by the number of attended tokens.
+    "mpt": {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 128},
+    "falcon": {"alibi": True, "num_kv_heads": 4, "multi_query": False, "new_decoder_architecture": False},
+    "llama4_text": {
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "intermediate_size_mlp": 64,
+        "num_local_experts": 2,
+        "attention_chunk_size": 6,
+    },
+    # Experts, chosen token by token.
+    "mixtral": {"num_key_value_heads": 2, "num_local_experts": 4},
+    "qwen2_moe": _EXPERTS,
+    # Keys and values unfolded from a latent vector.
+    "deepseek_v3": {
+        "num_key_value_heads": 4,
+        "q_lora_rank": 16,
+        "kv_lora_rank": 16,
+        "qk_rope_head_dim": 8,
+        "qk_nope_head_dim": 8,
+        "v_head_dim": 8,
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "n_group": 1,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+        "moe_intermediate_size": 32,
+        "n_shared_experts": 1,
+    },
+    # States with attention beside them.
+    "falcon_h1": {
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "mamba_d_ssm": 32,
+        "mamba_n_heads": 4,
+        **_MAMBA_HEADS,
+    },
+    "qwen3_next": {
+        **_EXPERTS,
+        "head_dim": 8,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+        "layer_types": ["linear_attention", "full_attention"],
+    },
+    "jamba": {
+        "num_key_value_heads": 2,
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "expert_layer_period": 2,
+        "expert_layer_offset": 1,
+        "num_experts": 2,
+        "mamba_d_state": 4,
+    },
+    # A recurrence that takes no notice of the attention mask.
+    "recurrent_gemma": {
+        "lru_width": 32,
+        "attention_window_size": 6,
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "num_hidden_layers": 3,
+        "w_init_variance_scale": 16.0,
+    },
+    # A cache of its own.
+    "minimax": {
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "num_local_experts": 4,
+        "layer_types": ["linear_attention", "full_attention"],
+        "block_size": 4,
+    },
+    # States alone.
+    "mamba2": {
+        "num_heads": 8,
+        "head_dim": 8,
+        "state_size": 8,
+        "n_groups": 1,
+        "chunk_size": 16,
+        "max_position_embeddings": None,
+    },
+    "rwkv": {"context_length": 128, "attention_hidden_size": 32, "max_position_embeddings": None},
+}
+
+_SETTINGS = {**_FAMILIES, **_MORE_FAMILIES}
 
 _CORPUS = (
     "The quick brown fox jumps over the lazy dog, and the dog does not mind.",
@@ -71,7 +187,7 @@ class LoadedModel(NamedTuple):
 
 def build_tiny_model(family: str, **settings: Any) -> Any:
     """A random model of the family, the same at every call, without touching the global random state."""
-    config = AutoConfig.for_model(family, **{**_SIZES, **_FAMILIES.get(family, {}), **settings})
+    config = AutoConfig.for_model(family, **{**_SIZES, **_SETTINGS.get(family, {}), **settings})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -93,6 +209,12 @@ def tiny_model() -> Callable[[str], Any]:
 @pytest.fixture(scope="session", params=FAMILIES)
 def family_model(request: pytest.FixtureRequest, tiny_model: Callable[[str], Any]) -> Any:
     """The shared model of each family in turn."""
+    return tiny_model(request.param)
+
+
+@pytest.fixture(scope="session", params=tuple(_MORE_FAMILIES))
+def other_family_model(request: pytest.FixtureRequest, tiny_model: Callable[[str], Any]) -> Any:
+    """The shared model of each family beyond :data:`FAMILIES` in turn."""
     return tiny_model(request.param)
 
 

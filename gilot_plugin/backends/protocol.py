@@ -72,16 +72,32 @@ class Backend(Protocol):
         eos_token_ids: Ids that end a sequence; may be empty.
         vocab_size: Length of a row of logits.
         max_positions: Longest sequence that the model takes, None where nothing limits it.
-        takes_positions: Whether rows may carry explicit positions.
-        model_tokens: Token positions fed so far, padding excluded.
     """
 
     device: torch.device
     eos_token_ids: tuple[int, ...]
     vocab_size: int
     max_positions: int | None
-    takes_positions: bool
-    model_tokens: int
+
+    @property
+    def model_tokens(self) -> int:
+        """Token positions fed so far, padding excluded."""
+        ...
+
+    @property
+    def recomputes(self) -> str | None:
+        """Why every sequence is read whole at every step, in words; None where a cache is kept."""
+        ...
+
+    @property
+    def takes_positions(self) -> bool:
+        """Whether rows may mask tokens and carry explicit positions."""
+        ...
+
+    @property
+    def refuses_positions(self) -> str | None:
+        """Why they may not, in words; None if they may."""
+        ...
 
     def prefill(self, rows: Sequence[Row]) -> DecodingSession:
         """Read a batch of prompts."""

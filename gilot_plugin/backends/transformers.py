@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, cast
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
 
 import psutil
 import torch
-from transformers import DynamicCache
 
+from gilot_plugin.backends.embedding import InputEmbedding
+from gilot_plugin.backends.passes import Passes
+from gilot_plugin.backends.probe import Reading, probe_positions, probe_reading
 from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.sessions import CachedSession, RecomputingSession
 from gilot_plugin.errors import UnsupportedModelError
+
+_logger = logging.getLogger(__name__)
 
 #: Share of the free memory that rows may take when no budget is set.
 _MEMORY_SHARE = 0.5
@@ -24,7 +29,8 @@ _LOGIT_COPIES = 4
 class TransformersBackend:
     """Runs a loaded ``PreTrainedModel`` (or a PEFT model around one) where it is, as it is.
 
-    The model's weights, mode, configuration and generation settings are left alone.
+    The model's weights, mode, configuration and generation settings are left alone. What its family can do is
+    found out with a few tokens before the first use, see :mod:`gilot_plugin.backends.probe`.
 
     Args:
         model: The model.
@@ -37,22 +43,11 @@ class TransformersBackend:
     def __init__(self, model: Any, autocast_dtype: torch.dtype | None = None) -> None:
         _check_decoder_only(model)
         text_config = model.config.get_text_config(decoder=True)
-        embedding = model.get_input_embeddings()
-        if embedding is None or not hasattr(embedding, "weight"):
-            raise UnsupportedModelError(
-                f"cannot attribute {type(model).__name__}: it has no input embedding matrix"
-            )
         self._model = model
-        self._text_config = text_config
-        self._embedding = embedding
         self._autocast_dtype = autocast_dtype
-        parameters = inspect.signature(_innermost(model).forward).parameters
-        self._keeps_logits = "logits_to_keep" in parameters
-        self.takes_positions = "position_ids" in parameters
-        self._caches = "past_key_values" in parameters and not getattr(
-            _innermost(model), "_is_stateful", False
-        )
-        self.device: torch.device = embedding.weight.device
+        self._embedding = InputEmbedding(model)
+        self.device: torch.device = self._embedding.device
+        self._passes = self._new_passes()
         self.eos_token_ids = _eos_ids(model)
         self.vocab_size: int = text_config.vocab_size
         self.max_positions: int | None = next(
@@ -63,12 +58,42 @@ class TransformersBackend:
             ),
             None,
         )
-        self.model_tokens = 0
-        self._cache_bytes_per_token = _cache_bytes_per_token(text_config, embedding.weight.element_size())
+        self._cache_bytes_per_token = _cache_bytes_per_token(text_config, self._passes.dtype.itemsize)
 
-    def prefill(self, rows: Sequence[Row]) -> _CachedSession | _RecomputingSession:
-        """Read a batch of prompts; models without a key-value cache read them anew at each step."""
-        return _CachedSession(self, rows) if self._caches else _RecomputingSession(self, rows)
+    @property
+    def model_tokens(self) -> int:
+        """Token positions fed so far, padding and the probe's few tokens excluded."""
+        return self._passes.model_tokens
+
+    @property
+    def recomputes(self) -> str | None:
+        """Why every sequence is read whole at every step, in words; None where a cache is kept.
+
+        Raises:
+            torch.OutOfMemoryError: There is no memory even for a few tokens.
+        """
+        return self._reading.recomputes
+
+    @property
+    def takes_positions(self) -> bool:
+        """Whether tokens can be masked and positions be given, see :attr:`refuses_positions`."""
+        return self.refuses_positions is None
+
+    @cached_property
+    def refuses_positions(self) -> str | None:
+        """Why tokens cannot be masked while the others keep their positions, in words; None if they can.
+
+        Raises:
+            torch.OutOfMemoryError: There is no memory even for a few tokens.
+        """
+        passes = self._new_passes()
+        passes.inputs = self._reading.inputs
+        return probe_positions(passes, self.vocab_size, self.max_positions, caches=self.recomputes is None)
+
+    def prefill(self, rows: Sequence[Row]) -> CachedSession | RecomputingSession:
+        """Read a batch of prompts; models whose past cannot be kept read them anew at each step."""
+        session = CachedSession if self.recomputes is None else RecomputingSession
+        return session(self._passes, rows)
 
     def continuation_logits(
         self, rows: Sequence[Row], continuations: Sequence[Sequence[int]]
@@ -77,12 +102,12 @@ class TransformersBackend:
 
         Rows that are equal are read once, and their continuations go on from the same keys and values.
         """
-        if not self._caches:
+        if self.recomputes is not None:
             extended = [row.continued(tokens) for row, tokens in zip(rows, continuations, strict=True)]
-            return self.whole_logits(extended, [len(tokens) + 1 for tokens in continuations])
+            return self._passes.whole_logits(extended, [len(tokens) + 1 for tokens in continuations])
         places = {row: place for place, row in enumerate(dict.fromkeys(rows))}
         source = torch.tensor([places[row] for row in rows], device=self.device)
-        session = _CachedSession(self, list(places))
+        session = CachedSession(self._passes, list(places))
         first = session.prompt_logits[source].unsqueeze(1)
         longest = max(map(len, continuations))
         if longest == 0:
@@ -98,33 +123,9 @@ class TransformersBackend:
             for index, continuation in enumerate(continuations)
         ]
 
-    def whole_logits(self, rows: Sequence[Row], keep: Sequence[int]) -> list[torch.Tensor]:
-        """Read each row in one piece, without keys and values of earlier passes.
-
-        Rows of different lengths are read one after the other: a recurrent state would remember padding.
-
-        Args:
-            rows: What to read.
-            keep: For each row, at how many of its last tokens the logits are wanted.
-
-        Returns:
-            For each row, ``[keep, vocab]``.
-        """
-        by_length: dict[int, list[int]] = {}
-        for index, row in enumerate(rows):
-            by_length.setdefault(len(row.token_ids), []).append(index)
-        found: dict[int, torch.Tensor] = {}
-        for members in by_length.values():
-            batch = _LeftPadded([rows[index] for index in members], self.device)
-            most = max(keep[index] for index in members)
-            logits = self.forward(batch.token_ids, batch.attended, batch.positions, keep=most).logits
-            found.update({index: logits[place, -keep[index] :] for place, index in enumerate(members)})
-        return [found[index] for index in range(len(rows))]
-
     def embeddings(self, token_ids: torch.Tensor) -> torch.Tensor:
         """Input embeddings of the given ids, ``[n, dim]``, float32, without gradient."""
-        rows: torch.Tensor = self._embedding.weight.detach()[token_ids.to(self.device)]
-        return rows.float()
+        return self._embedding(token_ids)
 
     def row_bytes(self, length: int, beams: int) -> int:
         """Peak memory of one row, in bytes: its beams' keys and values, and their logits."""
@@ -138,139 +139,21 @@ class TransformersBackend:
             return int((free + unused) * _MEMORY_SHARE)
         return int(psutil.virtual_memory().available * _MEMORY_SHARE)
 
-    def forward(
-        self,
-        token_ids: torch.Tensor,
-        attended: torch.Tensor,
-        positions: torch.Tensor,
-        keep: int,
-        cache: Any = None,
-    ) -> Any:
-        """One pass of the model.
+    def _new_passes(self) -> Passes:
+        lock = self._embedding.lock if self._embedding.is_hooked else None
+        return Passes(self._model, self.device, self._autocast_dtype, lock)
 
-        Args:
-            token_ids: ``[rows, new]``.
-            attended: ``[rows, past + new]``, 0 on padding.
-            positions: ``[rows, new]``.
-            keep: Number of last positions whose logits are computed.
-            cache: Keys and values of the past; None for a pass without.
-
-        Returns:
-            The model's output, with float32 ``logits`` ``[rows, keep, vocab]``.
-        """
-        new = token_ids.shape[1]
-        self.model_tokens += int(attended[:, -new:].sum())
-        inputs: dict[str, Any] = {
-            "input_ids": token_ids,
-            "attention_mask": attended,
-            "use_cache": cache is not None,
-        }
-        if cache is not None:
-            inputs["past_key_values"] = cache
-        if self.takes_positions:
-            inputs["position_ids"] = positions
-        if self._keeps_logits:
-            inputs["logits_to_keep"] = keep
-        with torch.no_grad(), self._autocast():
-            output = self._model(**inputs, return_dict=True)
-        output.logits = output.logits[:, -keep:].to(self.device).float()
-        return output
-
-    @contextmanager
-    def _autocast(self) -> Iterator[None]:
-        enabled = self._autocast_dtype is not None
-        with torch.autocast(self.device.type, dtype=self._autocast_dtype, enabled=enabled):
-            yield
-
-
-class _LeftPadded:
-    """Rows of different lengths as one batch whose last column holds the last token of each.
-
-    Attributes:
-        token_ids: ``[rows, longest]``; padding repeats the row's first token, which is always a valid id.
-        attended: ``[rows, longest]``, 0 on padding and on tokens that are not attended to.
-        positions: ``[rows, longest]``.
-        next_positions: ``[rows]``, the position of the token to come.
-    """
-
-    def __init__(self, rows: Sequence[Row], device: torch.device) -> None:
-        longest = max(len(row.token_ids) for row in rows)
-        ids, attended, positions = [], [], []
-        for row in rows:
-            padding = longest - len(row.token_ids)
-            ids.append((row.token_ids[0],) * padding + row.token_ids)
-            attended.append((False,) * padding + (row.attended or (True,) * len(row.token_ids)))
-            positions.append((0,) * padding + (row.positions or tuple(range(len(row.token_ids)))))
-        self.token_ids = torch.tensor(ids, device=device)
-        self.attended = torch.tensor(attended, dtype=torch.long, device=device)
-        self.positions = torch.tensor(positions, device=device)
-        self.next_positions = torch.tensor([row.next_position for row in rows], device=device)
-
-
-class _CachedSession:
-    """Sequences that continue from a key-value cache, which is reordered when they change parents."""
-
-    def __init__(self, backend: TransformersBackend, rows: Sequence[Row]) -> None:
-        batch = _LeftPadded(rows, backend.device)
-        self._backend = backend
-        self._cache = DynamicCache(config=backend._text_config)
-        output = backend.forward(batch.token_ids, batch.attended, batch.positions, keep=1, cache=self._cache)
-        self.prompt_logits: torch.Tensor = output.logits[:, 0]
-        self._attended = batch.attended
-        self._next_positions = batch.next_positions
-        self._sequences = 1
-
-    def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        rows, sequences, length = tokens.shape
-        offsets = torch.arange(rows, device=parents.device).unsqueeze(1) * self._sequences
-        self._sequences = sequences
-        fed = tokens.flatten(0, 1)
-        logits = self.extend((parents + offsets).flatten(), fed, torch.ones_like(fed))
-        return logits.view(rows, sequences, length, -1)
-
-    def extend(self, source: torch.Tensor, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-        """Feed tokens after given sequences of the batch, which may be repeated, dropped or reordered.
-
-        Args:
-            source: ``[new rows]``, the sequence that each new one continues.
-            tokens: ``[new rows, new]``, padded on the right.
-            real: ``[new rows, new]``, 0 on padding.
-
-        Returns:
-            Logits after each of the tokens, ``[new rows, new, vocab]``.
-        """
-        new = tokens.shape[1]
-        self._cache.reorder_cache(cast("torch.LongTensor", source))
-        self._attended = torch.cat((self._attended[source], real), dim=1)
-        # Padding repeats a position, so that none lies beyond the model's window.
-        starts = self._next_positions[source]
-        positions = starts.unsqueeze(1) + (real.cumsum(dim=1) - 1).clamp(min=0)
-        self._next_positions = starts + real.sum(dim=1)
-        output = self._backend.forward(tokens, self._attended, positions, keep=new, cache=self._cache)
-        logits: torch.Tensor = output.logits
-        return logits
-
-
-class _RecomputingSession:
-    """Sequences that are read whole at every step, for models whose state cannot be reordered."""
-
-    def __init__(self, backend: TransformersBackend, rows: Sequence[Row]) -> None:
-        self._backend = backend
-        self._sequences = [[row] for row in rows]
-        self.prompt_logits: torch.Tensor = self._read(1)[:, 0, 0]
-
-    def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        self._sequences = [
-            [known[parent].continued(run) for parent, run in zip(*steps, strict=True)]
-            for known, *steps in zip(self._sequences, parents.tolist(), tokens.tolist(), strict=True)
-        ]
-        return self._read(tokens.shape[2])
-
-    def _read(self, keep: int) -> torch.Tensor:
-        """Logits after the last tokens of each sequence, ``[rows, n, keep, vocab]``."""
-        flat = [sequence for known in self._sequences for sequence in known]
-        logits = torch.stack(self._backend.whole_logits(flat, [keep] * len(flat)))
-        return logits.view(len(self._sequences), len(self._sequences[0]), keep, -1)
+    @cached_property
+    def _reading(self) -> Reading:
+        reading = probe_reading(self._new_passes(), self.vocab_size, self.max_positions)
+        self._passes.inputs = reading.inputs
+        if reading.recomputes is not None:
+            _logger.warning(
+                "%s is read whole at every step, which is slower: %s",
+                type(self._model).__name__,
+                reading.recomputes,
+            )
+        return reading
 
 
 def _check_decoder_only(model: Any) -> None:
@@ -286,15 +169,10 @@ def _check_decoder_only(model: Any) -> None:
         )
 
 
-def _innermost(model: Any) -> Any:
-    """The transformers model inside a PEFT wrapper, or the model itself."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
 def _eos_ids(model: Any) -> tuple[int, ...]:
     """Ids that end a generation, as transformers' ``generate`` takes them."""
     generation_config = getattr(model, "generation_config", None)
-    for source in (generation_config, model.config):
+    for source in (generation_config, model.config, model.config.get_text_config(decoder=True)):
         ids = getattr(source, "eos_token_id", None)
         if ids is not None:
             return tuple(ids) if isinstance(ids, (list, tuple)) else (int(ids),)
@@ -303,8 +181,19 @@ def _eos_ids(model: Any) -> tuple[int, ...]:
 
 def _cache_bytes_per_token(config: Any, element_size: int) -> int:
     """Keys and values of one token over all layers, in bytes."""
-    layers = getattr(config, "num_hidden_layers", 1)
-    heads = getattr(config, "num_attention_heads", 1)
-    key_value_heads = getattr(config, "num_key_value_heads", None) or heads
-    head_size = getattr(config, "head_dim", None) or getattr(config, "hidden_size", heads) // max(heads, 1)
-    return int(2 * layers * key_value_heads * head_size * element_size)
+    layers = _largest(config, "num_hidden_layers") or 1
+    heads = _largest(config, "num_attention_heads") or 1
+    if _largest(config, "kv_lora_rank"):  # latent attention: caches keep what it unfolds to
+        key = sum(_largest(config, name) or 0 for name in ("qk_nope_head_dim", "qk_rope_head_dim"))
+        return layers * heads * (key + (_largest(config, "v_head_dim") or key)) * element_size
+    key_value_heads = _largest(config, "num_key_value_heads") or heads
+    head_size = _largest(config, "head_dim") or (_largest(config, "hidden_size") or heads) // heads
+    return 2 * layers * key_value_heads * head_size * element_size
+
+
+def _largest(config: Any, name: str) -> int | None:
+    """A number of the configuration, which may list one for each layer; None where it has none."""
+    value = getattr(config, name, None)
+    if isinstance(value, (list, tuple)):
+        value = max((entry for entry in value if isinstance(entry, int)), default=None)
+    return value if isinstance(value, int) and value > 0 else None

@@ -88,14 +88,8 @@ def test_empty_continuations(family_model):
         close(logits, plain_logits(family_model, row.token_ids)[-1:])
 
 
-@pytest.fixture(scope="module")
-def recurrent_model(make_tiny_model):
-    """A model whose recurrence takes no notice of the attention mask."""
-    settings = {"lru_width": 32, "attention_window_size": 6, "num_key_value_heads": 1, "head_dim": 8}
-    return make_tiny_model("recurrent_gemma", num_hidden_layers=3, w_init_variance_scale=16.0, **settings)
-
-
-def test_recurrent_state_remembers_no_padding(recurrent_model):
+def test_recurrent_state_remembers_no_padding(tiny_model):
+    recurrent_model = tiny_model("recurrent_gemma")
     backend = TransformersBackend(recurrent_model)
     session = backend.prefill(ROWS)
     next_tokens = torch.tensor([[5, 6], [7, 8], [9, 10]]).unsqueeze(-1)

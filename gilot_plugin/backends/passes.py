@@ -1,0 +1,178 @@
+"""Single passes of a causal language model of the transformers library."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import RLock
+from typing import Any
+
+import torch
+
+from gilot_plugin.backends.protocol import Row
+
+#: Inputs that not every model takes. A pass is made with those that the model is known to take well.
+_OPTIONAL_INPUTS = ("attention_mask", "use_cache", "past_key_values", "position_ids", "logits_to_keep")
+
+
+class LeftPadded:
+    """Rows of different lengths as one batch whose last column holds the last token of each.
+
+    Attributes:
+        token_ids: ``[rows, longest]``; padding repeats the row's first token, which is always a valid id.
+        attended: ``[rows, longest]``, 0 on padding and on tokens that are not attended to.
+        positions: ``[rows, longest]``.
+        next_positions: ``[rows]``, the position of the token to come.
+    """
+
+    def __init__(self, rows: Sequence[Row], device: torch.device) -> None:
+        longest = max(len(row.token_ids) for row in rows)
+        ids, attended, positions = [], [], []
+        for row in rows:
+            padding = longest - len(row.token_ids)
+            ids.append((row.token_ids[0],) * padding + row.token_ids)
+            attended.append((False,) * padding + (row.attended or (True,) * len(row.token_ids)))
+            positions.append((0,) * padding + (row.positions or tuple(range(len(row.token_ids)))))
+        self.token_ids = torch.tensor(ids, device=device)
+        self.attended = torch.tensor(attended, dtype=torch.long, device=device)
+        self.positions = torch.tensor(positions, device=device)
+        self.next_positions = torch.tensor([row.next_position for row in rows], device=device)
+
+
+class Passes:
+    """Passes of a model, with the inputs that it takes.
+
+    Args:
+        model: The model.
+        device: Where inputs go and logits come out.
+        autocast_dtype: Run under autocast with this dtype.
+        lock: Held during a pass if given, for models whose weights come and go.
+
+    Attributes:
+        device: As given.
+        inputs: Optional inputs that are given to the model; at first, all that its signature names.
+        model_tokens: Token positions fed so far, padding excluded.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        device: torch.device,
+        autocast_dtype: torch.dtype | None = None,
+        lock: RLock | None = None,
+    ) -> None:
+        self.model = model
+        self.device = device
+        self.model_tokens = 0
+        self.inputs = frozenset(inspect.signature(innermost(model).forward).parameters).intersection(
+            _OPTIONAL_INPUTS
+        )
+        self._autocast_dtype = autocast_dtype
+        self._lock = lock
+
+    @property
+    def text_config(self) -> Any:
+        """Configuration of the language model, which is a part of the whole in multimodal models."""
+        return self.model.config.get_text_config(decoder=True)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The coarsest floating type that the model computes in."""
+        found = {parameter.dtype for parameter in self.model.parameters() if parameter.is_floating_point()}
+        if self._autocast_dtype is not None:
+            found.add(self._autocast_dtype)
+        # Types of one byte store weights; nothing is computed in them alone.
+        return max(
+            (dtype for dtype in found if dtype.itemsize > 1),
+            key=lambda dtype: torch.finfo(dtype).eps,
+            default=torch.float32,
+        )
+
+    def bare(self, token_ids: Sequence[int]) -> torch.Tensor:
+        """Read one sequence with no input beside its ids; float32 logits ``[tokens, vocab]``."""
+        inputs: dict[str, Any] = {"input_ids": torch.tensor([list(token_ids)], device=self.device)}
+        if "use_cache" in self.inputs:
+            inputs["use_cache"] = False
+        self.model_tokens += len(token_ids)
+        logits: torch.Tensor = self._call(inputs).logits[0, -len(token_ids) :]
+        return logits.to(self.device).float()
+
+    def forward(
+        self,
+        token_ids: torch.Tensor,
+        attended: torch.Tensor,
+        positions: torch.Tensor,
+        keep: int,
+        cache: Any = None,
+    ) -> torch.Tensor:
+        """One pass of the model.
+
+        Args:
+            token_ids: ``[rows, new]``.
+            attended: ``[rows, past + new]``, 0 on padding.
+            positions: ``[rows, new]``.
+            keep: Number of last positions whose logits are computed.
+            cache: Keys and values of the past, which grow; None for a pass without.
+
+        Returns:
+            Logits, float32, ``[rows, keep, vocab]``.
+        """
+        self.model_tokens += int(attended[:, -token_ids.shape[1] :].sum())
+        inputs: dict[str, Any] = {
+            "attention_mask": attended,
+            "use_cache": cache is not None,
+            "position_ids": positions,
+            "logits_to_keep": keep,
+        }
+        if cache is not None:
+            inputs["past_key_values"] = cache
+        given = {name: value for name, value in inputs.items() if name in self.inputs}
+        logits: torch.Tensor = self._call({"input_ids": token_ids, **given}).logits[:, -keep:]
+        return logits.to(self.device).float()
+
+    def whole_logits(self, rows: Sequence[Row], keep: Sequence[int]) -> list[torch.Tensor]:
+        """Read each row in one piece, without keys and values of earlier passes.
+
+        Rows of different lengths are read one after the other: a recurrent state would remember padding.
+
+        Args:
+            rows: What to read.
+            keep: For each row, at how many of its last tokens the logits are wanted.
+
+        Returns:
+            For each row, ``[keep, vocab]``.
+        """
+        by_length: dict[int, list[int]] = {}
+        for index, row in enumerate(rows):
+            by_length.setdefault(len(row.token_ids), []).append(index)
+        found: dict[int, torch.Tensor] = {}
+        for members in by_length.values():
+            batch = LeftPadded([rows[index] for index in members], self.device)
+            most = max(keep[index] for index in members)
+            logits = self.forward(batch.token_ids, batch.attended, batch.positions, keep=most)
+            found.update({index: logits[place, -keep[index] :] for place, index in enumerate(members)})
+        return [found[index] for index in range(len(rows))]
+
+    def _call(self, inputs: dict[str, Any]) -> Any:
+        with torch.no_grad(), self._autocast(), self._locked():
+            return self.model(**inputs, return_dict=True)
+
+    @contextmanager
+    def _autocast(self) -> Iterator[None]:
+        enabled = self._autocast_dtype is not None
+        with torch.autocast(self.device.type, dtype=self._autocast_dtype, enabled=enabled):
+            yield
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if self._lock is None:
+            yield
+        else:
+            with self._lock:
+                yield
+
+
+def innermost(model: Any) -> Any:
+    """The transformers model inside a PEFT wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -1,0 +1,228 @@
+"""What a model can do, found out on the model itself with a few tokens.
+
+Signatures promise more than models keep: some remember padding, some take no notice of explicit positions,
+some have caches of their own. Whatever is needed is therefore tried once, against the model's reading of bare
+token ids, one sequence at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from gilot_plugin.backends.modes import undisturbed
+from gilot_plugin.backends.passes import Passes
+from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.sessions import CachedSession, RecomputingSession
+
+#: Round-off between two readings of one sequence, in spreads of its logits: how far those of one token lie
+#: apart typically. A reading that sees padding or another sequence's past is off by a good part of a spread.
+_ROUND_OFF = {torch.float16: 0.02, torch.bfloat16: 0.1}
+_ROUND_OFF_OF_SINGLE_PRECISION = 1e-4
+
+#: Share of that by which equal rows of one batch may differ.
+_WITHIN_A_BATCH = 0.01
+
+#: Longest sequence that is tried: beyond the reach of the usual short convolutions, 4 tokens.
+_LONGEST = 13
+
+#: Distance between explicit positions: not 1, so that all tokens move, whatever window they are seen in.
+_STRIDE = 2
+
+
+class Reading(NamedTuple):
+    """How the model is best read.
+
+    Attributes:
+        inputs: Optional inputs with which it reads rows as it reads bare ids.
+        recomputes: Why sequences must be read whole at every step, in words; None where they continue from a
+            cache.
+    """
+
+    inputs: frozenset[str]
+    recomputes: str | None
+
+
+def probe_reading(passes: Passes, vocab_size: int, max_positions: int | None) -> Reading:
+    """Find out whether padding on the left and reordered caches leave the model's predictions alone.
+
+    An error of the model means that it cannot, and is part of the reason.
+
+    Args:
+        passes: Passes of the model for the probe's own use.
+        vocab_size: Number of ids that may be fed.
+        max_positions: Longest sequence that the model takes.
+
+    Raises:
+        torch.OutOfMemoryError: There is no memory even for a few tokens.
+    """
+    samples = _Samples(vocab_size, max_positions)
+    with undisturbed(passes.model):
+        try:
+            expected = [passes.bare(sequence) for sequence in samples.sequences]
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            return Reading(passes.inputs, f"it could not be tried out ({_describe(error)})")
+        return _compare(passes, samples, expected)
+
+
+def probe_positions(passes: Passes, vocab_size: int, max_positions: int | None, caches: bool) -> str | None:
+    """Find out whether tokens can be masked while the others keep their positions.
+
+    Args:
+        passes: Passes of the model for the probe's own use, with the inputs that :func:`probe_reading` found.
+        vocab_size: Number of ids that may be fed.
+        max_positions: Longest sequence that the model takes.
+        caches: Whether sequences continue from a cache.
+
+    Returns:
+        Why not, in words; None if they can.
+
+    Raises:
+        torch.OutOfMemoryError: There is no memory even for a few tokens.
+    """
+    if "position_ids" not in passes.inputs:
+        return "it numbers the positions itself"
+    samples = _Samples(vocab_size, max_positions)
+    session = CachedSession if caches else RecomputingSession
+    close, same = _Closeness(passes.dtype), _Closeness(passes.dtype, _WITHIN_A_BATCH)
+    masked, altered, wide, plain = samples.masked_rows(max_positions)
+    with undisturbed(passes.model):
+        try:
+            together = session(passes, [masked, altered, wide, plain])
+            before = together.prompt_logits
+            after = together.advance(
+                torch.zeros(4, 1, dtype=torch.long, device=passes.device),
+                torch.full((4, 1, 1), samples.long[0], device=passes.device),
+            )[:, 0]
+            # Some models look at the mask of batches only.
+            alone = [session(passes, [row]).prompt_logits for row in (masked, altered)]
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            return f"it fails on masked tokens and explicit positions ({_describe(error)})"
+    if not (close(after[0], after[1]) and close(*alone)):
+        return "masked tokens still show in what it predicts"
+    if same(before[2:3], before[3:]):
+        return "it takes no notice of explicit positions"
+    return None
+
+
+class _Samples:
+    """Sequences to try: a long prompt and a short one, and continuations of both.
+
+    Attributes:
+        long: The long prompt.
+        short: The short one, padded to the long one's length in a batch.
+        sequences: What the two become: the short one continued in two ways, and the long one.
+    """
+
+    #: Of the prompts ``(long, short)``, those that the three continuations start from, and of these
+    #: continuations, those that the second step goes on from: none stays in its place.
+    FIRST_SOURCE = (1, 0, 1)
+    SECOND_SOURCE = (2, 0, 1)
+
+    def __init__(self, vocab_size: int, max_positions: int | None) -> None:
+        longest = max(min(_LONGEST, max_positions or _LONGEST), 6)
+        # Spread over the vocabulary, for special tokens are at its ends.
+        ids = [(2 * index + 1) * vocab_size // 64 for index in range(32)]
+        self.long = tuple(ids[: longest - 3])
+        self.short = tuple(ids[longest : longest + max(1, len(self.long) // 3)])
+        self.first = [(ids[-1],), (ids[-2],), (ids[-3],)]
+        self.second = [(ids[-4], ids[-5]), (ids[-6], ids[-7]), (ids[-8], ids[-9])]
+        prompts = (self.long, self.short)
+        started = [
+            (*prompts[source], *run) for source, run in zip(self.FIRST_SOURCE, self.first, strict=True)
+        ]
+        self.sequences = [
+            (*started[source], *run) for source, run in zip(self.SECOND_SOURCE, self.second, strict=True)
+        ]
+
+    def masked_rows(self, max_positions: int | None) -> tuple[Row, Row, Row, Row]:
+        """The prompt with masked tokens, with other ids in their place, with wide positions, and as it is."""
+        longest = len(self.long) if max_positions is None else max_positions // _STRIDE
+        prompt = self.long[:longest]
+        hidden = {1, len(prompt) - 2}
+        attended = tuple(index not in hidden for index in range(len(prompt)))
+        other = tuple(self.short[0] if index in hidden else token for index, token in enumerate(prompt))
+        wide = tuple(index * _STRIDE for index in range(len(prompt)))
+        return Row(prompt, None, attended), Row(other, None, attended), Row(prompt, wide), Row(prompt)
+
+
+def _compare(passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor]) -> Reading:
+    close = _Closeness(passes.dtype)
+    rows = [Row(sequence) for sequence in samples.sequences]
+    keep = [len(sequence) for sequence in samples.sequences]
+    inputs = passes.inputs
+    for left_out in ((), ("position_ids",), ("logits_to_keep",), ("position_ids", "logits_to_keep")):
+        passes.inputs = inputs.difference(left_out)
+        try:
+            if all(map(close, passes.whole_logits(rows, keep), expected)):
+                break
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:
+            continue
+    else:
+        passes.inputs = inputs
+        return Reading(inputs, "it reads a batch otherwise than single sequences")
+    return Reading(passes.inputs, _why_not_cached(passes, samples, expected, close))
+
+
+def _why_not_cached(
+    passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor], close: _Closeness
+) -> str | None:
+    if not {"past_key_values", "attention_mask"} <= passes.inputs:
+        return "it takes no cache that sequences can share"
+    try:
+        session = CachedSession(passes, [Row(samples.long), Row(samples.short)])
+        if not close(session.prompt_logits[1:], expected[0][len(samples.short) - 1][None]):
+            return "padding changes what it predicts"
+        for source, runs in (
+            (samples.FIRST_SOURCE, samples.first),
+            (samples.SECOND_SOURCE, samples.second),
+        ):
+            tokens = torch.tensor(runs, device=passes.device)
+            found = session.extend(
+                torch.tensor(source, device=passes.device), tokens, torch.ones_like(tokens)
+            )
+        if not all(close(*pair) for pair in zip(found, (wanted[-2:] for wanted in expected), strict=True)):
+            return "its state cannot be reordered and continued"
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        return f"its cache cannot be used ({_describe(error)})"
+    return None
+
+
+class _Closeness:
+    """Whether two readings are the same but for the round-off of a floating type.
+
+    Medians make it a comparison of the readings as a whole: some models fix a few logits at huge values, and
+    some at minus infinity.
+    """
+
+    def __init__(self, dtype: torch.dtype, share: float = 1.0) -> None:
+        if dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
+            dtype = torch.float16  # whose precision TF32 has
+        self._round_off = share * _ROUND_OFF.get(dtype, _ROUND_OFF_OF_SINGLE_PRECISION)
+
+    def __call__(self, found: torch.Tensor, expected: torch.Tensor) -> bool:
+        """Compare logits ``[n, vocab]`` token by token."""
+        return found.shape == expected.shape and all(map(self._same, found, expected))
+
+    def _same(self, found: torch.Tensor, expected: torch.Tensor) -> bool:
+        finite = expected.isfinite()
+        if not finite.any() or not torch.equal(finite, found.isfinite()):
+            return False
+        found, expected = found[finite], expected[finite]
+        spread = (expected - expected.median()).abs().median()
+        return bool((found - expected).abs().median() <= self._round_off * spread)
+
+
+def _describe(error: Exception) -> str:
+    first_line = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first_line}"

@@ -1,0 +1,309 @@
+"""What the backend finds out about a model, and what it does where a model cannot do what it promises."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import logging
+
+import pytest
+import torch
+
+from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.transformers import TransformersBackend
+from gilot_plugin.config import GilotConfig
+from gilot_plugin.errors import ConfigError, NonFiniteLogitsError, UnsupportedModelError
+from gilot_plugin.resolve import make_recipe
+from tests.attribution import engine_calls, serial
+from tests.attribution.altered_models import bias_output
+from tests.attribution.closeness import assert_close
+from tests.attribution.engine_calls import PROMPT, SPANS
+
+SIZES = {"num_beams": 3, "max_new_tokens": 3}
+
+
+def around_forward(model, alter):
+    """Give the inputs of each pass to ``alter(inputs)``, which may change them or raise."""
+    forward = model.forward
+
+    @functools.wraps(forward)
+    def altered(**inputs):
+        alter(inputs)
+        return forward(**inputs)
+
+    model.forward = altered
+    return model
+
+
+def ignore_mask(inputs):
+    if "attention_mask" in inputs:
+        inputs["attention_mask"] = torch.ones_like(inputs["attention_mask"])
+
+
+def reorder_nothing(inputs):
+    """The cache takes its rows as they come, whatever is asked for."""
+    cache = inputs.get("past_key_values")
+    if cache is not None:
+        reorder = type(cache).reorder_cache
+
+        def no_reorder(source):
+            rows = cache.layers[0].keys.shape[0]
+            reorder(cache, torch.arange(len(source)) % rows)
+
+        cache.reorder_cache = no_reorder
+
+
+def have_no_reorder(inputs):
+    cache = inputs.get("past_key_values")
+    if cache is not None:
+        cache.reorder_cache = None
+
+
+def refuse(name):
+    def check(inputs):
+        if inputs.get(name) is not None:
+            raise TypeError(f"forward() got an unexpected keyword argument '{name}'\nand more lines")
+
+    return check
+
+
+def count_attended(inputs):
+    """Count attended tokens instead of taking the given positions."""
+    if "position_ids" in inputs:
+        counted = inputs["attention_mask"].cumsum(dim=1) - 1
+        inputs["position_ids"] = counted.clamp(min=0)[:, -inputs["position_ids"].shape[1] :]
+
+
+@pytest.mark.parametrize(
+    ("alter", "recomputes", "refuses_positions"),
+    [
+        pytest.param(lambda inputs: None, None, None, id="nothing"),
+        pytest.param(
+            ignore_mask,
+            "padding changes what it predicts",
+            "masked tokens still show in what it predicts",
+            id="ignores the mask",
+        ),
+        pytest.param(
+            reorder_nothing, "its state cannot be reordered and continued", None, id="reorders nothing"
+        ),
+        pytest.param(
+            have_no_reorder,
+            "its cache cannot be used (TypeError: 'NoneType' object is not callable)",
+            None,
+            id="has no reorder",
+        ),
+        pytest.param(
+            refuse("past_key_values"),
+            "its cache cannot be used (TypeError: forward() got an unexpected keyword argument "
+            "'past_key_values')",
+            None,
+            id="refuses caches",
+        ),
+        # Rotary positions matter by their distance only, so that those of padded rows may be off.
+        pytest.param(refuse("position_ids"), None, "it numbers the positions itself", id="refuses positions"),
+        pytest.param(
+            count_attended, None, "it takes no notice of explicit positions", id="counts attended tokens"
+        ),
+        pytest.param(refuse("logits_to_keep"), None, None, id="refuses to keep fewer logits"),
+    ],
+)
+def test_model_that_does_not_do_as_it_says(make_tiny_model, alter, recomputes, refuses_positions):
+    model, plain = around_forward(make_tiny_model("llama"), alter), make_tiny_model("llama")
+    backend = TransformersBackend(model)
+    assert (backend.recomputes, backend.refuses_positions) == (recomputes, refuses_positions)
+    for batch_size in (1, 4):
+        attribution = engine_calls.generation(model, PROMPT, SPANS, batch_size=batch_size, **SIZES)
+        assert_close(attribution, serial.scores(plain, PROMPT, SPANS, **SIZES))
+    choices = engine_calls.choices(model, PROMPT, SPANS, [(4, 5), (6,), (7, 8, 9)])
+    for name, values in engine_calls.choices(plain, PROMPT, SPANS, [(4, 5), (6,), (7, 8, 9)]).scores.items():
+        assert choices.scores[name] == pytest.approx(values, abs=1e-5)
+
+
+def test_learned_positions_are_not_guessed(make_tiny_model):
+    """A GPT-2 that is given no positions counts padding too."""
+    model = around_forward(make_tiny_model("gpt2"), refuse("position_ids"))
+    assert TransformersBackend(model).recomputes == "padding changes what it predicts"
+    attribution = engine_calls.generation(model, PROMPT, SPANS, **SIZES)
+    assert_close(attribution, serial.scores(make_tiny_model("gpt2"), PROMPT, SPANS, **SIZES))
+
+
+def test_masks_of_batches_only(make_tiny_model):
+    def ignore_mask_of_one(inputs):
+        if len(inputs["input_ids"]) == 1:
+            ignore_mask(inputs)
+
+    backend = TransformersBackend(around_forward(make_tiny_model("llama"), ignore_mask_of_one))
+    assert backend.recomputes is None
+    assert backend.refuses_positions == "masked tokens still show in what it predicts"
+
+
+def test_mask_that_later_steps_forget(make_tiny_model):
+    def ignore_later_masks(inputs):
+        if inputs.get("past_key_values") is not None and inputs["past_key_values"].get_seq_length():
+            seen = inputs["attention_mask"]
+            first = seen.argmax(dim=1, keepdim=True)
+            inputs["attention_mask"] = (torch.arange(seen.shape[1]) >= first).long()
+
+    backend = TransformersBackend(around_forward(make_tiny_model("llama"), ignore_later_masks))
+    assert backend.recomputes is None
+    assert backend.refuses_positions == "masked tokens still show in what it predicts"
+
+
+def test_absence_by_masking_is_refused_with_the_reason(tiny_model, tiny_tokenizer):
+    backend = TransformersBackend(tiny_model("recurrent_gemma"))
+    with pytest.raises(ConfigError, match=r"'mask'.*masked tokens still show.*'delete' and 'replace'"):
+        make_recipe(GilotConfig(absence="mask"), backend, tiny_tokenizer)
+    with pytest.raises(UnsupportedModelError, match="'mask'"):
+        engine_calls.generation(tiny_model("recurrent_gemma"), PROMPT, SPANS, absence="mask")
+
+
+def test_probe_leaves_no_trace(make_tiny_model):
+    model = make_tiny_model("gpt2", attn_pdrop=0.5, resid_pdrop=0.5, embd_pdrop=0.5)
+    model.train()
+    model.transformer.h[0].eval()
+    modes = [module.training for module in model.modules()]
+    config, weights = copy.deepcopy(model.config.to_dict()), copy.deepcopy(model.state_dict())
+    state = torch.random.get_rng_state()
+    backend = TransformersBackend(model)
+    assert backend.recomputes is None
+    assert backend.takes_positions
+    assert backend.model_tokens == 0
+    assert [module.training for module in model.modules()] == modes
+    assert model.config.to_dict() == config
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("family", ["llama", "recurrent_gemma"])
+def test_probe_is_short_and_done_once(make_tiny_model, family):
+    fed = []
+    model = around_forward(make_tiny_model(family), lambda inputs: fed.append(inputs["input_ids"].numel()))
+    backend = TransformersBackend(model)
+    assert not fed
+    for _ in range(2):
+        assert backend.takes_positions is (family == "llama")
+        assert (backend.recomputes is None) is (family == "llama")
+    assert len(fed) <= 14
+    assert sum(fed) < 250
+    before = len(fed)
+    backend.prefill([Row(PROMPT)])
+    backend.continuation_logits([Row(PROMPT)], [()])
+    assert len(fed) == before + 2
+
+
+def test_slower_reading_is_said_once(tiny_model, caplog):
+    backend = TransformersBackend(tiny_model("recurrent_gemma"))
+    with caplog.at_level(logging.INFO, "gilot_plugin"):
+        for _ in range(2):
+            backend.prefill([Row((5, 6))])
+    assert caplog.messages == [
+        "RecurrentGemmaForCausalLM is read whole at every step, which is slower: padding changes what it "
+        "predicts"
+    ]
+    caplog.clear()
+    TransformersBackend(tiny_model("llama")).prefill([Row((5, 6))])
+    assert not caplog.messages
+
+
+def test_model_that_fails_says_so_where_it_is_used(make_tiny_model):
+    def fail(inputs):
+        raise RuntimeError("broken for good")
+
+    backend = TransformersBackend(around_forward(make_tiny_model("llama"), fail))
+    assert backend.recomputes == "it could not be tried out (RuntimeError: broken for good)"
+    assert backend.refuses_positions.endswith("(RuntimeError: broken for good)")
+    with pytest.raises(RuntimeError, match="broken for good"):
+        backend.prefill([Row((5,))])
+
+
+def test_batches_that_change_predictions(make_tiny_model):
+    def add_noise_to_batches(inputs):
+        if inputs.get("attention_mask") is not None:
+            inputs["input_ids"] = (inputs["input_ids"] + 1) % 320
+
+    backend = TransformersBackend(around_forward(make_tiny_model("llama"), add_noise_to_batches))
+    assert backend.recomputes == "it reads a batch otherwise than single sequences"
+
+
+def test_no_memory_is_no_finding(make_tiny_model):
+    short = [True]
+
+    def check(inputs):
+        if short[0]:
+            raise torch.OutOfMemoryError
+
+    backend = TransformersBackend(around_forward(make_tiny_model("llama"), check))
+    for _ in range(2):
+        with pytest.raises(torch.OutOfMemoryError):
+            backend.prefill([Row((5,))])
+    short[0] = False
+    assert backend.recomputes is None
+    short[0] = True
+    with pytest.raises(torch.OutOfMemoryError):
+        assert backend.takes_positions
+    short[0] = False
+    assert backend.takes_positions
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision", "finding"),
+    [
+        (torch.float32, "highest", "it reads a batch otherwise than single sequences"),
+        # TF32, where the user has switched it on, is as coarse as half precision.
+        (torch.float32, "high", None),
+        (torch.float16, "highest", None),
+        (torch.bfloat16, "highest", None),
+    ],
+)
+def test_noise_as_of_coarse_products(make_tiny_model, dtype, precision, finding):
+    model = make_tiny_model("llama").to(dtype)
+    forward, draw = model.forward, torch.Generator().manual_seed(0)
+
+    @functools.wraps(forward)
+    def noisy(**inputs):
+        output = forward(**inputs)
+        if inputs.get("attention_mask") is not None:
+            output.logits = output.logits + 0.01 * torch.randn(output.logits.shape, generator=draw)
+        return output
+
+    model.forward = noisy
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        assert TransformersBackend(model).recomputes == finding
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("others", [-1e4, float("-inf")])
+def test_logits_fixed_at_extremes(make_tiny_model, others):
+    model = bias_output(make_tiny_model("llama"), dict.fromkeys(range(20, 40), 0.0), others)
+    backend = TransformersBackend(model)
+    assert backend.recomputes is None
+    assert backend.takes_positions
+    assert TransformersBackend(around_forward(model, ignore_mask)).recomputes is not None
+
+
+def test_nan_is_refused_as_before(make_tiny_model):
+    model = make_tiny_model("llama")
+    torch.nn.init.constant_(model.model.norm.weight, float("nan"))
+    with pytest.raises(NonFiniteLogitsError):
+        engine_calls.generation(model, PROMPT, SPANS)
+
+
+@pytest.mark.parametrize("longest", [6, 7, 8, 12])
+def test_short_windows(make_tiny_model, longest):
+    """Learned positions: the probe must not go beyond."""
+    backend = TransformersBackend(make_tiny_model("gpt2", max_position_embeddings=longest))
+    assert backend.recomputes is None
+    assert backend.takes_positions
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("alter", [ignore_mask, reorder_nothing])
+def test_round_off_of_half_precision_is_told_from_errors(make_tiny_model, dtype, alter):
+    for family in ("llama", "gpt2", "gemma2"):
+        assert TransformersBackend(make_tiny_model(family).to(dtype)).recomputes is None
+        broken = around_forward(make_tiny_model(family).to(dtype), alter)
+        assert TransformersBackend(broken).recomputes is not None
