@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from operator import index
 from typing import Any
 
 from gilot_plugin.attribution.engine import attribute_generation
 from gilot_plugin.attribution.measuring import Progress
-from gilot_plugin.attribution.tokens import decode, make_prompt, token_label
+from gilot_plugin.attribution.tokens import continuation_ids, decode, make_prompt, token_label
 from gilot_plugin.attribution.types import Attribution, Segment
-from gilot_plugin.attribution.units import make_units
+from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.config import GilotConfig, as_config
 from gilot_plugin.errors import ConfigError, PromptError
-from gilot_plugin.resolve import make_recipe
+from gilot_plugin.resolve import make_recipe, unit_plan
 
 
 def attribute(
@@ -26,6 +25,7 @@ def attribute(
     config: GilotConfig | Mapping[str, Any] | None = None,
     *,
     segments: Sequence[Segment] = (),
+    response: str | Sequence[int] | None = None,
     progress: Progress | None = None,
 ) -> Attribution:
     """Explain what a model would generate after a prompt.
@@ -36,6 +36,8 @@ def attribute(
         prompt: Text, tokenised with the tokenizer's own special tokens, or the token ids to feed.
         config: Settings; None for the defaults. ``target`` must not be ``"choices"``.
         segments: Named parts of the decoded prompt, for ``scope`` and for the units' segments.
+        response: What the model answered, as text or token ids, for ``hypotheses="response"`` and the method
+            ``logprob``; None for its greedy continuation.
         progress: Called with the number of units that were measured since the last call.
 
     Returns:
@@ -57,7 +59,7 @@ def attribute(
     ids = _token_ids(prompt, tokenizer, backend.vocab_size)
     recipe = make_recipe(config, backend, tokenizer)
     made = make_prompt(tokenizer, ids, segments)
-    units = make_units(made, config.units, config.scope)
+    units = unit_plan(config, made)
     with evaluation_mode(model):
         return attribute_generation(
             backend,
@@ -67,6 +69,7 @@ def attribute(
             partial(token_label, tokenizer),
             partial(decode, tokenizer),
             progress,
+            answer=continuation_ids(tokenizer, made, response) if isinstance(response, str) else response,
         )
 
 
@@ -89,15 +92,3 @@ def _token_ids(prompt: str | Sequence[int], tokenizer: Any, vocab_size: int) -> 
             f"the model does not know the prompt's token id {foreign}: it has {vocab_size} tokens"
         )
     return ids
-
-
-@contextmanager
-def evaluation_mode(model: Any) -> Iterator[None]:
-    """Switch dropout off for a while; afterwards each module has its own mode again."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -156,6 +156,7 @@ def _validate(options: argparse.Namespace) -> int:
 
 def _methods(options: argparse.Namespace) -> int:
     from gilot_plugin import plugins
+    from gilot_plugin.attribution.distances import MARGIN
 
     console = Console()
     offers = (
@@ -165,6 +166,9 @@ def _methods(options: argparse.Namespace) -> int:
     )
     for setting, found in offers:
         table = Table("name", "what it does", title=f"setting {setting}", title_justify="left")
+        if setting == "methods":
+            table.caption = f"{MARGIN.name} comes by itself with choices: {MARGIN.summary}"
+            table.caption_justify = "left"
         for name, offer in found.items():
             table.add_row(escape(name), escape(offer.summary))
         console.print(table)

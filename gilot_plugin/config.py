@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
@@ -23,8 +23,9 @@ from pydantic import (
 )
 
 from gilot_plugin import plugins
-from gilot_plugin.attribution.transport import SOLVERS
+from gilot_plugin.attribution.transport import SOLVER_NAMES
 from gilot_plugin.attribution.units import SCOPES, UNIT_KINDS
+from gilot_plugin.contradictions import contradictions_of
 from gilot_plugin.errors import ConfigError, one_of
 
 #: Named sets of settings, as far as they differ from the fields' defaults. Explicit settings win over them.
@@ -49,6 +50,10 @@ _WORK_FIELDS = frozenset({"batch_size", "memory_budget", "num_threads", "output_
 
 #: Settings that presets leave alone: what is computed for which samples, rather than how.
 _BESIDE_PRESETS = _WORK_FIELDS | {"preset", "methods", "select", "seed"}
+
+#: Value of the setting ``units`` that finds them by measuring, and the tokens it may spend a sample.
+AUTO_UNITS = "auto"
+DEFAULT_UNIT_BUDGET = 50_000
 
 _SIZE_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -75,18 +80,34 @@ class GilotConfig(BaseModel):
     preset: str = Field("default", description="named set of settings that explicit ones override")
     num_beams: _Whole = Field(4, ge=1, description="K, hypotheses a prompt")
     max_new_tokens: _Whole = Field(5, ge=1, description="J, tokens that the hypotheses look ahead")
-    hypotheses: Literal["regenerate"] = Field(
-        "regenerate", description="how the hypotheses of a prompt without a unit are found: a new beam search"
+    hypotheses: Literal["regenerate", "shared", "response"] = Field(
+        "regenerate",
+        description="those of a prompt without a unit: a new beam search, those of the full prompt scored "
+        "again, or only what the model answered",
     )
     absence: str = Field("delete", description="how a unit is taken away")
     replace_with: int | str | None = Field(
         None, description="token id or text of one token, for absence=replace"
     )
-    steps: Literal["last"] = Field("last", description="steps whose outcome distributions are compared")
+    steps: Literal["last", "mean"] = Field(
+        "last",
+        description="compare the outcomes after J tokens, or average the distances after 1, ..., J tokens",
+    )
     units: str | dict[str, str] = Field("word", description="what is taken away at a time")
-    scope: str = Field("content", description="part of the prompt whose units are taken away")
+    unit_budget: _Whole | None = Field(
+        None,
+        ge=1,
+        description=f"tokens that the model may read a sample, for units=auto ({DEFAULT_UNIT_BUDGET})",
+    )
+    scope: str = Field(
+        "content",
+        description="part whose units are taken away: content, all, a segment, or shots for every shot_<n>",
+    )
     target: Literal["auto", "generation", "choices"] = Field(
         "auto", description="explain what would be generated, or which of the task's choices is preferred"
+    )
+    choice_scoring: Literal["sum", "norm"] = Field(
+        "sum", description="compare choices by log-likelihood (acc) or by that a character (acc_norm)"
     )
     top_p: _Real = Field(
         0.9999, gt=0, le=1, description="probability that the support of each distribution covers"
@@ -96,6 +117,13 @@ class GilotConfig(BaseModel):
         "cosine", description="cost between tokens: 1 - cosine of embeddings"
     )
     solver: str = Field("auto", description="solver of the transport problems")
+    transport_tolerance: _Real = Field(
+        1e-3,
+        gt=0,
+        le=1,
+        description="largest error of a transport cost, as a share of the largest ground cost; beyond it, "
+        "solver=auto solves exactly",
+    )
     methods: tuple[str, ...] = Field(("ot", "kl", "l2"), description="what is computed for each unit")
     select: dict[str, Any] = Field(
         default_factory=lambda: {"strategy": "first"}, description="which samples of a task are explained"
@@ -141,7 +169,7 @@ class GilotConfig(BaseModel):
     @field_validator("solver", mode="before")
     @classmethod
     def _known_solver(cls, value: Any) -> Any:
-        return _member(value, SOLVERS)
+        return _member(value, SOLVER_NAMES)
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -159,11 +187,11 @@ class GilotConfig(BaseModel):
     @field_validator("units", mode="before")
     @classmethod
     def _known_units(cls, value: Any) -> Any:
-        if _is_name_of(UNIT_KINDS, value):
+        if _is_name_of(allowed := (*UNIT_KINDS, AUTO_UNITS), value):
             return value
         pattern = value["regex"] if isinstance(value, Mapping) and set(value) == {"regex"} else None
         if not isinstance(pattern, str) or not pattern:
-            raise ValueError(f"allowed are {one_of(UNIT_KINDS)} and {{'regex': PATTERN}}")
+            raise ValueError(f"allowed are {one_of(allowed)} and {{'regex': PATTERN}}")
         try:
             regex.compile(pattern)
         except regex.error as error:
@@ -220,22 +248,8 @@ class GilotConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_combinations(self) -> GilotConfig:
-        replaces = self.absence == "replace"
-        if replaces and self.replace_with is None:
-            raise ValueError("absence='replace' needs replace_with: a token id, or the text of one token")
-        if not replaces and self.replace_with is not None:
-            raise ValueError(
-                f"replace_with={self.replace_with!r} has no effect with absence={self.absence!r}: "
-                "allowed with 'replace' only"
-            )
-        if (
-            self.target == "choices"
-            and plugins.absence_operators()[self.absence].rescored_without is not None
-        ):
-            raise ValueError(
-                f"target='choices' cannot be combined with absence={self.absence!r}, which is defined for "
-                "generation only: allowed are 'delete', 'mask' and 'replace'"
-            )
+        if contradictions := list(contradictions_of(self)):
+            raise ValueError("; ".join(contradictions))
         return self
 
     @property
@@ -281,11 +295,9 @@ def _is_whole(value: Any, at_least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
 
 
-def _member(value: Any, allowed: Mapping[str, Any], what: str = "") -> str:
-    if not _is_name_of(allowed, value):
-        raise ValueError(
-            f"{what + ' ' if what else ''}{value!r} is unknown: allowed are {one_of(tuple(allowed))}"
-        )
+def _member(value: Any, allowed: Iterable[str], what: str = "") -> str:
+    if not _is_name_of(names := tuple(allowed), value):
+        raise ValueError(f"{what + ' ' if what else ''}{value!r} is unknown: allowed are {one_of(names)}")
     return str(value)
 
 

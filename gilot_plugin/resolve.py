@@ -7,10 +7,14 @@ from typing import Any
 from gilot_plugin import plugins
 from gilot_plugin.attribution.absence import AbsenceContext
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.attribution.transport import SOLVERS
+from gilot_plugin.attribution.refinement import Refinement
+from gilot_plugin.attribution.targets import check_positions
+from gilot_plugin.attribution.transport import make_solver
+from gilot_plugin.attribution.types import Prompt, Unit
+from gilot_plugin.attribution.units import make_units
 from gilot_plugin.backends.protocol import Backend
-from gilot_plugin.config import GilotConfig
-from gilot_plugin.errors import ConfigError
+from gilot_plugin.config import AUTO_UNITS, DEFAULT_UNIT_BUDGET, GilotConfig
+from gilot_plugin.errors import ConfigError, UnsupportedModelError
 
 
 def make_recipe(
@@ -32,11 +36,10 @@ def make_recipe(
         ConfigError: A setting does not fit the model or the tokenizer.
     """
     absence = plugins.absence_operators()[config.absence]
-    if absence.needs_positions and not backend.takes_positions:
-        raise ConfigError(
-            f"absence={config.absence!r}: this model family numbers its positions itself, so the positions "
-            "of the other tokens cannot be held; allowed are absence='delete' and 'replace'"
-        )
+    try:
+        check_positions(backend, absence)
+    except UnsupportedModelError as error:
+        raise ConfigError(str(error)) from None
     if empty_prompt_id is None:
         known = (tokenizer.bos_token_id, tokenizer.eos_token_id, 0)
         empty_prompt_id = next(token_id for token_id in known if token_id is not None)
@@ -44,12 +47,15 @@ def make_recipe(
     return Recipe(
         num_beams=config.num_beams,
         max_new_tokens=config.max_new_tokens,
+        hypotheses=config.hypotheses,
+        steps=config.steps,
+        choice_scoring=config.choice_scoring,
         absence=absence,
         absence_context=AbsenceContext(
             _replacement(config.replace_with, backend, tokenizer), empty_prompt_id
         ),
         methods=tuple(methods[name] for name in config.methods),
-        solver=SOLVERS[config.solver],
+        solver=make_solver(config.solver, config.transport_tolerance, backend.device),
         top_p=config.top_p,
         top_k=config.top_k,
         batch_size=None if config.batch_size == "auto" else config.batch_size,
@@ -57,6 +63,17 @@ def make_recipe(
         num_threads=config.num_threads,
         seed=config.seed,
     )
+
+
+def unit_plan(config: GilotConfig, prompt: Prompt) -> tuple[Unit, ...] | Refinement:
+    """The units of a prompt, or how to find them.
+
+    Raises:
+        PromptError: Nothing is in scope.
+    """
+    if config.units == AUTO_UNITS:
+        return Refinement(config.scope, config.unit_budget or DEFAULT_UNIT_BUDGET)
+    return make_units(prompt, config.units, config.scope)
 
 
 def _replacement(value: int | str | None, backend: Backend, tokenizer: Any) -> int | None:

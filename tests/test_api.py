@@ -222,7 +222,7 @@ def test_a_replacement_may_be_an_id_or_its_text(model: Any, tokenizer: Any) -> N
 
 
 def test_holding_positions_needs_a_model_that_takes_them(tiny_model: Any, tokenizer: Any) -> None:
-    with pytest.raises(ConfigError, match=r"absence='mask'.*allowed are absence='delete' and 'replace'"):
+    with pytest.raises(ConfigError, match=r"absence='mask'.*allowed are 'delete' and 'replace'"):
         gilot_plugin.attribute(tiny_model("bloom"), tokenizer, TEXT, GilotConfig(absence="mask"))
 
 

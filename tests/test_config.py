@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,16 +37,25 @@ WRONG: list[tuple[str, Any, str]] = [
     ("preset", "refrence", "'default', 'reference'"),
     ("preset", None, "'default', 'reference'"),
     ("preset", ["reference"], "'default', 'reference'"),
-    ("hypotheses", "none", "'regenerate'"),
-    ("steps", "first", "'last'"),
+    ("hypotheses", "none", "'regenerate', 'shared' or 'response'"),
+    ("steps", "first", "'last' or 'mean'"),
+    ("choice_scoring", "bytes", "'sum' or 'norm'"),
+    ("unit_budget", 0, "greater than or equal to 1"),
+    ("unit_budget", True, "must be a number"),
+    ("unit_budget", 2.5, "valid integer"),
+    ("transport_tolerance", 0, "greater than 0"),
+    ("transport_tolerance", 1.5, "less than or equal to 1"),
+    ("transport_tolerance", math.nan, "less than or equal to 1"),
+    ("transport_tolerance", True, "must be a number"),
+    ("transport_tolerance", "small", "valid number"),
     ("ground_cost", "euclidean", "'cosine'"),
     ("target", "choice", "'auto', 'generation' or 'choices'"),
     ("absence", "remove", "'delete', 'mask', 'replace', 'published'"),
     ("absence", None, "'delete'"),
     ("absence", ["delete"], "'delete'"),
-    ("solver", "emd", "'auto', 'exact', 'ipot'"),
+    ("solver", "emd", "'auto', 'exact', 'sinkhorn', 'proximal', 'ipot'"),
     ("solver", {"exact": 1}, "'exact'"),
-    ("units", "words", "'token', 'word', 'sentence', 'line', 'segment' and {'regex': PATTERN}"),
+    ("units", "words", "'token', 'word', 'sentence', 'line', 'segment', 'auto' and {'regex': PATTERN}"),
     ("units", None, "'word'"),
     ("units", ["word"], "'word'"),
     ("units", {}, "{'regex': PATTERN}"),
@@ -138,21 +148,70 @@ def test_all_problems_are_told_at_once() -> None:
     }
 
 
-def test_replacing_needs_a_token() -> None:
-    with pytest.raises(ConfigError, match="absence='replace' needs replace_with: a token id, or the text"):
-        GilotConfig(absence="replace")
+#: Settings that contradict each other, and the reason that is given.
+CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"absence": "replace"}, "absence='replace' needs replace_with: a token id, or the text"),
+    ({"replace_with": 5}, "replace_with=5 has no effect with absence='delete'"),
+    (
+        {"preset": "reference", "target": "choices"},
+        "target='choices' cannot be combined with absence='published'",
+    ),
+    (
+        {"preset": "reference", "hypotheses": "shared"},
+        "hypotheses='shared' cannot be combined with absence='published'",
+    ),
+    (
+        {"absence": "published", "hypotheses": "response"},
+        "hypotheses='response' cannot be combined with absence='published'",
+    ),
+    ({"absence": "published", "steps": "mean"}, "steps='mean' cannot be combined with absence='published'"),
+    (
+        {"target": "choices", "hypotheses": "shared"},
+        "hypotheses='shared' has no effect with target='choices'",
+    ),
+    ({"target": "choices", "steps": "mean"}, "steps='mean' has no effect with target='choices'"),
+    (
+        {"target": "generation", "choice_scoring": "norm"},
+        "choice_scoring='norm' has no effect with target='generation'",
+    ),
+    ({"unit_budget": 1000}, "unit_budget=1000 has no effect with units='word'"),
+    (
+        {"solver": "exact", "transport_tolerance": 0.01},
+        "transport_tolerance=0.01 has no effect with solver='exact'",
+    ),
+    (
+        {"solver": "ipot", "transport_tolerance": 0.01},
+        "transport_tolerance=0.01 has no effect with solver='ipot'",
+    ),
+]
 
 
-def test_a_replacement_without_replacing_is_refused() -> None:
-    with pytest.raises(ConfigError, match="replace_with=5 has no effect with absence='delete'"):
-        GilotConfig(replace_with=5)
+@pytest.mark.parametrize(("settings", "reason"), CONTRADICTIONS)
+def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(reason)):
+        GilotConfig(**settings)
 
 
-def test_choices_cannot_be_explained_by_the_published_search() -> None:
-    with pytest.raises(
-        ConfigError, match=r"target='choices' cannot be combined with absence='published'.*'delete'"
-    ):
-        GilotConfig(preset="reference", target="choices")
+def test_all_contradictions_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as refusal:
+        GilotConfig(replace_with=5, unit_budget=3, target="choices", steps="mean")
+    told = str(refusal.value)
+    assert all(name in told for name in ("replace_with=5", "unit_budget=3", "steps='mean'"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hypotheses": "shared", "steps": "mean", "absence": "mask"},
+        {"hypotheses": "response", "steps": "mean", "methods": ["logprob"]},
+        {"target": "choices", "choice_scoring": "norm", "units": "auto", "unit_budget": 10},
+        {"solver": "sinkhorn", "transport_tolerance": 0.01},
+        {"absence": "published", "solver": "exact"},
+    ],
+)
+def test_settings_that_go_together_are_taken(settings: dict[str, Any]) -> None:
+    config = GilotConfig(**settings)
+    assert config.model_fields_set >= set(settings)
 
 
 @pytest.mark.parametrize(
@@ -232,6 +291,12 @@ def test_how_the_work_is_spread_is_not_in_the_hash(work: dict[str, Any]) -> None
         {"units": "token"},
         {"units": {"regex": "a"}},
         {"scope": "user"},
+        {"hypotheses": "shared"},
+        {"steps": "mean"},
+        {"choice_scoring": "norm"},
+        {"units": "auto"},
+        {"units": "auto", "unit_budget": 7},
+        {"transport_tolerance": 0.1},
         {"target": "choices"},
         {"top_p": 0.99},
         {"top_k": 10},

@@ -34,7 +34,7 @@ class AbsenceOperator:
         without: ``(token_ids, unit, context) -> Row``, the prompt as fed without the unit.
         rescored_without: If given, the outcome is read from a second pass over this row, after the search
             over ``without``, as the published code does; so is the full prompt's outcome then.
-        needs_positions: Whether the rows need explicit positions, which not every model family takes.
+        needs_positions: Whether the rows mask tokens or carry positions, which not every model takes.
     """
 
     name: str

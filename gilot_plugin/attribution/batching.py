@@ -12,6 +12,7 @@ from gilot_plugin.errors import BudgetError
 
 _LOGGER = logging.getLogger(__name__)
 
+_Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 #: Beyond this, larger batches gain nothing and progress is seldom reported.
@@ -52,12 +53,12 @@ class BatchPlan:
 
 
 def in_batches(
-    indices: Sequence[int], compute: Callable[[Sequence[int]], _Result], plan: BatchPlan
+    items: Sequence[_Item], compute: Callable[[Sequence[_Item]], _Result], plan: BatchPlan
 ) -> Iterator[_Result]:
-    """Compute all indices in batches, in order; on out-of-memory the batch is halved and tried again.
+    """Compute all items in batches, in order; on out-of-memory the batch is halved and tried again.
 
     Args:
-        indices: What to compute.
+        items: What to compute.
         compute: Computes a batch.
         plan: Says how large a batch is, and is told when that was too large.
 
@@ -68,8 +69,8 @@ def in_batches(
         torch.OutOfMemoryError: A single row does not fit.
     """
     start = 0
-    while start < len(indices):
-        batch = indices[start : start + plan.size]
+    while start < len(items):
+        batch = items[start : start + plan.size]
         try:
             result = compute(batch)
         except torch.OutOfMemoryError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gilot_plugin.attribution.absence import BUILTIN_ABSENCES, AbsenceOperator
-from gilot_plugin.attribution.methods import BUILTIN_METHODS, AttributionMethod
+from gilot_plugin.attribution.distances import BUILTIN_METHODS
+from gilot_plugin.attribution.methods import AttributionMethod
 from gilot_plugin.hookspecs import hookimpl
 
 

@@ -1,20 +1,21 @@
 """Hypotheses: the continuations that stand for everything the model might say.
 
 Beam search as transformers' ``generate(num_beams=K)`` does it (version 5: ``early_stopping=False``,
-``length_penalty=1``), over many prompts at once, with two differences: the distribution after each hypothesis
-comes out of the same pass, and a hypothesis that cannot exist (fewer than K distinct ones do) has probability
-0 instead of repeating another.
+``length_penalty=1``), over many prompts at once, with two differences: the distributions along each
+hypothesis come out of the same pass, and a hypothesis that cannot exist (fewer than K distinct ones do) has
+probability 0 instead of repeating another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
+from gilot_plugin.attribution.logprobs import finite_log_softmax
 from gilot_plugin.backends.protocol import Backend, Row
-from gilot_plugin.errors import NonFiniteLogitsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,33 +48,49 @@ class Hypotheses:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """Hypotheses and what the model would say after each.
+class StepOutcome(NamedTuple):
+    """What the model would say after the first tokens of each hypothesis.
 
     Attributes:
-        hypotheses: The K hypotheses of each row.
-        next_logprobs: ``[rows, beams, vocab]``, the distribution of the token after each hypothesis; for an
-            ended one, all mass on the end-of-sequence token it closed with.
+        weights: ``[rows, beams]``, log-probability of those tokens, in nats; ``-inf`` where another
+            hypothesis begins with the same ones and stands for both, and where no hypothesis exists.
+        next_logprobs: ``[rows, beams, vocab]``, the distribution of the token after them; for a hypothesis
+            that has ended, all mass on the end-of-sequence token it closed with.
     """
 
-    hypotheses: Hypotheses
+    weights: torch.Tensor
     next_logprobs: torch.Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Hypotheses and what the model would say along them.
+
+    Attributes:
+        hypotheses: The K hypotheses of each row.
+        steps: The outcome after J tokens; if every step was asked for, after 1, 2, ..., J.
+    """
+
+    hypotheses: Hypotheses
+    steps: tuple[StepOutcome, ...]
+
+
 class _Beams:
-    """A fixed number of the best sequences of each row; slots that are not filled have score ``-inf``."""
+    """A fixed number of the best sequences of each row; slots that are not filled have score ``-inf``.
+
+    ``lineage[..., j]`` is the place that the sequence's first j tokens had among the running ones.
+    """
 
     def __init__(self, rows: int, beams: int, steps: int, device: torch.device) -> None:
         shape = (rows, beams)
         self.tokens = torch.zeros(*shape, steps, dtype=torch.long, device=device)
+        self.lineage = torch.zeros(*shape, steps, dtype=torch.long, device=device)
         self.lengths = torch.zeros(shape, dtype=torch.long, device=device)
         self.scores = torch.full(shape, float("-inf"), device=device)
         self.logprobs = torch.full(shape, float("-inf"), device=device)
-        self.parents = torch.zeros(shape, dtype=torch.long, device=device)
         self.ended = torch.zeros(shape, dtype=torch.bool, device=device)
 
-    _FIELDS = ("tokens", "lengths", "scores", "logprobs", "parents", "ended")
+    _FIELDS = ("tokens", "lineage", "lengths", "scores", "logprobs", "ended")
 
     def best_with(self, other: _Beams) -> None:
         """Keep the best of these and the other ones, as many as there are slots."""
@@ -90,7 +107,9 @@ def _take(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     return values.gather(1, index)
 
 
-def beam_search(backend: Backend, rows: Sequence[Row], num_beams: int, max_new_tokens: int) -> SearchResult:
+def beam_search(
+    backend: Backend, rows: Sequence[Row], num_beams: int, max_new_tokens: int, every_step: bool = False
+) -> SearchResult:
     """Search the hypotheses of every row, all rows and beams in one batch a step.
 
     Args:
@@ -98,9 +117,10 @@ def beam_search(backend: Backend, rows: Sequence[Row], num_beams: int, max_new_t
         rows: The prompts.
         num_beams: K.
         max_new_tokens: J.
+        every_step: Whether the outcomes after 1, ..., J - 1 tokens are wanted, too.
 
     Returns:
-        The hypotheses of each row and the distribution after each.
+        The hypotheses of each row and the outcomes along them.
 
     Raises:
         NonFiniteLogitsError: The model returned NaN.
@@ -112,11 +132,15 @@ def beam_search(backend: Backend, rows: Sequence[Row], num_beams: int, max_new_t
     candidates = max(2, 1 + len(eos)) * num_beams
     finished = _Beams(len(rows), num_beams, max_new_tokens, device)
     open_rows = torch.ones(len(rows), 1, dtype=torch.bool, device=device)
-    running_tokens = torch.zeros(len(rows), 1, max_new_tokens, dtype=torch.long, device=device)
-    running_logprobs = torch.zeros(len(rows), 1, device=device)
+    running = _Beams(len(rows), 1, max_new_tokens, device)
+    running.logprobs.fill_(0.0)
     logits = session.prompt_logits.unsqueeze(1)
+    passed: list[StepOutcome] = []
     for step in range(max_new_tokens):
-        total = running_logprobs.unsqueeze(-1) + finite_log_softmax(logits)
+        following = finite_log_softmax(logits)
+        if every_step and step > 0:
+            passed.append(StepOutcome(running.logprobs, following))
+        total = running.logprobs.unsqueeze(-1) + following
         vocab = total.shape[-1]
         logprobs, flat = total.flatten(1).topk(min(candidates, total[0].numel()), dim=1)
         parents, tokens = flat // vocab, flat % vocab
@@ -125,18 +149,17 @@ def beam_search(backend: Backend, rows: Sequence[Row], num_beams: int, max_new_t
         may_close = closes & open_rows & (torch.arange(flat.shape[1], device=device) < num_beams)
 
         reached = _Beams(len(rows), flat.shape[1], max_new_tokens, device)
-        reached.tokens = _take(running_tokens, parents)
-        reached.tokens[:, :, step] = tokens
+        reached.tokens, reached.lineage = _take(running.tokens, parents), _take(running.lineage, parents)
+        reached.tokens[:, :, step], reached.lineage[:, :, step] = tokens, parents
         reached.lengths.fill_(step + 1)
-        reached.logprobs = logprobs
+        reached.logprobs, reached.ended = logprobs, ended
         reached.scores = (logprobs / (step + 1)).masked_fill(~may_close, float("-inf"))
-        reached.parents, reached.ended = parents, ended
         finished.best_with(reached)
 
         still = logprobs.masked_fill(closes, float("-inf"))
-        running_logprobs, kept = still.topk(min(num_beams, still.shape[1]), dim=1)
-        running_tokens = _take(reached.tokens, kept)
-        open_rows = open_rows & _can_improve(finished.scores, running_logprobs[:, :1] / (step + 1))
+        running.logprobs, kept = still.topk(min(num_beams, still.shape[1]), dim=1)
+        running.tokens, running.lineage = _take(reached.tokens, kept), _take(reached.lineage, kept)
+        open_rows = open_rows & _can_improve(finished.scores, running.logprobs[:, :1] / (step + 1))
         if step + 1 == max_new_tokens or not open_rows.any():
             break
         logits = session.advance(_take(parents, kept), _take(tokens, kept).unsqueeze(-1)).squeeze(2)
@@ -148,12 +171,19 @@ def beam_search(backend: Backend, rows: Sequence[Row], num_beams: int, max_new_t
     )
     last = finished.tokens.gather(2, (finished.lengths - 1).clamp(min=0).unsqueeze(-1)).squeeze(-1)
     if bool(hypotheses.ended.all()):
-        after = logits.new_full((*last.shape, logits.shape[-1]), float("-inf"))
+        after = following.new_full((*last.shape, following.shape[-1]), float("-inf"))
     else:
         # Ended hypotheses ride along on a parent that exists; what comes after them is not read.
-        parents = finished.parents.masked_fill(hypotheses.ended, 0)
+        parents = finished.lineage[:, :, -1].masked_fill(hypotheses.ended, 0)
         after = finite_log_softmax(session.advance(parents, last.unsqueeze(-1)).squeeze(2))
-    return SearchResult(hypotheses, _stay_ended(after, last, hypotheses.ended))
+    steps: list[StepOutcome] = []
+    while passed:  # what was read is let go, for it is large
+        depth = len(steps) + 1
+        steps.append(_along(passed.pop(0), finished.lineage[:, :, depth], hypotheses, last, depth))
+    # Where all rows were closed early, every hypothesis had ended by then.
+    missing = max_new_tokens - len(steps) if every_step else 1
+    final = StepOutcome(hypotheses.logprobs, _stay_ended(after, last, hypotheses.ended))
+    return SearchResult(hypotheses, (*steps, *(final,) * missing))
 
 
 def _can_improve(finished_scores: torch.Tensor, best_running: torch.Tensor) -> torch.Tensor:
@@ -162,46 +192,23 @@ def _can_improve(finished_scores: torch.Tensor, best_running: torch.Tensor) -> t
     return (worst == float("-inf")) | (best_running > worst)
 
 
+def _along(
+    running: StepOutcome, ancestors: torch.Tensor, hypotheses: Hypotheses, last: torch.Tensor, depth: int
+) -> StepOutcome:
+    """The outcome after ``depth`` tokens of the hypotheses, from that of all beams that ran then."""
+    done = hypotheses.ended & (hypotheses.lengths <= depth)
+    ancestors = ancestors.masked_fill(done, 0)
+    same = ancestors.unsqueeze(2) == ancestors.unsqueeze(1)
+    exists = hypotheses.logprobs > float("-inf")
+    runs = exists & ~done
+    stands_for_both = same & runs.unsqueeze(1) & runs.unsqueeze(2)
+    repeated = stands_for_both.tril(diagonal=-1).any(dim=2)
+    weights = torch.where(done, hypotheses.logprobs, _take(running.weights, ancestors))
+    weights = weights.masked_fill(repeated | ~exists, float("-inf"))
+    return StepOutcome(weights, _stay_ended(_take(running.next_logprobs, ancestors), last, done))
+
+
 def _stay_ended(after: torch.Tensor, last: torch.Tensor, ended: torch.Tensor) -> torch.Tensor:
     """Put all mass of what follows an ended hypothesis on its end-of-sequence token."""
     certain = torch.full_like(after, float("-inf")).scatter(-1, last.unsqueeze(-1), 0.0)
     return torch.where(ended.unsqueeze(-1), certain, after)
-
-
-def score_hypotheses(
-    backend: Backend, rows: Sequence[Row], hypotheses: Sequence[Sequence[tuple[int, ...]]]
-) -> torch.Tensor:
-    """Score given hypotheses under each row; their last tokens are predicted, but not fed.
-
-    Args:
-        backend: The model.
-        rows: The prompts.
-        hypotheses: For each row, as many token sequences as for every other row.
-
-    Returns:
-        Summed log-probability of each, ``[rows, beams]``.
-
-    Raises:
-        NonFiniteLogitsError: The model returned NaN.
-    """
-    beams = len(hypotheses[0])
-    flat_rows = [row for row in rows for _ in range(beams)]
-    flat = [tokens for row_hypotheses in hypotheses for tokens in row_hypotheses]
-    fed = [tokens[:-1] for tokens in flat]
-    sums = []
-    for logits, tokens in zip(backend.continuation_logits(flat_rows, fed), flat, strict=True):
-        logprobs = finite_log_softmax(logits)
-        ids = torch.tensor(tokens, dtype=torch.long, device=logprobs.device)
-        sums.append(logprobs[: len(tokens)].gather(1, ids.unsqueeze(1)).sum())
-    return torch.stack(sums).view(len(rows), beams)
-
-
-def finite_log_softmax(logits: torch.Tensor) -> torch.Tensor:
-    """Log-softmax over the last dimension that refuses NaN and rows without any finite logit."""
-    logprobs = logits.float().log_softmax(dim=-1)
-    if bool(logprobs.isnan().any()):
-        raise NonFiniteLogitsError(
-            "the model returned NaN or only infinite logits; half precision that overflows is a common cause "
-            "(try dtype=float32 or bfloat16)"
-        )
-    return logprobs

@@ -1,4 +1,4 @@
-"""Outcomes in batches on the model's device, and distances between them in threads beside it."""
+"""Outcomes in batches on the model's device, distances between them in threads beside it."""
 
 from __future__ import annotations
 
@@ -7,137 +7,147 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import NamedTuple
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from gilot_plugin.attribution.batching import BatchPlan, in_batches
-from gilot_plugin.attribution.geometry import Geometry
-from gilot_plugin.attribution.hypotheses import Hypotheses
-from gilot_plugin.attribution.methods import Distance, FloatArray, Measurement, OutcomePair
-from gilot_plugin.attribution.outcomes import Outcomes
+from gilot_plugin.attribution.logprobs import IMPOSSIBLE
+from gilot_plugin.attribution.methods import Distance, Measurement, mean_measurement
+from gilot_plugin.attribution.pair import Ground, OutcomePair, solve_together
 from gilot_plugin.attribution.recipe import Recipe
+from gilot_plugin.attribution.targets import Outcomes, Target
 from gilot_plugin.attribution.types import Unit
 from gilot_plugin.backends.protocol import Backend
+
+FloatArray = NDArray[np.float64]
 
 #: Called with the number of units that were measured since the last call.
 Progress = Callable[[int], None]
 
-#: Index of the full prompt among the prompts to compute; units have indices from 0.
-PRESENT = -1
+#: Units whose transport problems a solver that takes many gets at once; their costs are in memory together.
+_GROUP = 16
 
 
-@dataclass(frozen=True, slots=True)
-class MeasuredUnits:
-    """What came out of the model and the measurements.
+class HostOutcome(NamedTuple):
+    """The outcome of one prompt, off the device.
 
     Attributes:
-        log_present: log P(. | x), ``[outcomes]``.
-        hypotheses: Those of the full prompt, ``[1, beams, ...]``.
-        measurements: For each unit, one per distance, in the order of the recipe.
-        batch_size: Prompts a batch.
-        seconds: Wall clock by stage.
-        model_tokens: Token positions that went through the model.
-        started: ``time.perf_counter()`` at the beginning.
+        logprobs: ``[steps, outcomes]``, float64.
+        answer_logprob: Of the model's own answer, in nats; NaN if not asked for.
     """
 
-    log_present: FloatArray
-    hypotheses: Hypotheses | None
-    measurements: list[list[Measurement]]
-    batch_size: int
-    seconds: dict[str, float]
-    model_tokens: int
-    started: float
+    logprobs: FloatArray
+    answer_logprob: float
 
 
-def measure_units(
-    backend: Backend,
-    units: Sequence[Unit],
-    outcomes: Callable[[Sequence[int]], Outcomes],
-    geometry: Geometry,
-    recipe: Recipe,
-    row_bytes: int,
-    progress: Progress | None,
-) -> MeasuredUnits:
-    """Compute the outcome without each unit in batches; measure it in threads while the next batch runs.
+class Measurer:
+    """Measures what the absence of units does; may be asked several times about one prompt.
 
     Args:
         backend: The model.
-        units: What is taken away.
-        outcomes: Computes the outcomes of a batch, given indices of units or :data:`PRESENT`.
-        geometry: Ground costs between outcomes.
+        target: Computes outcomes.
+        distances: What is measured.
         recipe: How.
-        row_bytes: Memory of one prompt in a batch.
         progress: Told of measured units.
-
-    Returns:
-        What came out.
 
     Raises:
         BudgetError: The memory budget is too small for one prompt.
+
+    Attributes:
+        present: The outcome of the full prompt, once something was measured.
+        plan: Says how many prompts went through the model together.
+        model_seconds: Spent in the model.
+        measure_seconds: Spent on distances, summed over threads.
     """
-    started = time.perf_counter()
-    tokens_before = backend.model_tokens
-    distances = [method for method in recipe.methods if isinstance(method, Distance)]
-    threads = recipe.num_threads or os.cpu_count() or 1
-    budget = recipe.memory_budget if recipe.memory_budget is not None else backend.free_memory()
-    plan = BatchPlan(recipe.batch_size, budget, row_bytes)
-    log_present: FloatArray | None = None
-    hypotheses: Hypotheses | None = None
-    measurements: list[list[Measurement]] = []
-    pending: deque[Future[tuple[list[Measurement], float]]] = deque()
-    model_seconds = measure_seconds = 0.0
 
-    def collect(most: int) -> None:
-        """Wait until at most so many measurements are under way."""
-        nonlocal measure_seconds
-        while len(pending) > most:
-            measured, seconds = pending.popleft().result()
-            measurements.append(measured)
-            measure_seconds += seconds
-            if progress is not None:
-                progress(1)
+    def __init__(
+        self,
+        backend: Backend,
+        target: Target,
+        distances: Sequence[Distance],
+        recipe: Recipe,
+        progress: Progress | None,
+    ) -> None:
+        budget = recipe.memory_budget if recipe.memory_budget is not None else backend.free_memory()
+        self.plan = BatchPlan(recipe.batch_size, budget, target.row_bytes)
+        self.present: HostOutcome | None = None
+        self.model_seconds = self.measure_seconds = 0.0
+        self._target, self._distances, self._progress = target, tuple(distances), progress
+        self._ground = Ground(target.geometry, recipe.solver, recipe.top_p, recipe.top_k, target.gold)
+        self._together = recipe.solver.batched and any(distance.transports for distance in distances)
+        # A solver that takes many problems has its own parallelism, on a device.
+        self._threads = 1 if self._together else recipe.num_threads or os.cpu_count() or 1
 
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="gilot-measure")
-    try:
-        mark = time.perf_counter()
-        for result in in_batches(range(PRESENT, len(units)), outcomes, plan):
-            rows = list(_host(result.logprobs))
-            model_seconds += time.perf_counter() - mark
-            if log_present is None:
-                log_present, *rows = rows
-                hypotheses = result.hypotheses
-            for log_absent in rows:
-                pair = OutcomePair(
-                    log_present, log_absent, geometry, recipe.solver, recipe.top_p, recipe.top_k
-                )
-                pending.append(pool.submit(_measure, pair, distances))
-            # Distributions that wait for a thread take memory: two batches' worth at most.
-            collect(2 * plan.size)
+    def measure(self, units: Sequence[Unit]) -> list[list[Measurement]]:
+        """Compute the outcome without each unit in batches; measure it in threads while the next batch runs.
+
+        Args:
+            units: What is taken away, one at a time.
+
+        Returns:
+            For each unit, one measurement a distance.
+        """
+        absent: list[Unit | None] = [*units] if self.present is not None else [None, *units]
+        measured: list[list[Measurement]] = []
+        pending: deque[Future[tuple[list[list[Measurement]], float]]] = deque()
+
+        def collect(most: int) -> None:
+            """Wait until at most so many groups are under way."""
+            while len(pending) > most:
+                group, seconds = pending.popleft().result()
+                measured.extend(group)
+                self.measure_seconds += seconds
+                if self._progress is not None:
+                    self._progress(len(group))
+
+        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="gilot-measure")
+        try:
             mark = time.perf_counter()
-        collect(0)
-    finally:
-        pool.shutdown(cancel_futures=True)
-    assert log_present is not None  # the full prompt is always in the first batch
-    seconds = {"model": model_seconds, "measure": measure_seconds}
-    return MeasuredUnits(
-        log_present,
-        hypotheses,
-        measurements,
-        plan.size,
-        seconds,
-        backend.model_tokens - tokens_before,
-        started,
-    )
+            for result in in_batches(absent, self._target.outcomes, self.plan):
+                outcomes = list(_host(result))
+                self.model_seconds += time.perf_counter() - mark
+                if self.present is None:
+                    self.present, *outcomes = outcomes
+                size = _GROUP if self._together else 1
+                for start in range(0, len(outcomes), size):
+                    pending.append(pool.submit(self._measure, self.present, outcomes[start : start + size]))
+                # Distributions that wait for a thread take memory: two batches' worth at most.
+                collect(2 * self.plan.size // size)
+                mark = time.perf_counter()
+            collect(0)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return measured
+
+    def _measure(
+        self, present: HostOutcome, absent: Sequence[HostOutcome]
+    ) -> tuple[list[list[Measurement]], float]:
+        """Measurements of a group of units, and the seconds they took."""
+        started = time.perf_counter()
+        groups = [self._pairs(present, outcome) for outcome in absent]
+        if self._together:
+            solve_together([pair for pairs in groups for pair in pairs])
+        measured = [
+            [mean_measurement([distance.measure(pair) for pair in pairs]) for distance in self._distances]
+            for pairs in groups
+        ]
+        return measured, time.perf_counter() - started
+
+    def _pairs(self, present: HostOutcome, absent: HostOutcome) -> list[OutcomePair]:
+        """One pair of distributions a step."""
+        drop = present.answer_logprob - absent.answer_logprob
+        return [
+            OutcomePair(before, after, self._ground, drop)
+            for before, after in zip(present.logprobs, absent.logprobs, strict=True)
+        ]
 
 
-def _host(logprobs: torch.Tensor) -> Iterator[FloatArray]:
-    """Rows as float64 arrays that own their memory."""
-    for row in logprobs.cpu():
-        yield row.double().numpy()
-
-
-def _measure(pair: OutcomePair, distances: Sequence[Distance]) -> tuple[list[Measurement], float]:
-    started = time.perf_counter()
-    measured = [distance.measure(pair) for distance in distances]
-    return measured, time.perf_counter() - started
+def _host(outcomes: Outcomes) -> Iterator[HostOutcome]:
+    """Outcomes row by row, as float64 arrays that own their memory."""
+    answers = [float("nan")] * len(outcomes.logprobs)
+    if outcomes.answer_logprobs is not None:
+        answers = outcomes.answer_logprobs.clamp(min=IMPOSSIBLE).tolist()
+    for row, answer in zip(outcomes.logprobs.cpu(), answers, strict=True):
+        yield HostOutcome(row.double().numpy(), answer)

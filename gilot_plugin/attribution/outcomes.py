@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
-from gilot_plugin.attribution.hypotheses import Hypotheses, beam_search, finite_log_softmax, score_hypotheses
+from gilot_plugin.attribution.hypotheses import Hypotheses, beam_search
+from gilot_plugin.attribution.logprobs import finite_log_softmax
+from gilot_plugin.attribution.trie import Prefix, walk
 from gilot_plugin.backends.protocol import Backend, Row
 
 #: The published code's padding id: it counts a token of this id as certain.
 _PUBLISHED_PAD_ID = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Outcomes:
-    """Outcome distributions of a batch of prompts.
+class Continuation(NamedTuple):
+    """A text that the model may say after the prompt.
 
     Attributes:
-        logprobs: ``[rows, outcomes]``, log P(v | x) in nats, normalised.
-        hypotheses: The hypotheses that each row was computed from, None where outcomes are choices.
+        token_ids: Its tokens, with the end-of-sequence token if it ends.
+        ended: Whether it ends with one.
     """
 
-    logprobs: torch.Tensor
-    hypotheses: Hypotheses | None = None
+    token_ids: Prefix
+    ended: bool
 
 
 def mixture(weights: torch.Tensor, next_logprobs: torch.Tensor) -> torch.Tensor:
@@ -44,15 +45,99 @@ def mixture(weights: torch.Tensor, next_logprobs: torch.Tensor) -> torch.Tensor:
 
 
 def regenerated_outcomes(
-    backend: Backend, rows: Sequence[Row], num_beams: int, max_new_tokens: int
-) -> Outcomes:
+    backend: Backend, rows: Sequence[Row], num_beams: int, max_new_tokens: int, every_step: bool = False
+) -> tuple[torch.Tensor, Hypotheses]:
     """Search each row's own hypotheses and mix what follows them.
+
+    The outcome after j < J tokens mixes over what the hypotheses begin with, each beginning once.
+
+    Returns:
+        log P(v | x) after J tokens, or after 1, ..., J tokens if every step is asked for, ``[rows, steps,
+        vocab]``, and the hypotheses.
 
     Raises:
         NonFiniteLogitsError: The model returned NaN.
     """
-    found = beam_search(backend, rows, num_beams, max_new_tokens)
-    return Outcomes(mixture(found.hypotheses.logprobs, found.next_logprobs), found.hypotheses)
+    found = beam_search(backend, rows, num_beams, max_new_tokens, every_step)
+    return torch.stack([mixture(*step) for step in found.steps], dim=1), found.hypotheses
+
+
+def shared_outcomes(
+    backend: Backend,
+    rows: Sequence[Row],
+    hypotheses: Sequence[Continuation],
+    depths: Sequence[int],
+    answer: Prefix | None = None,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Score the same hypotheses under every row, as a trie whose nodes are read once, and mix what follows.
+
+    Args:
+        backend: The model.
+        rows: The prompts.
+        hypotheses: Different continuations; those that have not ended are as long as the largest depth.
+        depths: Numbers of tokens after which the outcomes are wanted.
+        answer: A continuation whose own log-probability is wanted as well.
+
+    Returns:
+        log P(v | x) after each depth, ``[rows, depths, vocab]``, and the log-probability of the answer,
+        ``[rows]``, None without one.
+
+    Raises:
+        NonFiniteLogitsError: The model returned NaN.
+    """
+    going_on = {
+        known.token_ids[:depth] for known in hypotheses for depth in depths if not _over(known, depth)
+    }
+    ended = [known.token_ids for known in hypotheses if known.ended]
+    fed = [known.token_ids[:-1] if known.ended else known.token_ids for known in hypotheses]
+    read = [*ended, *([answer] if answer else [])]
+    mixed: dict[int, _Mixing] = {}
+    logprobs: dict[Prefix, torch.Tensor] = {}
+    for node, logprob, following in walk(backend, rows, [*fed, *(known[:-1] for known in read)]):
+        if not mixed:
+            mixed = {depth: _Mixing(following) for depth in depths}
+            logprobs[()] = logprob
+        if node in going_on:
+            mixed[len(node)].add(logprob, following)
+        for known in read:
+            if known[:-1] == node:
+                logprobs[known] = logprob + following[:, known[-1]]
+    for depth, outcome in mixed.items():
+        for known in ended:
+            if len(known) <= depth:
+                certain = torch.full_like(outcome.sums, float("-inf"))
+                certain[:, known[-1]] = 0.0
+                outcome.add(logprobs[known], certain)
+    outcomes = torch.stack([mixed[depth].sums.log_softmax(dim=1) for depth in depths], dim=1)
+    return outcomes, None if answer is None else logprobs[answer]
+
+
+class _Mixing:
+    """A mixture that distributions are added to one by one.
+
+    Weights count from the largest so far: sums of large logarithms would cost precision.
+
+    Attributes:
+        sums: ``[rows, vocab]``, logarithm of the weighted sum, but for a constant of each row.
+    """
+
+    def __init__(self, like: torch.Tensor) -> None:
+        self.sums = torch.full_like(like, float("-inf"))
+        self._largest = like.new_full((len(like), 1), float("-inf"))
+
+    def add(self, weight: torch.Tensor, following: torch.Tensor) -> None:
+        """Add a distribution, ``[rows, vocab]``, of log-weight ``[rows]``.
+
+        An impossible one counts if all are: what follows it is the only answer there is.
+        """
+        weights = weight.unsqueeze(1).clamp(min=torch.finfo(weight.dtype).min)
+        largest = torch.maximum(self._largest, weights)
+        self.sums = torch.logaddexp(self.sums + (self._largest - largest), following + (weights - largest))
+        self._largest = largest
+
+
+def _over(hypothesis: Continuation, depth: int) -> bool:
+    return hypothesis.ended and len(hypothesis.token_ids) <= depth
 
 
 def rescored_outcomes(
@@ -61,13 +146,16 @@ def rescored_outcomes(
     score_rows: Sequence[Row],
     num_beams: int,
     max_new_tokens: int,
-) -> Outcomes:
+) -> tuple[torch.Tensor, Hypotheses]:
     """Search under one set of rows and read probabilities in a second pass under another.
 
     The published code does so, and its quirks are kept. It asks ``generate`` to pad with id 0 and counts id 0
     as certain; but ``generate`` (transformers 5) takes 0 for "no padding id given" and pads with the
     end-of-sequence token, whose probability is then counted like any other's. The distribution is read at
     the last position even where the hypothesis ended earlier.
+
+    Returns:
+        log P(v | x), ``[rows, 1, vocab]``, and the hypotheses.
 
     Raises:
         NonFiniteLogitsError: The model returned NaN.
@@ -89,24 +177,4 @@ def rescored_outcomes(
             weights.append(read.masked_fill(ids == _PUBLISHED_PAD_ID, 0.0).sum())
             lasts.append(logprobs[-1])
         rows.append(mixture(torch.stack(weights).unsqueeze(0), torch.stack(lasts).unsqueeze(0))[0])
-    return Outcomes(torch.stack(rows), hypotheses)
-
-
-def choice_outcomes(
-    backend: Backend, rows: Sequence[Row], choices: Sequence[Sequence[int]]
-) -> tuple[Outcomes, torch.Tensor]:
-    """Distribution over the task's choices: softmax of their summed log-likelihoods.
-
-    Args:
-        backend: The model.
-        rows: The prompts.
-        choices: Token ids of each choice, the same under every row.
-
-    Returns:
-        The outcomes, ``[rows, choices]``, and the summed log-likelihoods they come from, in nats.
-
-    Raises:
-        NonFiniteLogitsError: The model returned NaN.
-    """
-    logprobs = score_hypotheses(backend, rows, [[tuple(choice) for choice in choices]] * len(rows))
-    return Outcomes(logprobs.log_softmax(dim=1)), logprobs
+    return torch.stack(rows).unsqueeze(1), hypotheses

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from gilot_plugin.attribution.absence import AbsenceContext, AbsenceOperator
 from gilot_plugin.attribution.methods import AttributionMethod
@@ -16,6 +17,12 @@ class Recipe:
     Attributes:
         num_beams: K.
         max_new_tokens: J.
+        hypotheses: Whether each prompt's own are searched (``"regenerate"``), those of the full prompt are
+            scored again (``"shared"``), or the model's answer is (``"response"``).
+        steps: Whether outcomes after J tokens are compared (``"last"``), or after each of 1, ..., J tokens
+            and the distances averaged (``"mean"``).
+        choice_scoring: Whether the log-likelihoods of choices count as they are (``"sum"``) or a character
+            (``"norm"``).
         absence: How units are taken away.
         absence_context: What the absence operator may need.
         methods: What is computed for each unit.
@@ -36,6 +43,9 @@ class Recipe:
     solver: Solver
     top_p: float
     top_k: int
+    hypotheses: Literal["regenerate", "shared", "response"] = "regenerate"
+    steps: Literal["last", "mean"] = "last"
+    choice_scoring: Literal["sum", "norm"] = "sum"
     batch_size: int | None = None
     memory_budget: int | None = None
     num_threads: int | None = None

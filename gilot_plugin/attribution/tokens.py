@@ -97,8 +97,9 @@ def make_prompt(tokenizer: Any, token_ids: Sequence[int], segments: Sequence[Seg
     Args:
         tokenizer: A transformers tokenizer.
         token_ids: The fed ids.
-        segments: Named parts of the decoded text. A token belongs to the part that holds its first
-            character other than white space; text in no part is ``"content"``, control tokens ``"special"``.
+        segments: Named parts of the decoded text. A token belongs to the part that holds most of its
+            characters, the later one of two that hold as many; white space counts only in tokens of nothing
+            else. Text in no part is ``"content"``, control tokens are ``"special"``.
 
     Returns:
         The prompt, with a segment name for every token.
@@ -111,9 +112,24 @@ def make_prompt(tokenizer: Any, token_ids: Sequence[int], segments: Sequence[Seg
 def _segment_of(token: Token, segments: Sequence[Segment], special: Collection[int]) -> str:
     if token.id in special:
         return SPECIAL_SEGMENT
-    leading_space = len(token.text) - len(token.text.lstrip())
-    anchor = token.start + (leading_space if leading_space < len(token.text) else 0)
-    for segment in segments:
-        if segment.start <= anchor < segment.end:
-            return segment.name
-    return CONTENT_SEGMENT
+    characters = range(token.start, max(token.end, token.start + 1))
+    visible = [place for place, text in zip(characters, token.text, strict=False) if not text.isspace()]
+    touched = [part for part in segments if part.start <= characters[-1] and token.start < part.end]
+    names = [
+        next((part.name for part in touched if part.start <= place < part.end), CONTENT_SEGMENT)
+        for place in visible or characters
+    ]
+    return max(reversed(names), key=names.count)
+
+
+def continuation_ids(tokenizer: Any, prompt: Prompt, text: str) -> list[int]:
+    """Tokens of a text that follows the prompt.
+
+    Prompt and text are tokenised together where that gives the prompt's own tokens back, so that the first
+    word of the text is split as a word within a text is; else the text by itself.
+    """
+    ids = list(prompt.token_ids)
+    joint = tokenizer(prompt.text + text, add_special_tokens=False)["input_ids"]
+    if joint[: len(ids)] == ids:
+        return list(joint[len(ids) :])
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])

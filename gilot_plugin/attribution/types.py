@@ -10,6 +10,13 @@ SPECIAL_SEGMENT = "special"
 TEMPLATE_SEGMENT = "template"
 CONTENT_SEGMENT = "content"
 
+#: Parts of a prompt that the harness puts together, beside its few-shot examples ``shot_1``, ``shot_2``, ...
+SYSTEM_SEGMENT = "system"
+DESCRIPTION_SEGMENT = "description"
+QUESTION_SEGMENT = "question"
+LEAD_IN_SEGMENT = "lead_in"
+SHOT_PREFIX = "shot_"
+
 #: Segments that the scope ``content`` leaves in place.
 FIXED_SEGMENTS = frozenset({SPECIAL_SEGMENT, TEMPLATE_SEGMENT})
 
@@ -33,12 +40,12 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A named part of the prompt's text, e.g. the content of the user's turn.
+    """A named part of the prompt's text, e.g. the first few-shot example.
 
     Attributes:
         start: First character.
         end: One past the last character.
-        name: What the part is, e.g. ``"user"``, ``"template"``, ``"content"``.
+        name: What the part is, e.g. ``"question"``, ``"shot_1"``, ``"template"``.
     """
 
     start: int
@@ -75,12 +82,15 @@ class Unit:
         end_token: One past the last token.
         text: The characters that the tokens stand for.
         segment: The part of the prompt that the unit lies in.
+        level: How coarsely the prompt was cut here: ``"token"``, ``"word"``, ..., ``"segment"`` or
+            ``"regex"``.
     """
 
     start_token: int
     end_token: int
     text: str
     segment: str
+    level: str = ""
 
 
 class Flow(NamedTuple):
@@ -97,6 +107,24 @@ class Flow(NamedTuple):
     to_token: str
     mass: float
     cost: float
+
+
+class TotalFlow(NamedTuple):
+    """A flow added up over the units of a prompt.
+
+    Attributes:
+        from_token: Outcome that loses the mass, as text.
+        to_token: Outcome that gains it, as text.
+        mass: Probability moved, summed over the units.
+        cost: Ground cost between the two outcomes.
+        units: How many units' absence moves it.
+    """
+
+    from_token: str
+    to_token: str
+    mass: float
+    cost: float
+    units: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +154,14 @@ class Choice:
         text: The continuation that was scored.
         token_ids: Its tokens, as the harness fed them.
         logprob: Summed log-likelihood given the full prompt, in nats.
-        probability: Softmax of the log-likelihoods over the choices.
+        normalized_logprob: The same a character, in nats, as ``acc_norm`` compares it.
+        probability: Softmax of the one or the other over the choices, as the settings say.
     """
 
     text: str
     token_ids: tuple[int, ...]
     logprob: float
+    normalized_logprob: float
     probability: float
 
 
@@ -144,20 +174,39 @@ class Diagnostics:
             the transport problem left out.
         transport_gap: Largest difference, over all units, between the cost of the feasible plan that was
             returned and the value of a feasible dual. The exact cost lies within it.
+        transport_bounds: For each unit, two numbers that the transport cost between the whole distributions,
+            the mass outside the support included, lies between for certain. Empty without transport.
         support_size: Number of outcomes in each unit's transport problem.
         model_tokens: Token positions that went through the model, padding excluded.
         batch_size: Prompts that were searched together.
+        recomputed: Why the model read whole sequences again at each step rather than go on from a cache; None
+            if it did not.
         seconds: Wall-clock seconds a stage: ``model``, ``measure`` (summed over worker threads), ``total``.
         truncated_tokens: Tokens of the prompt that the harness cut off on the left before feeding it.
     """
 
     outside_support: float
     transport_gap: float
+    transport_bounds: tuple[tuple[float, float], ...]
     support_size: tuple[int, ...]
     model_tokens: int
     batch_size: int
     seconds: Mapping[str, float]
+    recomputed: str | None = None
     truncated_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CoarseUnit:
+    """A unit that mattered enough to be cut further; its pieces are among the units.
+
+    Attributes:
+        unit: What was taken away.
+        scores: For each distance, its number.
+    """
+
+    unit: Unit
+    scores: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +218,10 @@ class Attribution:
         units: What was taken away, in prompt order.
         scores: For each method, one number a unit, in the order of ``units``.
         flows: For each unit, the largest transports between different outcomes, largest first.
+        total_flows: Transports added up over the units, largest first.
+        coarse_units: With adaptive units, what was measured and then cut further, in prompt order.
+        margin: How far the strongest right choice is ahead of the strongest other one with the full prompt,
+            in nats; None where the target is no choice, or not some of the choices are right.
         hypotheses: The continuations of the full prompt; empty when the target is ``choices``.
         choices: The task's choices; empty when the target is ``generation``.
         diagnostics: Cost and accuracy of the computation.
@@ -181,6 +234,9 @@ class Attribution:
     diagnostics: Diagnostics
     hypotheses: tuple[Hypothesis, ...] = field(default=())
     choices: tuple[Choice, ...] = field(default=())
+    total_flows: tuple[TotalFlow, ...] = field(default=())
+    coarse_units: tuple[CoarseUnit, ...] = field(default=())
+    margin: float | None = None
 
     @property
     def tokens(self) -> tuple[Token, ...]:

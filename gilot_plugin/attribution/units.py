@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import regex
 
-from gilot_plugin.attribution.types import FIXED_SEGMENTS, Prompt, Token, Unit
+from gilot_plugin.attribution.types import FIXED_SEGMENTS, SHOT_PREFIX, Prompt, Token, Unit
 from gilot_plugin.errors import PromptError
 
 Span = tuple[int, int]
@@ -53,11 +53,14 @@ _CUTTERS: dict[str, Callable[[str], Iterator[Span]]] = {
     "line": _lines,
 }
 
-#: Names that the setting ``units`` takes, beside ``{"regex": PATTERN}``.
+#: Ways to cut a prompt that need nothing but its text, beside ``{"regex": PATTERN}``.
 UNIT_KINDS: tuple[str, ...] = ("token", *_CUTTERS, "segment")
 
-#: Names that the setting ``scope`` takes, beside the name of a segment.
+#: Names that the setting ``scope`` takes for every prompt, beside the name of a segment.
 SCOPES = ("content", "all")
+
+#: The scope of all few-shot examples together.
+SHOTS_SCOPE = "shots"
 
 
 def make_units(prompt: Prompt, units: str | Mapping[str, str], scope: str = "content") -> tuple[Unit, ...]:
@@ -71,8 +74,8 @@ def make_units(prompt: Prompt, units: str | Mapping[str, str], scope: str = "con
     Args:
         prompt: The fed prompt.
         units: One of :data:`UNIT_KINDS`, or ``{"regex": pattern}`` for one unit a match.
-        scope: ``"content"`` leaves template and special tokens in place, ``"all"`` takes everything, any
-            other value is the name of the one segment to cut.
+        scope: ``"content"`` leaves template and special tokens in place, ``"all"`` takes everything,
+            ``"shots"`` every few-shot example, any other value is the name of the one segment to cut.
 
     Returns:
         The units in prompt order.
@@ -84,6 +87,34 @@ def make_units(prompt: Prompt, units: str | Mapping[str, str], scope: str = "con
         label if _in_scope(segment, scope) else None
         for segment, label in zip(prompt.segments, _labels(prompt, units), strict=True)
     ]
+    cut = _runs(prompt, labels, "regex" if isinstance(units, Mapping) else units)
+    if not cut:
+        found = ", ".join(sorted(set(prompt.segments))) or "none"
+        raise PromptError(
+            f"nothing in the prompt can be taken away with scope={scope!r} and units={units!r} "
+            f"({len(prompt.tokens)} tokens; segments: {found})"
+        )
+    return cut
+
+
+def cut_unit(prompt: Prompt, unit: Unit, level: str) -> tuple[Unit, ...]:
+    """Cut a unit into finer ones.
+
+    Args:
+        prompt: The prompt that it is part of.
+        unit: What to cut.
+        level: One of :data:`UNIT_KINDS`.
+
+    Returns:
+        The pieces, which cover it.
+    """
+    inside = range(unit.start_token, unit.end_token)
+    labels = [label if index in inside else None for index, label in enumerate(_labels(prompt, level))]
+    return _runs(prompt, labels, level)
+
+
+def _runs(prompt: Prompt, labels: Sequence[int | None], level: str) -> tuple[Unit, ...]:
+    """One unit for each run of tokens with the same label in the same segment; none where it is None."""
     cut: list[Unit] = []
     start = 0
     for index in range(1, len(labels) + 1):
@@ -95,14 +126,8 @@ def make_units(prompt: Prompt, units: str | Mapping[str, str], scope: str = "con
             continue
         if labels[start] is not None:
             text = prompt.text[prompt.tokens[start].start : prompt.tokens[index - 1].end]
-            cut.append(Unit(start, index, text, prompt.segments[start]))
+            cut.append(Unit(start, index, text, prompt.segments[start], level))
         start = index
-    if not cut:
-        found = ", ".join(sorted(set(prompt.segments))) or "none"
-        raise PromptError(
-            f"nothing in the prompt can be taken away with scope={scope!r} and units={units!r} "
-            f"({len(prompt.tokens)} tokens; segments: {found})"
-        )
     return tuple(cut)
 
 
@@ -111,6 +136,8 @@ def _in_scope(segment: str, scope: str) -> bool:
         return True
     if scope == "content":
         return segment not in FIXED_SEGMENTS
+    if scope == SHOTS_SCOPE and segment.startswith(SHOT_PREFIX):
+        return True
     return segment == scope
 
 

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from gilot_plugin.attribution.types import Attribution
-from tests.attribution.serial import Scores
+from tests.attribution.serial_distances import Scores
 
 #: Round-off of the model's float32 numbers, which differ with the batch.
 CLOSE = 1e-5
 
 
 def assert_close(attribution: Attribution, expected: Sequence[Scores], kl: float = CLOSE) -> None:
-    """The scores are those of the serial computation; ``kl`` is the tolerance of KL, a sum of logarithms."""
-    for name, tolerance in (("ot", CLOSE), ("kl", kl), ("l2", CLOSE)):
-        values = [getattr(scores, name) for scores in expected]
-        np.testing.assert_allclose(attribution.scores[name], values, rtol=CLOSE, atol=tolerance, err_msg=name)
+    """Every distance is as in the serial computation; ``kl`` is the tolerance of KL, a sum of logarithms."""
+    for name, values in attribution.scores.items():
+        wanted = [getattr(scores, name) for scores in expected]
+        tolerance = kl if name == "kl" else CLOSE
+        np.testing.assert_allclose(values, wanted, rtol=CLOSE, atol=tolerance, err_msg=name)
     # Round-off may push the last token of a nucleus over the edge.
     sizes = [scores.support for scores in expected]
     np.testing.assert_allclose(attribution.diagnostics.support_size, sizes, rtol=0, atol=1)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from gilot_plugin.attribution.absence import BUILTIN_ABSENCES, AbsenceContext
+from gilot_plugin.attribution.distances import BUILTIN_METHODS
 from gilot_plugin.attribution.engine import attribute_choices, attribute_generation
-from gilot_plugin.attribution.methods import BUILTIN_METHODS
+from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.attribution.transport import SOLVERS
+from gilot_plugin.attribution.transport import Solver, make_solver
 from gilot_plugin.attribution.types import CONTENT_SEGMENT, Attribution, Prompt, Token, Unit
 from gilot_plugin.backends.transformers import TransformersBackend
 
@@ -20,11 +23,17 @@ PROMPT = (0, 37, 211, 64, 150, 9, 301, 88, 12, 250, 133, 70, 19, 205)
 SPANS = [(0, 1), (3, 5), (6, 7), (10, 13), (13, 14)]
 EVERY_TOKEN = [(index, index + 1) for index in range(len(PROMPT))]
 
+_METHODS = {method.name: method for method in BUILTIN_METHODS}
 _ABSENCES = {operator.name: operator for operator in BUILTIN_ABSENCES}
 
 
+def methods(*names: str) -> tuple[Distance, ...]:
+    """Built-in methods by name."""
+    return tuple(_METHODS[name] for name in names)
+
+
 def recipe(
-    *, absence: str = "delete", solver: str = "exact", replace_with: int | None = None, **more: Any
+    *, absence: str = "delete", solver: str | Solver = "exact", replace_with: int | None = None, **more: Any
 ) -> Recipe:
     """The default settings, and what differs from them."""
     settings = {
@@ -32,8 +41,8 @@ def recipe(
         "max_new_tokens": 5,
         "absence": _ABSENCES[absence],
         "absence_context": AbsenceContext(replace_with, empty_prompt_id=0),
-        "methods": BUILTIN_METHODS,
-        "solver": SOLVERS[solver],
+        "methods": methods("ot", "kl", "l2"),
+        "solver": make_solver(solver, 1e-3, torch.device("cpu")) if isinstance(solver, str) else solver,
         "top_p": 0.9999,
         "top_k": 1000,
         # As much as a batch of the default size takes would depend on the machine.
@@ -64,11 +73,18 @@ def units_at(prompt: Prompt, spans: Sequence[Span]) -> list[Unit]:
     ]
 
 
-def generation(model: Any, token_ids: Sequence[int], spans: Sequence[Span], **settings: Any) -> Attribution:
+def generation(
+    model: Any,
+    token_ids: Sequence[int],
+    spans: Sequence[Span],
+    answer: Sequence[int] | None = None,
+    **settings: Any,
+) -> Attribution:
     """:func:`attribute_generation` with :func:`recipe` and its settings."""
     prompt = prompt_of(token_ids)
+    units = units_at(prompt, spans)
     return attribute_generation(
-        TransformersBackend(model), prompt, units_at(prompt, spans), recipe(**settings), str, str
+        TransformersBackend(model), prompt, units, recipe(**settings), str, str, answer=answer
     )
 
 
@@ -77,11 +93,19 @@ def choices(
     token_ids: Sequence[int],
     spans: Sequence[Span],
     continuations: Sequence[Sequence[int]],
+    lengths: Sequence[int] | None = None,
+    gold: Sequence[int] = (),
     **settings: Any,
 ) -> Attribution:
     """:func:`attribute_choices` with :func:`recipe` and its settings."""
     prompt = prompt_of(token_ids)
-    texts = [str(tuple(continuation)) for continuation in continuations]
     return attribute_choices(
-        TransformersBackend(model), prompt, units_at(prompt, spans), continuations, texts, recipe(**settings)
+        TransformersBackend(model),
+        prompt,
+        units_at(prompt, spans),
+        continuations,
+        [str(tuple(continuation)) for continuation in continuations],
+        recipe(**settings),
+        lengths=lengths,
+        gold=gold,
     )

@@ -6,27 +6,17 @@ What the tests of the engine compare with. Everything after the model's own floa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import ot
 import torch
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from tests.attribution.serial_distances import FloatArray, Scores, compare, margin, mean
+
 Tokens = tuple[int, ...]
 
 #: Gives log p(. | prompt, continuation[:j]) for j = 0..len(continuation), ``[len(continuation) + 1, vocab]``.
 Reader = Callable[[Tokens], FloatArray]
-
-
-class Scores(NamedTuple):
-    """What the absence of a unit does: the three distances, and the size of the transport problem."""
-
-    ot: float
-    kl: float
-    l2: float
-    support: int
 
 
 def plain_reader(model: Any, prompt: Sequence[int]) -> Reader:
@@ -75,28 +65,67 @@ def scores(
     max_new_tokens: int = 5,
     eos: Tokens = (1,),
     generate: bool = True,
+    hypotheses: str = "regenerate",
+    steps: str = "last",
+    answer: Sequence[int] | None = None,
 ) -> list[Scores]:
     """The distances for each span of the prompt made absent, by ``generate`` or the beam search below."""
 
-    def distribution(read: Reader, fed: Sequence[int] | None) -> FloatArray:
+    def own_hypotheses(read: Reader, fed: Sequence[int] | None) -> list[Tokens]:
         if fed is not None and generate:
-            found = generated_hypotheses(model, fed, num_beams, max_new_tokens, eos)
-        else:
-            found = searched_hypotheses(read, num_beams, max_new_tokens, eos)
-        return outcome(read, found, eos)
+            return generated_hypotheses(model, fed, num_beams, max_new_tokens, eos)
+        return searched_hypotheses(read, num_beams, max_new_tokens, eos)
 
-    present = distribution(plain_reader(model, prompt), prompt)
-    embeddings = model.get_input_embeddings().weight
+    full = plain_reader(model, prompt)
+    said = greedy(full, max_new_tokens, eos) if answer is None else tuple(answer[:max_new_tokens])
+    # An answer is text: it goes up to its end.
+    said = said[: next((index for index, token in enumerate(said) if token in eos), len(said))]
+    known: list[Tokens] | None = None
+    if hypotheses == "shared":
+        known = own_hypotheses(full, prompt)
+    elif hypotheses == "response":
+        known = [said]
+    depths = list(range(1, max_new_tokens + 1)) if steps == "mean" else [max_new_tokens]
+    if hypotheses == "response":
+        depths = sorted({min(depth, len(said)) for depth in depths})
+
+    def outcomes(read: Reader, fed: Sequence[int] | None) -> list[FloatArray]:
+        found = own_hypotheses(read, fed) if known is None else known
+        return [outcome(read, found, eos, depth) for depth in depths]
+
+    present, embeddings = outcomes(full, prompt), model.get_input_embeddings().weight
     results = []
     for start, end in spans:
-        if absence == "mask":
-            absent = distribution(masked_reader(model, prompt, start, end), None)
-        else:
-            filler = [replace_with] * (end - start) if absence == "replace" else []
-            without = [*prompt[:start], *filler, *prompt[end:]] or [0]
-            absent = distribution(plain_reader(model, without), without)
-        results.append(compare(present, absent, embeddings))
+        read, fed = without(model, prompt, start, end, absence, replace_with)
+        drop = sequence_logprob(full, said) - sequence_logprob(read, said)
+        pairs = zip(present, outcomes(read, fed), strict=True)
+        results.append(mean([compare(*pair, embeddings, logprob=drop) for pair in pairs]))
     return results
+
+
+def without(
+    model: Any, prompt: Sequence[int], start: int, end: int, absence: str, replace_with: int = 0
+) -> tuple[Reader, Sequence[int] | None]:
+    """Reads the prompt with a span absent; and its tokens, if it is a prompt of its own."""
+    if absence == "mask":
+        return masked_reader(model, prompt, start, end), None
+    filler = [replace_with] * (end - start) if absence == "replace" else []
+    fed = [*prompt[:start], *filler, *prompt[end:]] or [0]
+    return plain_reader(model, fed), fed
+
+
+def sequence_logprob(read: Reader, tokens: Tokens) -> float:
+    """Summed log-probability of the tokens, in nats."""
+    logprobs = read(tokens)
+    return float(sum(logprobs[j, token] for j, token in enumerate(tokens)))
+
+
+def greedy(read: Reader, max_new_tokens: int, eos: Tokens) -> Tokens:
+    """The likeliest token each time, until an end."""
+    tokens: Tokens = ()
+    while len(tokens) < max_new_tokens and not (tokens and tokens[-1] in eos):
+        tokens = (*tokens, int(read(tokens)[-1].argmax()))
+    return tokens
 
 
 def generated_hypotheses(
@@ -145,48 +174,63 @@ def searched_hypotheses(read: Reader, num_beams: int, max_new_tokens: int, eos: 
     return [tokens for _, tokens in finished]
 
 
-def outcome(read: Reader, hypotheses: Sequence[Tokens], eos: Tokens) -> FloatArray:
-    """P(. | prompt), ``[vocab]``: what follows each hypothesis, weighted by the hypothesis's probability."""
-    weights, following = [], []
-    for tokens in hypotheses:
+def outcome(read: Reader, hypotheses: Sequence[Tokens], eos: Tokens, depth: int) -> FloatArray:
+    """P(. | prompt) after ``depth`` tokens, ``[vocab]``: what follows each different beginning of the
+    hypotheses, weighted by the beginning's probability."""
+    totals, following = [], []
+    for tokens in dict.fromkeys(tokens[:depth] for tokens in hypotheses):
         logprobs = read(tokens)
-        weights.append(sum(logprobs[j, token] for j, token in enumerate(tokens)))
-        if tokens[-1] in eos:
+        totals.append(sum(logprobs[j, token] for j, token in enumerate(tokens)))
+        if tokens and tokens[-1] in eos:
             certain = np.zeros(logprobs.shape[1])
             certain[tokens[-1]] = 1.0
             following.append(certain)
         else:
             following.append(np.exp(logprobs[-1]))
-    shares = np.exp(np.array(weights) - max(weights))
+    weights = np.maximum(totals, -1e300)  # what is impossible counts if all is
+    shares = np.exp(weights - weights.max())
     return (shares / shares.sum()) @ np.stack(following)
 
 
-def compare(present: FloatArray, absent: FloatArray, embeddings: torch.Tensor) -> Scores:
-    """The three distances, with the default support: 0.9999 of the mass, at most 1000 tokens."""
-    chosen = sorted(_likeliest(present) | _likeliest(absent))
-    a, b = present[chosen] / present[chosen].sum(), absent[chosen] / absent[chosen].sum()
-    vectors = embeddings.detach()[chosen].double().numpy()
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors = vectors / np.where(norms > 0, norms, 1.0)  # padding embeddings may be 0: orthogonal to all
-    costs = 1.0 - vectors @ vectors.T
-    np.fill_diagonal(costs, 0.0)
-    least = float(np.finfo(np.float32).tiny)
-    logs = np.log(np.maximum(present, least)) - np.log(np.maximum(absent, least))
-    return Scores(
-        float(ot.emd2(a, b, costs, numItermax=1_000_000)),
-        float((present * logs).sum()),
-        float(np.sqrt(((present - absent) ** 2).sum())),
-        len(chosen),
-    )
+def choice_scores(
+    model: Any,
+    prompt: Sequence[int],
+    spans: Sequence[tuple[int, int]],
+    choices: Sequence[Sequence[int]],
+    *,
+    lengths: Sequence[int] | None = None,
+    gold: Sequence[int] = (),
+    absence: str = "delete",
+    replace_with: int = 0,
+) -> tuple[FloatArray, FloatArray, list[Scores]]:
+    """Summed log-likelihoods and shares of the choices after the full prompt, and what the spans do.
+
+    With lengths, it is the log-likelihood a character that is compared.
+    """
+    characters = np.ones(len(choices)) if lengths is None else np.array(lengths, dtype=np.float64)
+    weight = model.get_input_embeddings().weight.detach()
+    means = torch.stack([weight[list(choice)].double().mean(dim=0) for choice in choices])
+
+    def compared(sums: FloatArray) -> tuple[FloatArray, FloatArray]:
+        shares = np.exp(sums / characters - (sums / characters).max())
+        return sums / characters, shares / shares.sum()
+
+    sums = _sums(plain_reader(model, prompt), choices)
+    values, shares = compared(sums)
+    preferred = int(values.argmax())
+    results = []
+    for span in spans:
+        absent = _sums(without(model, prompt, *span, absence, replace_with)[0], choices)
+        absent_values, absent_shares = compared(absent)
+        known = {"logprob": float(sums[preferred] - absent[preferred])}
+        if gold:
+            known["margin"] = margin(values, gold) - margin(absent_values, gold)
+        results.append(compare(shares, absent_shares, means, **known))
+    return sums, shares, results
 
 
-def choice_logprobs(model: Any, prompt: Sequence[int], choices: Sequence[Sequence[int]]) -> FloatArray:
-    """Summed log-likelihood of each choice, ``[choices]``."""
-    sums = []
-    for choice in choices:
-        logprobs = plain_reader(model, prompt)(tuple(choice))
-        sums.append(sum(logprobs[j, token] for j, token in enumerate(choice)))
-    return np.array(sums)
+def _sums(read: Reader, choices: Sequence[Sequence[int]]) -> FloatArray:
+    return np.array([sequence_logprob(read, tuple(choice)) for choice in choices])
 
 
 def _cut_after_end(tokens: Sequence[int], eos: Tokens) -> Tokens:
@@ -194,14 +238,3 @@ def _cut_after_end(tokens: Sequence[int], eos: Tokens) -> Tokens:
         if token in eos:
             return tuple(tokens[: index + 1])
     return tuple(tokens)
-
-
-def _likeliest(probabilities: FloatArray) -> set[int]:
-    chosen: set[int] = set()
-    mass = 0.0
-    for token in np.argsort(-probabilities, kind="stable")[:1000]:
-        chosen.add(int(token))
-        mass += probabilities[token]
-        if mass >= 0.9999:
-            break
-    return chosen

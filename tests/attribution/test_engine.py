@@ -65,9 +65,9 @@ def test_mask(tiny_model, family):
 
 @pytest.mark.parametrize("family", ["bloom", "mamba"])
 @pytest.mark.parametrize("absence", ["mask", "published"])
-def test_absence_that_needs_positions_the_model_does_not_take(tiny_model, family, absence):
+def test_absence_that_masks_where_the_model_does_not(tiny_model, family, absence):
     model = tiny_model(family)
-    with pytest.raises(UnsupportedModelError, match=f"'{absence}'.*'delete' or 'replace'"):
+    with pytest.raises(UnsupportedModelError, match=f"'{absence}'.*'delete' and 'replace'"):
         engine_calls.generation(model, PROMPT, SPANS, absence=absence)
     with pytest.raises(UnsupportedModelError, match=f"'{absence}'"):
         engine_calls.choices(model, PROMPT, SPANS, [(4,), (5,)], absence=absence)

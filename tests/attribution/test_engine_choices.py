@@ -4,24 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from gilot_plugin.errors import PromptError
 from tests.attribution import engine_calls, serial
 from tests.attribution.closeness import CLOSE, assert_close
 from tests.attribution.engine_calls import PROMPT, SPANS
-
-
-def _expected_choices(model, spans, continuations, without) -> tuple[np.ndarray, list[serial.Scores]]:
-    def distribution(prompt):
-        logprobs = serial.choice_logprobs(model, prompt, continuations)
-        shares = np.exp(logprobs - logprobs.max())
-        return logprobs, shares / shares.sum()
-
-    weight = model.get_input_embeddings().weight.detach()
-    means = torch.stack([weight[list(choice)].double().mean(dim=0) for choice in continuations])
-    logprobs, present = distribution(PROMPT)
-    return logprobs, [serial.compare(present, distribution(without(span))[1], means) for span in spans]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
@@ -32,14 +19,9 @@ def _expected_choices(model, spans, continuations, without) -> tuple[np.ndarray,
 )
 def test_choices_of_every_family(family_model, continuations, batch_size):
     attribution = engine_calls.choices(family_model, PROMPT, SPANS, continuations, batch_size=batch_size)
-    logprobs, expected = _expected_choices(
-        family_model, SPANS, continuations, lambda span: PROMPT[: span[0]] + PROMPT[span[1] :]
-    )
-    shares = np.exp(logprobs - logprobs.max())
+    sums, shares, expected = serial.choice_scores(family_model, PROMPT, SPANS, continuations)
     found = [(choice.logprob, choice.probability) for choice in attribution.choices]
-    np.testing.assert_allclose(
-        found, np.stack((logprobs, shares / shares.sum()), axis=1), rtol=CLOSE, atol=CLOSE
-    )
+    np.testing.assert_allclose(found, np.stack((sums, shares), axis=1), rtol=CLOSE, atol=CLOSE)
     assert_close(attribution, expected)
     assert attribution.target == "choices"
     assert attribution.hypotheses == ()
@@ -51,10 +33,88 @@ def test_choices_with_a_token_replaced(tiny_model):
     attribution = engine_calls.choices(
         model, PROMPT, SPANS[1:2], continuations, absence="replace", replace_with=41
     )
-    _, (expected,) = _expected_choices(
-        model, SPANS[1:2], continuations, lambda span: (*PROMPT[:3], 41, 41, *PROMPT[5:])
+    *_, expected = serial.choice_scores(
+        model, PROMPT, SPANS[1:2], continuations, absence="replace", replace_with=41
     )
-    assert attribution.scores["ot"][0] == pytest.approx(expected.ot, abs=1e-5)
+    assert_close(attribution, expected)
+
+
+ALL = engine_calls.methods("ot", "kl", "l2", "js", "tv", "logprob")
+
+#: Beginnings that are shared, a choice that is the beginning of another, the same tokens twice.
+ALIKE = [(5, 6, 7), (5, 6, 8), (5,), (44, 6), (5, 6), (44, 6)]
+
+
+def check(model, continuations, batch_size=4, norm=False, lengths=None, gold=(), **settings):
+    """All distances are those of log-likelihoods that are computed one by one."""
+    scoring = "norm" if norm else "sum"
+    attribution = engine_calls.choices(
+        model,
+        PROMPT,
+        SPANS,
+        continuations,
+        lengths,
+        gold,
+        batch_size=batch_size,
+        choice_scoring=scoring,
+        methods=ALL,
+        **settings,
+    )
+    if norm:
+        lengths = lengths or [len(str(choice)) for choice in continuations]
+    sums, shares, expected = serial.choice_scores(
+        model, PROMPT, SPANS, continuations, lengths=lengths if norm else None, gold=gold, **settings
+    )
+    np.testing.assert_allclose([choice.logprob for choice in attribution.choices], sums, rtol=CLOSE)
+    np.testing.assert_allclose([choice.probability for choice in attribution.choices], shares, atol=CLOSE)
+    assert_close(attribution, expected)
+    return attribution
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("continuations", [[(5,), (300,), (44,)], ALIKE], ids=["single", "alike"])
+@pytest.mark.parametrize("family", ["gpt2", "mistral", "bloom", "mamba"])
+def test_every_distance_of_choices(tiny_model, family, continuations, norm, batch_size):
+    attribution = check(tiny_model(family), continuations, batch_size, norm, gold=[1])
+    assert list(attribution.scores) == ["ot", "kl", "l2", "js", "tv", "logprob", "margin"]
+
+
+@pytest.mark.parametrize(("absence", "replace_with"), [("mask", 0), ("replace", 41)])
+def test_every_distance_of_choices_without_deleting(tiny_model, absence, replace_with):
+    check(tiny_model("llama"), ALIKE, norm=True, gold=[0, 3], absence=absence, replace_with=replace_with)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("gold", [(0,), (3, 1), (2, 2), (0, 1, 2, 3, 4)])
+def test_margin_comes_where_some_choices_are_right_and_some_are_not(tiny_model, gold, norm):
+    lengths = [3, 40, 9, 1, 12, 7]
+    attribution = check(tiny_model("llama"), ALIKE, norm=norm, lengths=lengths, gold=gold)
+    assert "margin" in attribution.scores
+
+
+@pytest.mark.parametrize("gold", [(), tuple(range(6))])
+def test_no_margin_where_all_or_no_choices_are_right(tiny_model, gold):
+    attribution = engine_calls.choices(tiny_model("llama"), PROMPT, SPANS, ALIKE, gold=gold)
+    assert "margin" not in attribution.scores
+
+
+def test_lengths_decide_which_choice_is_preferred(tiny_model):
+    model, continuations = tiny_model("llama"), [(5, 6), (44, 7)]
+    likeliest = int(np.argmax([choice.logprob for choice in check(model, continuations).choices]))
+    lengths = [1, 1]
+    lengths[1 - likeliest] = 1000
+    attribution = check(model, continuations, norm=True, lengths=lengths)
+    other = attribution.choices[1 - likeliest]
+    assert other.probability > 0.5
+    assert other.normalized_logprob == pytest.approx(other.logprob / 1000)
+
+
+def test_lengths_are_those_of_the_texts_if_not_given(tiny_model):
+    model, continuations = tiny_model("llama"), [(5, 6), (44,), (100, 200, 300)]
+    lengths = [len(str(choice)) for choice in continuations]
+    given = check(model, continuations, norm=True, lengths=lengths)
+    assert check(model, continuations, norm=True).scores == given.scores
 
 
 def test_choices_flow_between_their_texts(tiny_model):

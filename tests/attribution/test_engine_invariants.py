@@ -8,6 +8,8 @@ import random
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.attribution import engine_calls
 from tests.attribution.altered_models import read_last_token_only
@@ -57,6 +59,91 @@ def test_unit_replaced_by_itself_scores_0(tiny_model):
 def test_same_call_gives_the_same_result(tiny_model):
     first, second = (engine_calls.generation(tiny_model("gpt2"), PROMPT, SPANS) for _ in range(2))
     assert (first.scores, first.flows, first.hypotheses) == (second.scores, second.flows, second.hypotheses)
+
+
+ALL = engine_calls.methods("ot", "kl", "l2", "js", "tv", "logprob")
+
+MODES = st.fixed_dictionaries(
+    {
+        "hypotheses": st.sampled_from(["regenerate", "shared", "response"]),
+        "steps": st.sampled_from(["last", "mean"]),
+        "num_beams": st.sampled_from([1, 3]),
+        "max_new_tokens": st.sampled_from([1, 3]),
+    }
+)
+
+few_examples = settings(
+    max_examples=10,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@st.composite
+def prompts_with_spans(draw):
+    prompt = draw(st.lists(st.integers(3, 319), min_size=2, max_size=12))
+    starts = st.integers(0, len(prompt) - 1)
+    span = starts.flatmap(lambda start: st.tuples(st.just(start), st.integers(start + 1, len(prompt))))
+    return tuple(prompt), draw(st.lists(span, min_size=1, max_size=3, unique=True))
+
+
+def _assert_scores(attribution, expected, order=None):
+    for name, values in expected.scores.items():
+        wanted = values if order is None else [values[index] for index in order]
+        np.testing.assert_allclose(attribution.scores[name], wanted, rtol=CLOSE, atol=CLOSE, err_msg=name)
+
+
+@few_examples
+@given(case=prompts_with_spans(), modes=MODES, data=st.data())
+def test_order_batches_threads_and_solver_do_not_matter(tiny_model, case, modes, data):
+    model, (prompt, spans) = tiny_model("llama"), case
+    expected = engine_calls.generation(model, prompt, spans, methods=ALL, **modes)
+    order = data.draw(st.permutations(range(len(spans))))
+    permuted = engine_calls.generation(
+        model,
+        prompt,
+        [spans[index] for index in order],
+        methods=ALL,
+        batch_size=data.draw(st.sampled_from([1, 2, 64])),
+        num_threads=data.draw(st.sampled_from([1, 3])),
+        solver=data.draw(st.sampled_from(["exact", "auto"])),
+        **modes,
+    )
+    _assert_scores(permuted, expected, order)
+
+
+@few_examples
+@given(case=prompts_with_spans(), modes=MODES)
+def test_unit_that_the_model_ignores_scores_0_in_every_mode(make_tiny_model, case, modes):
+    model, (prompt, spans) = read_last_token_only(make_tiny_model("llama")), case
+    ignored = [(start, end) for start, end in spans if end < len(prompt)] or [(0, 1)]
+    attribution = engine_calls.generation(model, prompt, ignored, methods=ALL, **modes)
+    for name, values in attribution.scores.items():
+        assert values == pytest.approx([0.0] * len(ignored), abs=1e-5), name
+    choices = engine_calls.choices(model, prompt, ignored, [(5,), (6, 7)], gold=[0], methods=ALL)
+    for name, values in choices.scores.items():
+        assert values == pytest.approx([0.0] * len(ignored), abs=1e-5), name
+
+
+@few_examples
+@given(case=prompts_with_spans(), modes=MODES)
+def test_unit_replaced_by_itself_scores_0_in_every_mode(tiny_model, case, modes):
+    prompt, spans = case
+    single = [(start, start + 1) for start in {start for start, _ in spans}]
+    for start, end in single:
+        attribution = engine_calls.generation(
+            tiny_model("gpt2"),
+            prompt,
+            [(start, end)],
+            absence="replace",
+            replace_with=prompt[start],
+            methods=ALL,
+            **modes,
+        )
+        for name, values in attribution.scores.items():
+            assert values == pytest.approx([0.0], abs=1e-5), name
+        assert attribution.flows == ((),)
 
 
 def _state_of_the_world(model) -> tuple[object, ...]:

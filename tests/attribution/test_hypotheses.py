@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gilot_plugin.attribution.hypotheses import beam_search, finite_log_softmax, score_hypotheses
+from gilot_plugin.attribution.hypotheses import beam_search
+from gilot_plugin.attribution.logprobs import finite_log_softmax
 from gilot_plugin.backends.protocol import Row
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import NonFiniteLogitsError
@@ -67,7 +68,7 @@ def test_distribution_after_each_hypothesis(make_tiny_model, bias):
             logprobs = read(tokens)
             total = sum(logprobs[j, token] for j, token in enumerate(tokens))
             assert found.hypotheses.logprobs[row, beam].item() == pytest.approx(total, abs=1e-4)
-            following = found.next_logprobs[row, beam].double().exp().numpy()
+            following = found.steps[-1].next_logprobs[row, beam].double().exp().numpy()
             if tokens[-1] == 1:
                 assert following[1] == 1.0
                 assert following.sum() == 1.0
@@ -82,7 +83,10 @@ def test_a_batch_is_its_rows(tiny_model):
         alone = beam_search(backend, [Row(prompt)], 4, 3)
         assert together.hypotheses.of_row(row) == alone.hypotheses.of_row(0)
         np.testing.assert_allclose(
-            together.next_logprobs[row].exp(), alone.next_logprobs[0].exp(), rtol=0, atol=1e-5
+            together.steps[-1].next_logprobs[row].exp(),
+            alone.steps[-1].next_logprobs[0].exp(),
+            rtol=0,
+            atol=1e-5,
         )
 
 
@@ -98,22 +102,6 @@ def test_hypotheses_are_different(family_model):
     found = beam_search(TransformersBackend(family_model), [Row(prompt) for prompt in PROMPTS[:3]], 6, 3)
     for row in range(3):
         assert len(set(found.hypotheses.of_row(row))) == 6
-
-
-def test_scores_of_given_hypotheses(family_model):
-    given = [[(5, 6, 7), (8,), (9, 10)], [(1, 2), (3, 4, 5, 6), (7,)], [(44,), (45,), (46,)]]
-    found = score_hypotheses(TransformersBackend(family_model), [Row(p) for p in PROMPTS[:3]], given)
-    expected = [
-        serial.choice_logprobs(family_model, prompt, hypotheses)
-        for prompt, hypotheses in zip(PROMPTS, given, strict=False)
-    ]
-    np.testing.assert_allclose(found, np.stack(expected), rtol=1e-5, atol=1e-5)
-
-
-def test_empty_hypothesis_is_certain(tiny_model):
-    found = score_hypotheses(TransformersBackend(tiny_model("llama")), [Row(PROMPT)], [[(), (5,)]])
-    assert found[0, 0].item() == 0.0
-    assert found[0, 1].item() < 0.0
 
 
 def test_log_softmax_of_half_precision_is_single():

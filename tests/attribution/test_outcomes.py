@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from gilot_plugin.attribution.absence import BUILTIN_ABSENCES, AbsenceContext
-from gilot_plugin.attribution.outcomes import mixture, regenerated_outcomes, rescored_outcomes
+from gilot_plugin.attribution.outcomes import (
+    Continuation,
+    mixture,
+    regenerated_outcomes,
+    rescored_outcomes,
+    shared_outcomes,
+)
 from gilot_plugin.attribution.types import Unit
 from gilot_plugin.backends.protocol import Row
 from gilot_plugin.backends.transformers import TransformersBackend
@@ -37,9 +43,9 @@ def test_mixture_of_very_unlikely_hypotheses_is_a_distribution():
 
 def test_outcomes_are_distributions(family_model):
     backend = TransformersBackend(family_model)
-    outcomes = regenerated_outcomes(backend, [Row(PROMPT), Row(PROMPT[4:])], 4, 3)
-    assert outcomes.logprobs.shape == (2, 320)
-    assert outcomes.logprobs.double().exp().sum(dim=1).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
+    outcomes, _ = regenerated_outcomes(backend, [Row(PROMPT), Row(PROMPT[4:])], 4, 3)
+    assert outcomes.shape == (2, 1, 320)
+    assert outcomes[:, 0].double().exp().sum(dim=1).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
 
 
 def test_published_reading(make_tiny_model):
@@ -49,8 +55,8 @@ def test_published_reading(make_tiny_model):
     unit, context = Unit(3, 5, "", ""), AbsenceContext(None, 0)
     search = published.without(PROMPT, unit, context)
     score = published.rescored_without(PROMPT, unit, context)
-    outcomes = rescored_outcomes(TransformersBackend(model), [search], [score], 4, 5)
-    hypotheses = outcomes.hypotheses.of_row(0)
+    outcomes, found = rescored_outcomes(TransformersBackend(model), [search], [score], 4, 5)
+    hypotheses = found.of_row(0)
     assert len({len(tokens) for tokens in hypotheses}) > 1
     longest = max(map(len, hypotheses))
     prompt = [*PROMPT[:3], 0, 0, *PROMPT[5:]]
@@ -62,4 +68,23 @@ def test_published_reading(make_tiny_model):
         weights.append(np.exp(sum(logprobs[j, token] for j, token in enumerate(padded) if token != 0)))
         following.append(np.exp(logprobs[-1]))
     expected = np.array(weights) @ np.stack(following) / sum(weights)
-    np.testing.assert_allclose(outcomes.logprobs[0].exp(), expected, atol=1e-6)
+    np.testing.assert_allclose(outcomes[0, 0].exp(), expected, atol=1e-6)
+
+
+def test_hypothesis_that_is_impossible_under_a_row_has_no_part_in_it(make_tiny_model):
+    model = bias_output(make_tiny_model("llama"), {230: float("-inf")})
+    backend = TransformersBackend(model)
+    both = [Continuation((230, 9), ended=False), Continuation((44, 9), ended=False)]
+    outcomes, _ = shared_outcomes(backend, [Row(PROMPT)], both, [1, 2])
+    alone, _ = shared_outcomes(backend, [Row(PROMPT)], both[1:], [1, 2])
+    np.testing.assert_allclose(outcomes.exp(), alone.exp(), atol=1e-6)
+
+
+def test_weights_of_shared_hypotheses_may_be_far_apart(make_tiny_model):
+    model = bias_output(make_tiny_model("llama"), {230: -4e4})
+    both = [Continuation((230, 9), ended=False), Continuation((44, 9), ended=False)]
+    backend = TransformersBackend(model)
+    for order in (both, both[::-1]):
+        outcomes, _ = shared_outcomes(backend, [Row(PROMPT)], order, [1, 2])
+        alone, _ = shared_outcomes(backend, [Row(PROMPT)], both[1:], [1, 2])
+        np.testing.assert_allclose(outcomes.exp(), alone.exp(), rtol=0, atol=1e-6)

@@ -152,9 +152,23 @@ def test_segments(tiny_tokenizer):
     assert prompt.text == text
     assert prompt.segments[0] == prompt.segments[-1] == "special"
     for token, segment in zip(prompt.tokens[1:-1], prompt.segments[1:-1], strict=True):
-        # A token belongs where its first character other than a space is.
+        # A token belongs where most of its characters other than spaces are.
         anchor = token.start + len(token.text) - len(token.text.lstrip())
         assert segment == ("template" if anchor < 7 else "question")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(1, "b"), (2, "b"), (3, "a")], ids=["most behind", "as many", "most before"]
+)
+def test_token_over_a_boundary(tiny_tokenizer, first, second):
+    token_id = next(
+        number
+        for number in range(3, len(tiny_tokenizer))
+        if len(tiny_tokenizer.decode([number]).strip()) == 4
+    )
+    assert len(tiny_tokenizer.decode([token_id])) == 4
+    prompt = make_prompt(tiny_tokenizer, [token_id], (Segment(0, first, "a"), Segment(first, 4, "b")))
+    assert prompt.segments == (second,)
 
 
 def test_text_outside_every_segment_is_content(tiny_tokenizer):

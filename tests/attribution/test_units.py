@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gilot_plugin.attribution.tokens import make_prompt
 from gilot_plugin.attribution.types import FIXED_SEGMENTS, Prompt, Segment, Token
-from gilot_plugin.attribution.units import UNIT_KINDS, make_units
+from gilot_plugin.attribution.units import UNIT_KINDS, cut_unit, make_units
 from gilot_plugin.errors import PromptError
 from tests.attribution.texts import ANY_TEXT, MIXED
 
@@ -76,6 +76,43 @@ def test_units_of_any_text(read, segmented, special, scope):
             for unit, following in pairwise(units):
                 last, first = prompt.tokens[unit.end_token - 1], prompt.tokens[following.start_token]
                 assert last.end <= first.start
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(segmented_texts())
+@example((MIXED, [Segment(3, 9, "user"), Segment(9, 17, "template")]))
+def test_pieces_of_a_unit_cover_it(read, segmented):
+    prompt = read(*segmented)
+    if not prompt.tokens:
+        return
+    for kind in UNIT_KINDS:
+        for unit in make_units(prompt, kind, "all"):
+            assert unit.level == kind
+            inside = range(unit.start_token, unit.end_token)
+            for level in UNIT_KINDS:
+                pieces = cut_unit(prompt, unit, level)
+                covered = [index for piece in pieces for index in range(piece.start_token, piece.end_token)]
+                assert covered == list(inside)
+                assert {(piece.segment, piece.level) for piece in pieces} == {(unit.segment, level)}
+            assert len(cut_unit(prompt, unit, kind)) == 1
+            assert len(cut_unit(prompt, unit, "token")) == len(inside)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ANY_TEXT)
+@example(MIXED)
+def test_regex_units_take_the_tokens_of_the_matches_and_no_others(read, text):
+    prompt = read(text)
+    matched = {place for place, character in enumerate(text) if character in "abc你好😀"}
+    touched = [
+        index for index, token in enumerate(prompt.tokens) if matched & set(range(token.start, token.end))
+    ]
+    try:
+        units = make_units(prompt, {"regex": "[abc你好😀]+"})
+    except PromptError:
+        units = ()
+    assert [index for unit in units for index in range(unit.start_token, unit.end_token)] == touched
+    assert {unit.level for unit in units} <= {"regex"}
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

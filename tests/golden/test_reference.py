@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gilot_plugin.attribution.engine import attribute_generation
-from gilot_plugin.attribution.methods import BUILTIN_METHODS, Distance, Measurement
+from gilot_plugin.attribution.methods import Distance, Measurement
 from gilot_plugin.attribution.tokens import decode, make_prompt, token_label
 from gilot_plugin.attribution.units import make_units
 from gilot_plugin.backends.transformers import TransformersBackend
@@ -41,7 +41,7 @@ def attribute(smollm2, golden, solver, chosen=None):
             solver=solver,
             num_beams=golden["num_beams"],
             max_new_tokens=golden["max_new_tokens"],
-            methods=(*BUILTIN_METHODS, spy),
+            methods=(*engine_calls.methods("ot", "kl", "l2"), spy),
         ),
         lambda token: token_label(tokenizer, token),
         lambda ids: decode(tokenizer, ids),

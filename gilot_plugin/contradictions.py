@@ -1,0 +1,95 @@
+"""Settings that are right by themselves and wrong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gilot_plugin import plugins
+from gilot_plugin.attribution.methods import Distance
+
+if TYPE_CHECKING:
+    from gilot_plugin.config import GilotConfig
+
+#: Solvers whose result does not depend on a tolerance.
+_WITHOUT_TOLERANCE = ("exact", "ipot")
+
+#: Settings that say how continuations are found and compared, and their only value that choices go with.
+_OF_GENERATION = {"hypotheses": "regenerate", "steps": "last"}
+
+
+def contradictions_of(config: GilotConfig) -> Iterator[str]:
+    """Say which settings cannot be combined, and what to do about it.
+
+    A setting that would have no effect is refused, too: whoever gives it expects one.
+
+    Args:
+        config: Settings that are each valid.
+
+    Yields:
+        One sentence a contradiction.
+    """
+    if config.absence == "replace" and config.replace_with is None:
+        yield "absence='replace' needs replace_with: a token id, or the text of one token"
+    if config.absence != "replace" and config.replace_with is not None:
+        yield (
+            f"replace_with={config.replace_with!r} has no effect with absence={config.absence!r}: "
+            "allowed with 'replace' only"
+        )
+    yield from _of_the_second_pass(config)
+    yield from _of_choices(config)
+    yield from _of_units(config)
+    given = type(config).model_fields["transport_tolerance"].default != config.transport_tolerance
+    if given and config.solver in _WITHOUT_TOLERANCE:
+        yield (
+            f"transport_tolerance={config.transport_tolerance} has no effect with solver={config.solver!r}: "
+            "allowed with 'auto', 'sinkhorn' and 'proximal'"
+        )
+
+
+def _of_the_second_pass(config: GilotConfig) -> Iterator[str]:
+    """Operators whose outcome is read from a second pass after a search of their own."""
+    if plugins.absence_operators()[config.absence].rescored_without is None:
+        return
+    if config.target == "choices":
+        yield (
+            f"target='choices' cannot be combined with absence={config.absence!r}, which is defined for "
+            "generation only: allowed are 'delete', 'mask' and 'replace'"
+        )
+    for name, only in _OF_GENERATION.items():
+        if getattr(config, name) != only:
+            yield (
+                f"{name}={getattr(config, name)!r} cannot be combined with absence={config.absence!r}, which "
+                f"searches and reads in its own way: allowed is {only!r}, or another absence"
+            )
+
+
+def _of_choices(config: GilotConfig) -> Iterator[str]:
+    if config.target == "choices":
+        for name, only in _OF_GENERATION.items():
+            if getattr(config, name) != only:
+                yield (
+                    f"{name}={getattr(config, name)!r} has no effect with target='choices', whose "
+                    "continuations are the task's: leave it out, or allow target='auto'"
+                )
+    if config.target == "generation" and config.choice_scoring != "sum":
+        yield (
+            f"choice_scoring={config.choice_scoring!r} has no effect with target='generation': allowed with "
+            "'auto' and 'choices'"
+        )
+
+
+def _of_units(config: GilotConfig) -> Iterator[str]:
+    if config.units != "auto":
+        if config.unit_budget is not None:
+            yield (
+                f"unit_budget={config.unit_budget} has no effect with units={config.units!r}: allowed with "
+                "'auto' only"
+            )
+        return
+    methods = plugins.attribution_methods()
+    if not any(isinstance(methods[name], Distance) for name in config.methods):
+        yield (
+            f"units='auto' follows the first distance among the methods, but {', '.join(config.methods)} "
+            "has none: add one, e.g. 'ot'"
+        )

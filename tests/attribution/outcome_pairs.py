@@ -1,0 +1,72 @@
+"""Random pairs of outcome distributions, and random costs between outcomes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+
+from gilot_plugin.attribution.pair import Ground, OutcomePair
+from gilot_plugin.attribution.transport import make_solver
+
+EXACT = make_solver("exact", 1e-3, torch.device("cpu"))
+LARGEST = 2.0
+
+
+class MatrixGeometry:
+    """Outcomes with given costs between them."""
+
+    largest_cost = LARGEST
+
+    def __init__(self, costs):
+        self._costs = torch.from_numpy(costs)
+
+    def costs(self, outcomes):
+        return self._costs[outcomes][:, outcomes]
+
+    def label(self, outcome):
+        return str(outcome)
+
+
+def cosine_costs(rng, size):
+    """1 - cos, which breaks the triangle inequality."""
+    vectors = rng.normal(size=(size, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    costs = np.clip(1.0 - vectors @ vectors.T, 0.0, LARGEST)
+    np.fill_diagonal(costs, 0.0)
+    return costs
+
+
+def metric_costs(rng, size):
+    """Distances in the unit square."""
+    points = rng.uniform(size=(size, 2))
+    return np.linalg.norm(points[:, None] - points, axis=2)
+
+
+def wild_costs(rng, size):
+    """Any numbers, in one direction other than in the other."""
+    costs = rng.uniform(0.0, LARGEST, size=(size, size))
+    np.fill_diagonal(costs, 0.0)
+    return costs
+
+
+@st.composite
+def distributions(draw, count=2):
+    """Distributions on as many outcomes, flat or peaked, some with impossible outcomes."""
+    size = draw(st.integers(2, 25))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    drawn = []
+    for _ in range(count):
+        weights = rng.dirichlet(np.full(size, draw(st.sampled_from([0.05, 0.5, 5.0]))))
+        if draw(st.booleans()):
+            weights[rng.permutation(size)[: size // 2]] = 0.0
+            weights[rng.integers(size)] += 0.1
+        drawn.append(weights / weights.sum())
+    return rng, drawn
+
+
+def pair_of(present, absent, costs=None, top_p=1.0, top_k=1000, gold=()):
+    geometry = MatrixGeometry(1.0 - np.eye(len(present)) if costs is None else costs)
+    with np.errstate(divide="ignore"):
+        logs = np.log(present), np.log(absent)
+    return OutcomePair(*logs, Ground(geometry, EXACT, top_p, top_k, gold))
