@@ -53,11 +53,8 @@ def quick_check(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Qu
 
 
 def _object_check(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> QuickCheck | None:
-    properties = schema.get("properties", {})
-    if (
-        schema.get("additionalProperties") is not False
-        or set(schema.get("required", ())) != properties.keys()
-    ):
+    properties, required = schema.get("properties", {}), frozenset(schema.get("required", ()))
+    if schema.get("additionalProperties") is not False or not required <= properties.keys():
         return None
     checks = {name: quick_check(rules, definitions) for name, rules in properties.items()}
     known = {name: check for name, check in checks.items() if check is not None}
@@ -67,8 +64,8 @@ def _object_check(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> 
     def check_object(value: Any) -> bool:
         return (
             type(value) is dict
-            and value.keys() == known.keys()
-            and all(check(value[name]) for name, check in known.items())
+            and required <= value.keys() <= known.keys()
+            and all(known[name](item) for name, item in value.items())
         )
 
     return check_object

@@ -57,6 +57,8 @@ def _contradictions(record: Mapping[str, Any]) -> Iterator[str]:
         moved = sum(flow["mass"] for flow in flows)
         if moved > 1 + _PROBABILITY_TOLERANCE:
             yield f"flows[{index}]: the masses sum to {moved:.6g}, more than all there is"
+    yield from _bound_problems(record["diagnostics"].get("transport_bounds", ()), len(units))
+    yield from _coarse_problems(record.get("coarse_units", ()), units)
     kind = "choices" if target["kind"] == "choices" else "hypotheses"
     total = sum(outcome["probability"] for outcome in target[kind])
     # Written so that NaN fails, too.
@@ -97,3 +99,23 @@ def _unit_problems(
         if start < previous_end:
             yield f"units[{index}]: starts at token {start}, within or before the unit before it"
         previous_end = max(previous_end, end)
+
+
+def _bound_problems(bounds: Sequence[Sequence[float]], units: int) -> Iterator[str]:
+    if len(bounds) not in (0, units):
+        yield f"diagnostics.transport_bounds: {len(bounds)} intervals for {units} units"
+    for index, (lower, upper) in enumerate(bounds):
+        if lower > upper:
+            yield f"diagnostics.transport_bounds[{index}]: {lower:.6g} is above {upper:.6g}"
+
+
+def _coarse_problems(
+    coarse: Sequence[Mapping[str, Any]], units: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """A unit that was cut further ends where units do, and holds several."""
+    starts, ends = ({unit[edge] for unit in units} for edge in ("start_token", "end_token"))
+    for index, entry in enumerate(coarse):
+        start, end = entry["unit"]["start_token"], entry["unit"]["end_token"]
+        held = sum(start <= unit["start_token"] and unit["end_token"] <= end for unit in units)
+        if start not in starts or end not in ends or held < 2:
+            yield f"coarse_units[{index}]: tokens {start} to {end} are not those of several units"

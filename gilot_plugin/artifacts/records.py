@@ -90,6 +90,11 @@ def attributed_record(
                 ]
                 for flows in attribution.flows
             ],
+            "total_flows": [
+                {"from": source, "to": target, "mass": mass, "cost": cost, "units": units}
+                for source, target, mass, cost, units in attribution.total_flows
+            ],
+            "coarse_units": [dataclasses.asdict(coarse) for coarse in attribution.coarse_units],
             "diagnostics": dataclasses.asdict(attribution.diagnostics),
         },
         config_hash=config_hash,
@@ -107,6 +112,8 @@ def unattributed_record(
         "target": None,
         "scores": {},
         "flows": [],
+        "total_flows": [],
+        "coarse_units": [],
         "diagnostics": {},
     }
     return _record(identity, status=status, reason=reason, body=body, config_hash=config_hash, model=model)
@@ -143,8 +150,7 @@ def _record(
 
 def _choice(choice: Choice) -> dict[str, Any]:
     """A choice that the model cannot give at all has a log-likelihood that JSON has no number for: null."""
-    fields = dataclasses.asdict(choice)
-    return fields | {"logprob": None} if choice.logprob == -math.inf else fields
+    return {name: None if value == -math.inf else value for name, value in dataclasses.asdict(choice).items()}
 
 
 def checksum(record: Mapping[str, Any]) -> str:

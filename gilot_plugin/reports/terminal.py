@@ -27,6 +27,7 @@ _INK, _PAPER, _FAINT_INK = "#1a1a1a", "#ffffff", "#767676"
 _FIRST_DARK_LEVEL = 7
 
 _TOP_UNITS = 10
+_TOP_TOTALS = 3
 _BAR_CELLS = 10
 _WIDE = 100
 _DEFAULT_METHOD = "ot"
@@ -158,7 +159,7 @@ class _Sheet:
         self.console.print()
         self.console.print(self._top_units(scores))
         self.console.print()
-        for line in self._outcomes():
+        for line in (*self._outcomes(), *self._total_flows()):
             self.console.print(line)
         self.console.print()
         self.console.print(self._diagnostics())
@@ -238,6 +239,10 @@ class _Sheet:
         # Cropped, because rich's ellipsis is a character that not every encoding has.
         table.add_column("unit", no_wrap=True, overflow="crop")
         table.add_column("segment", no_wrap=True, overflow="crop")
+        levels = [unit.get("level", "") for unit in self.record["units"]]
+        differ = len(set(levels)) > 1
+        if differ:
+            table.add_column("level", no_wrap=True, overflow="crop")
         table.add_column(self._line(self.method), justify="right", no_wrap=True, overflow="crop")
         table.add_column("", no_wrap=True, overflow="crop", min_width=_BAR_CELLS)
         table.add_column("largest flow" if self._is_wide else "largest flow without it", overflow="fold")
@@ -250,6 +255,7 @@ class _Sheet:
                 str(rank),
                 Text(self._quoted(unit["text"].strip() or unit["text"], unit_cells)),
                 Text(crop(self._visible(unit["segment"]), 12, self.glyphs.ellipsis)),
+                *((Text(self._visible(levels[index])),) if differ else ()),
                 Text(f"{scores[index]:.4g}"),
                 Text(self._bar(scores[index] / largest if largest > 0 else 0.0)),
                 self._flow(unit["text"], self.record["flows"][index]),
@@ -289,6 +295,19 @@ class _Sheet:
                 )
                 yield self._line(f"  {name}: ").append(words)
 
+    def _total_flows(self) -> Iterator[Text]:
+        """What the words move together, where more than one of them moves it."""
+        totals = [total for total in self.record.get("total_flows", ()) if total["units"] > 1]
+        if totals:
+            yield Text("moved most, over all units", "bold")
+        for total in totals[:_TOP_TOTALS]:
+            source, target = (self._quoted(total[end], 20) for end in ("from", "to"))
+            yield Text(
+                f"  {total['mass']:.2g}  {source} {self.glyphs.arrow} {target} "
+                f"{self.glyphs.dot} by {total['units']} units",
+                overflow="fold",
+            )
+
     def _diagnostics(self) -> Text:
         known = self.record["diagnostics"]
         parts = []
@@ -300,6 +319,8 @@ class _Sheet:
             parts.append(f"{known['model_tokens']:,} model tokens")
         if "total" in known.get("seconds", {}):
             parts.append(f"{known['seconds']['total']:.3g} s")
+        if known.get("recomputed"):
+            parts.append(self._visible(f"no cache: {known['recomputed']}"))
         if known.get("truncated_tokens"):
             parts.append(f"{known['truncated_tokens']:,} tokens cut off on the left")
         return Text(f" {self.glyphs.dot} ".join(parts), "dim")

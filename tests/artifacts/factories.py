@@ -33,7 +33,7 @@ HYPOTHESES = (
     Hypothesis((5, 2), " no", -0.3, 0.75, True),
     Hypothesis((6, 7), " yes, it", -1.4, 0.25, False),
 )
-CHOICES = (Choice(" no", (5,), -0.5, 0.6), Choice(" yes", (6,), -0.9, 0.4))
+CHOICES = (Choice(" no", (5,), -0.5, -0.25, 0.6), Choice(" yes", (6,), -0.9, -0.3, 0.4))
 
 
 def make_prompt(text: str = TEXT) -> Prompt:
@@ -65,7 +65,15 @@ def make_attribution(
         units,
         {name: tuple(values) for name, values in (scores or {"ot": grown, "kl": grown[::-1]}).items()},
         tuple((flow or Flow(" no", " yes", 0.31, 0.6),) for _ in units),
-        Diagnostics(1e-4, 2e-9, (12,) * len(units), 1234, 4, {"model": 1.0, "measure": 0.2, "total": 1.25}),
+        Diagnostics(
+            1e-4,
+            2e-9,
+            ((0.0, 2.0),) * len(units),
+            (12,) * len(units),
+            1234,
+            4,
+            {"model": 1.0, "measure": 0.2, "total": 1.25},
+        ),
         () if choices else hypotheses,
         choices,
     )

@@ -51,7 +51,7 @@ def test_scores_that_are_not_finite_are_refused_by_name() -> None:
 
 
 def test_a_choice_that_the_model_cannot_give_has_no_log_likelihood() -> None:
-    choices = (Choice(" no", (5,), -0.1, 1.0), Choice(" yes", (6,), -math.inf, 0.0))
+    choices = (Choice(" no", (5,), -0.1, -0.05, 1.0), Choice(" yes", (6,), -math.inf, -math.inf, 0.0))
     record = factories.make_record(choices=choices)
     assert [choice["logprob"] for choice in record["target"]["choices"]] == [-0.1, None]
     assert list(record_problems(record)) == []
@@ -59,7 +59,7 @@ def test_a_choice_that_the_model_cannot_give_has_no_log_likelihood() -> None:
 
 def test_a_log_likelihood_that_is_not_a_number_is_refused() -> None:
     with pytest.raises(ArtifactError, match=r"choices\[0\]\.logprob is nan"):
-        factories.make_record(choices=(Choice(" no", (5,), math.nan, 1.0),))
+        factories.make_record(choices=(Choice(" no", (5,), math.nan, -0.1, 1.0),))
 
 
 def test_the_prompt_is_put_together_from_its_tokens() -> None:
