@@ -25,8 +25,9 @@ from gilot_plugin.errors import GilotError
 from gilot_plugin.harness.explain import explain_results
 from gilot_plugin.harness.model_calls import hooked
 from gilot_plugin.harness.output import output_root, redate, results_folder
+from gilot_plugin.harness.parts import watched_parts
 from gilot_plugin.harness.run import EvaluationRun
-from gilot_plugin.harness.start import start_run
+from gilot_plugin.harness.start import leaves, start_run
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -83,7 +84,8 @@ class Attachment:
             # The rows of the samples are needed in any case; without --log_samples they go no further.
             wants_samples = arguments.get("log_samples", True)
             arguments["log_samples"] = True
-            with hooked(run):
+            tasks = dict(leaves(arguments["task_dict"]))
+            with hooked(run), watched_parts(run, tasks, arguments.get("system_instruction")):
                 results = original(**arguments)
             if results is None:  # only the first of several processes has results
                 return None

@@ -10,15 +10,15 @@ from typing import Any
 
 from gilot_plugin.artifacts.records import Status, attributed_record, unattributed_record
 from gilot_plugin.attribution.engine import attribute_choices, attribute_generation
-from gilot_plugin.attribution.tokens import decode, token_label
+from gilot_plugin.attribution.refinement import Refinement
+from gilot_plugin.attribution.tokens import continuation_ids, decode, token_label
 from gilot_plugin.attribution.types import Attribution
-from gilot_plugin.attribution.units import make_units
 from gilot_plugin.errors import PromptError
 from gilot_plugin.harness.prompts import SamplePrompt, choices_prompt, generation_prompt
-from gilot_plugin.harness.run import EvaluationRun
+from gilot_plugin.harness.run import EvaluationRun, TaskInfo
 from gilot_plugin.harness.samples import Sample
 from gilot_plugin.hookspecs import hookimpl
-from gilot_plugin.resolve import make_recipe
+from gilot_plugin.resolve import make_recipe, unit_plan
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -64,18 +64,31 @@ def _explain(run: EvaluationRun, sample: Sample) -> tuple[Attribution, dict[str,
     recipe = make_recipe(config, backend, tokenizer, run.lm.prefix_token_id)
     has_choices = task.output_type == "multiple_choice"
     fed = choices_prompt(run, sample) if has_choices else generation_prompt(run, sample)
-    units = make_units(fed.prompt, config.units, config.scope)
-    run.progress.sample_started(sample.identity.task, sample.identity.doc_id, len(units))
+    units = unit_plan(config, fed.prompt)
+    known = None if isinstance(units, Refinement) else len(units)
+    run.progress.sample_started(sample.identity.task, sample.identity.doc_id, known)
     # Outcomes over choices are not defined for operators that read them from a second pass after a search.
     explain_choices = (
         has_choices and config.target != "generation" and recipe.absence.rescored_without is None
     )
     if explain_choices:
+        gold = _gold(sample.target, fed.choice_texts)
         attribution = attribute_choices(
-            backend, fed.prompt, units, fed.choices, fed.choice_texts, recipe, run.progress.units_done
+            backend,
+            fed.prompt,
+            units,
+            fed.choices,
+            fed.choice_texts,
+            recipe,
+            run.progress.units_done,
+            lengths=_choice_lengths(task, sample, fed.choice_texts),
+            gold=gold,
         )
-        target: dict[str, Any] = {"gold": _gold(sample.target, fed.choice_texts)}
+        target: dict[str, Any] = {"gold": gold}
+        if attribution.margin is not None:
+            target["margin"] = attribution.margin
     else:
+        response = None if has_choices else str(sample.responses[0][0])
         attribution = attribute_generation(
             backend,
             fed.prompt,
@@ -84,8 +97,9 @@ def _explain(run: EvaluationRun, sample: Sample) -> tuple[Attribution, dict[str,
             partial(token_label, tokenizer),
             partial(decode, tokenizer),
             run.progress.units_done,
+            answer=None if response is None else continuation_ids(tokenizer, fed.prompt, response),
         )
-        target = {} if has_choices else {"response": sample.responses[0][0]}
+        target = {} if response is None else {"response": response}
     return _with_truncation(attribution, fed), target
 
 
@@ -100,6 +114,15 @@ def _gold(target: Any, texts: Sequence[str]) -> list[int]:
         elif str(answer).lstrip("-").isdigit() and 0 <= int(answer) < len(texts):
             numbers.append(int(answer))
     return numbers
+
+
+def _choice_lengths(task: TaskInfo, sample: Sample, texts: Sequence[str]) -> list[int]:
+    """Characters of each choice, without the delimiter before it, as ``acc_norm`` counts them."""
+    choices = [] if task.choices_of is None else task.choices_of(sample.doc)
+    pairs = list(zip(texts, map(str, choices), strict=False))
+    if len(pairs) == len(texts) and all(text.endswith(choice) for text, choice in pairs):
+        return [len(choice) for _, choice in pairs]
+    return [len(text.strip()) for text in texts]
 
 
 def _with_truncation(attribution: Attribution, fed: SamplePrompt) -> Attribution:

@@ -43,8 +43,13 @@ def layout_of(render: Callable[[list[Message]], str], messages: Sequence[Message
     return Layout(tuple(pieces[::2]), tuple(map(int, pieces[1::2])))
 
 
-def message_segments(text: str, messages: Sequence[Message], layout: Layout | None) -> tuple[Segment, ...]:
-    """Cut a rendered conversation into the contents of its messages, named by their roles, and template.
+def message_segments(
+    text: str,
+    messages: Sequence[Message],
+    layout: Layout | None,
+    parts: Sequence[Sequence[Segment]] | None = None,
+) -> tuple[Segment, ...]:
+    """Cut a rendered conversation into the contents of its messages and template text.
 
     White space around a content counts as template, because many templates strip it.
 
@@ -52,6 +57,7 @@ def message_segments(text: str, messages: Sequence[Message], layout: Layout | No
         text: The rendered conversation.
         messages: What was rendered.
         layout: Of the template for these roles, None if it is not known.
+        parts: For each message, the named parts of its content; None to name contents by their roles.
 
     Returns:
         Segments without gaps, in order. A template that rewrites contents has them where they are found
@@ -62,15 +68,24 @@ def message_segments(text: str, messages: Sequence[Message], layout: Layout | No
         spans = list(_search(text, messages))
     segments: list[Segment] = []
     end = 0
-    for start, stop, role in spans:
+    for start, stop, number in spans:
         segments.append(Segment(end, start, TEMPLATE_SEGMENT))
-        segments.append(Segment(start, stop, role))
+        if parts is None:
+            segments.append(Segment(start, stop, messages[number]["role"]))
+        else:
+            content = str(messages[number]["content"])
+            first = start - (len(content) - len(content.lstrip()))
+            segments.extend(
+                Segment(max(start, first + part.start), min(stop, first + part.end), part.name)
+                for part in parts[number]
+            )
         end = stop
     segments.append(Segment(end, len(text), TEMPLATE_SEGMENT))
     return tuple(segment for segment in segments if segment.start < segment.end)
 
 
-_Span = tuple[int, int, str]
+#: First and last character of a content without the white space around it, and the number of its message.
+_Span = tuple[int, int, int]
 
 
 def _follow(text: str, messages: Sequence[Message], layout: Layout) -> list[_Span] | None:
@@ -87,16 +102,16 @@ def _follow(text: str, messages: Sequence[Message], layout: Layout) -> list[_Spa
         if written is None:
             return None
         start = position + len(written) - len(written.lstrip())
-        spans.append((start, max(start, position + len(written.rstrip())), messages[number]["role"]))
+        spans.append((start, max(start, position + len(written.rstrip())), number))
         position += len(written) + len(after)
     return spans if position == len(text) else None
 
 
 def _search(text: str, messages: Sequence[Message]) -> Iterator[_Span]:
     end = 0
-    for message in messages:
+    for number, message in enumerate(messages):
         content = str(message["content"]).strip()
         start = text.find(content, end) if content else -1
         if start >= 0:
             end = start + len(content)
-            yield start, end, message["role"]
+            yield start, end, number

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from gilot_plugin.harness.conversations import Layout, Message, layout_of, message_segments
+from gilot_plugin.harness.conversations import Layout, Message, layout_of
 from gilot_plugin.harness.run import EvaluationRun, Feed, Rendering
+from gilot_plugin.harness.wrapping import Method, wrapped
 from gilot_plugin.plugins import manager
 
 _REQUEST_METHODS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
-
-_Wrapper = Callable[..., Any]
 
 
 @contextmanager
@@ -25,7 +24,7 @@ def hooked(run: EvaluationRun) -> Iterator[None]:
     """Fire the hooks around every call of ``run.lm`` inside the block."""
     with ExitStack() as stack:
         for name in _REQUEST_METHODS:
-            stack.enter_context(_wrapped(run.lm, name, _announce(run, name)))
+            stack.enter_context(wrapped(run.lm, name, _announce(run, name)))
         if run.unsupported is None:  # below the requests, other models may work in any way
             stack.enter_context(_watched(run))
         yield
@@ -36,34 +35,16 @@ def _watched(run: EvaluationRun) -> Iterator[None]:
     """Record the tokens that the harness feeds to the model, and what it makes of conversations."""
     encoded: list[str] = []
     with (
-        _wrapped(run.lm, "_loglikelihood_tokens", _watch_scored_tokens(run)),
-        _wrapped(run.lm, "tok_batch_encode", _watch_encoded(encoded)),
-        _wrapped(run.lm, "_model_generate", _watch_generation(run, encoded)),
-        _wrapped(run.lm, "apply_chat_template", _watch_template(run)),
+        wrapped(run.lm, "_loglikelihood_tokens", _watch_scored_tokens(run)),
+        wrapped(run.lm, "tok_batch_encode", _watch_encoded(encoded)),
+        wrapped(run.lm, "_model_generate", _watch_generation(run, encoded)),
+        wrapped(run.lm, "apply_chat_template", _watch_template(run)),
     ):
         yield
 
 
-@contextmanager
-def _wrapped(owner: Any, name: str, wrap: Callable[[_Wrapper], _Wrapper]) -> Iterator[None]:
-    """Replace a bound method on the object itself; models without that method are left alone."""
-    method = getattr(owner, name, None)
-    if method is None:
-        yield
-        return
-    own = vars(owner).get(name)
-    setattr(owner, name, wrap(method))
-    try:
-        yield
-    finally:
-        if own is None:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, own)
-
-
-def _announce(run: EvaluationRun, request_type: str) -> Callable[[_Wrapper], _Wrapper]:
-    def wrap(method: _Wrapper) -> _Wrapper:
+def _announce(run: EvaluationRun, request_type: str) -> Callable[[Method], Method]:
+    def wrap(method: Method) -> Method:
         def call(requests: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
             hook = manager().hook
             hook.gilot_requests_sending(run=run, request_type=request_type, requests=requests)
@@ -78,10 +59,10 @@ def _announce(run: EvaluationRun, request_type: str) -> Callable[[_Wrapper], _Wr
     return wrap
 
 
-def _watch_scored_tokens(run: EvaluationRun) -> Callable[[_Wrapper], _Wrapper]:
+def _watch_scored_tokens(run: EvaluationRun) -> Callable[[Method], Method]:
     """Log-likelihood requests arrive as ``((context, continuation), ids, continuation ids)``."""
 
-    def wrap(method: _Wrapper) -> _Wrapper:
+    def wrap(method: Method) -> Method:
         def call(requests: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
             for key, context_ids, continuation_ids in requests:
                 if key is not None:  # windows of rolling requests have none
@@ -126,18 +107,18 @@ def encode_as_fed(run: EvaluationRun, request_type: str, request: Any) -> None:
 
     feeding = "_model_generate" if request_type == "generate_until" else "_loglikelihood_tokens"
     with (
-        _wrapped(run.lm, feeding, lambda _: stop),
-        _wrapped(run.lm, "_detect_batch_size", lambda _: lambda *_, **__: 1),  # feeds the model to find out
+        wrapped(run.lm, feeding, lambda _: stop),
+        wrapped(run.lm, "_detect_batch_size", lambda _: lambda *_, **__: 1),  # feeds the model to find out
         _watched(run),
         suppress(_Encoded),
     ):
         getattr(run.lm, request_type)([request], disable_tqdm=True)
 
 
-def _watch_encoded(encoded: list[str]) -> Callable[[_Wrapper], _Wrapper]:
+def _watch_encoded(encoded: list[str]) -> Callable[[Method], Method]:
     """Remember the texts of the batch that is encoded, and so about to be fed to ``_model_generate``."""
 
-    def wrap(method: _Wrapper) -> _Wrapper:
+    def wrap(method: Method) -> Method:
         def call(strings: Sequence[str], *args: Any, **kwargs: Any) -> Any:
             encoded[:] = strings
             return method(strings, *args, **kwargs)
@@ -147,8 +128,8 @@ def _watch_encoded(encoded: list[str]) -> Callable[[_Wrapper], _Wrapper]:
     return wrap
 
 
-def _watch_generation(run: EvaluationRun, encoded: Sequence[str]) -> Callable[[_Wrapper], _Wrapper]:
-    def wrap(method: _Wrapper) -> _Wrapper:
+def _watch_generation(run: EvaluationRun, encoded: Sequence[str]) -> Callable[[Method], Method]:
+    def wrap(method: Method) -> Method:
         def call(context: Any, *args: Any, **kwargs: Any) -> Any:
             attended = kwargs.get("attention_mask")
             if attended is not None and len(encoded) == len(context):
@@ -162,17 +143,17 @@ def _watch_generation(run: EvaluationRun, encoded: Sequence[str]) -> Callable[[_
     return wrap
 
 
-def _watch_template(run: EvaluationRun) -> Callable[[_Wrapper], _Wrapper]:
+def _watch_template(run: EvaluationRun) -> Callable[[Method], Method]:
     layouts: dict[Any, Layout | None] = {}
 
-    def wrap(method: _Wrapper) -> _Wrapper:
+    def wrap(method: Method) -> Method:
         def call(chat_history: Sequence[Message], *args: Any, **kwargs: Any) -> Any:
             text = method(chat_history, *args, **kwargs)
             roles = tuple(message["role"] for message in chat_history)
             key = (roles, args, tuple(kwargs.items()))
             if key not in layouts:
                 layouts[key] = _layout(lambda marked: str(method(marked, *args, **kwargs)), chat_history)
-            run.renderings[text] = Rendering(text, message_segments(text, chat_history, layouts[key]))
+            run.renderings[text] = Rendering(text, tuple(chat_history), layouts[key])
             return text
 
         return call

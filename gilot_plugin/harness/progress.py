@@ -38,9 +38,9 @@ class RunProgress:
         with self._bars:
             yield
 
-    def sample_started(self, task: str, doc_id: int, units: int) -> None:
-        """A sample with so many units comes next."""
-        self._units_total, self._units_done = units, 0
+    def sample_started(self, task: str, doc_id: int, units: int | None) -> None:
+        """A sample with so many units comes next; None if their number is yet to be found out."""
+        self._units_total, self._units_done = units or 0, 0
         self._bars.reset(self._units, description=f"  {task}, doc {doc_id}", total=units, visible=True)
         self._update()
 
@@ -63,6 +63,8 @@ class RunProgress:
             completed=self._samples_done + part,
             count=f"{self._samples_done}/{self._samples_total}",
         )
-        if self._units_total:
-            count = f"{self._units_done}/{self._units_total} units"
-            self._bars.update(self._units, completed=self._units_done, count=count)
+        if self._units_total or self._units_done:
+            total = f"/{self._units_total}" if self._units_total else ""
+            self._bars.update(
+                self._units, completed=self._units_done, count=f"{self._units_done}{total} units"
+            )

@@ -114,7 +114,7 @@ def _feed(
 
 def _prompt(run: EvaluationRun, sample: Sample, feed: Feed) -> Prompt:
     text = decode(run.lm.tokenizer, feed.token_ids)
-    segments = list(_segments(run, feed.context, text))
+    segments = list(_segments(run, sample.identity.task, feed.context, text))
     if run.has_template and not segments and run.tasks[sample.identity.task].config.scope != "all":
         raise PromptError(
             "which part of the prompt is chat template is not known, as the prompt comes from lm-eval's "
@@ -123,29 +123,32 @@ def _prompt(run: EvaluationRun, sample: Sample, feed: Feed) -> Prompt:
     return make_prompt(run.lm.tokenizer, feed.token_ids, segments)
 
 
-def _segments(run: EvaluationRun, context: str, text: str) -> Iterator[Segment]:
+def _segments(run: EvaluationRun, task: str, context: str, text: str) -> Iterator[Segment]:
     """Move the parts of the context to where they stand in the decoded prompt.
 
     A beginning-of-sequence token makes the decoded prompt start earlier, truncation makes it start later.
     """
-    rendering = run.renderings.get(context) or next(
-        (found for found in run.renderings.values() if found.text and context.startswith(found.text)), None
-    )
-    if rendering is None:
-        return
     shift = _shift(context, text)
     if shift is None:
         return
-    for segment in rendering.segments:
+    for segment in run.parts.get((task, context)) or _messages(run, context):
         start, end = max(0, segment.start + shift), min(len(text), segment.end + shift)
         if start < end:
             yield Segment(start, end, segment.name)
 
 
+def _messages(run: EvaluationRun, context: str) -> Sequence[Segment]:
+    """Messages of a conversation whose parts are not known any further."""
+    rendering = run.renderings.get(context) or next(
+        (found for found in run.renderings.values() if found.text and context.startswith(found.text)), None
+    )
+    return rendering.segments() if rendering is not None else ()
+
+
 def _shift(context: str, text: str) -> int | None:
     """Offset of the context in the decoded prompt, None if they do not line up."""
     context = context.rstrip()
-    found = text.find(context)
+    found = text.rfind(context)
     if found >= 0:
         return found
     tail = text.rstrip()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gilot_plugin.attribution.types import Segment
 from gilot_plugin.config import GilotConfig
+from gilot_plugin.harness.conversations import Layout, Message, message_segments
 from gilot_plugin.harness.progress import RunProgress
 
 if TYPE_CHECKING:
@@ -45,11 +46,17 @@ class Rendering:
 
     Attributes:
         text: The rendered conversation.
-        segments: Where the contents of the messages stand in it, named by their roles.
+        messages: What was rendered.
+        layout: Of the template for the roles of these messages, None if it is not known.
     """
 
     text: str
-    segments: tuple[Segment, ...]
+    messages: tuple[Message, ...]
+    layout: Layout | None
+
+    def segments(self, parts: Sequence[Sequence[Segment]] | None = None) -> tuple[Segment, ...]:
+        """Contents and template text; see :func:`message_segments`."""
+        return message_segments(self.text, self.messages, self.layout, parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +68,14 @@ class TaskInfo:
         output_type: lm-eval's ``output_type``.
         version: The version in its metadata.
         config: Its attribution settings.
+        choices_of: Texts of a document's choices, None if the task has none.
     """
 
     name: str
     output_type: str
     version: Any
     config: GilotConfig
+    choices_of: Callable[[Any], Sequence[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,7 @@ class EvaluationRun:
         has_template: Whether prompts are conversations in the model's chat template.
         feeds: Prompts as fed, recorded while the harness called the model.
         renderings: Chat templates as rendered, by text.
+        parts: Named parts of contexts as the harness built them, by task and context.
         selections: Chosen samples by task.
         records: Records so far, in order.
         writers: Open files by task.
@@ -114,6 +124,7 @@ class EvaluationRun:
     has_template: bool = False
     feeds: dict[FeedKey, Feed] = field(default_factory=dict)
     renderings: dict[str, Rendering] = field(default_factory=dict)
+    parts: dict[tuple[str, str], tuple[Segment, ...]] = field(default_factory=dict)
     selections: dict[str, Selection] = field(default_factory=dict)
     records: list[Mapping[str, Any]] = field(default_factory=list)
     writers: dict[str, RecordWriter] = field(default_factory=dict)

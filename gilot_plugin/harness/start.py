@@ -40,7 +40,7 @@ def start_run(
     if folder is not None:
         check_writable(folder)
     inner = getattr(lm, "lm", lm)  # lm-eval's CachingLM
-    tasks = {name: _task_info(name, task, given) for name, task in _leaves(task_dict)}
+    tasks = {name: _task_info(name, task, given) for name, task in leaves(task_dict)}
     run = EvaluationRun(inner, tasks, _model_name(inner, tracker), folder, run_date())
     try:
         run.backend = _backend(inner)
@@ -53,14 +53,14 @@ def start_run(
     return run
 
 
-def _leaves(task_dict: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+def leaves(task_dict: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
     """Tasks by name: a flat mapping under ``tasks`` since lm-eval 0.4.12, nested groups before."""
     if isinstance(task_dict.get("tasks"), Mapping):
         yield from task_dict["tasks"].items()
         return
     for name, value in task_dict.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value)
+            yield from leaves(value)
         else:
             yield str(name), value
 
@@ -68,7 +68,8 @@ def _leaves(task_dict: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
 def _task_info(name: str, task: Any, given: Mapping[str, Any]) -> TaskInfo:
     metadata = getattr(task.config, "metadata", None) or {}
     version = metadata.get("version", getattr(task, "VERSION", None))
-    return TaskInfo(name, task.OUTPUT_TYPE, version, task_config(name, metadata.get("gilot"), given))
+    config = task_config(name, metadata.get("gilot"), given)
+    return TaskInfo(name, task.OUTPUT_TYPE, version, config, getattr(task, "doc_to_choice", None))
 
 
 def _model_name(lm: Any, tracker: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gilot_plugin.attribution.types import Segment
 from gilot_plugin.harness.conversations import Layout, Message, layout_of, message_segments
 from tests.harness.evaluations import generation_task, records_of
 
@@ -100,6 +101,23 @@ def test_contents_that_are_rewritten_are_searched_for() -> None:
     ]
 
 
+@pytest.mark.parametrize("stripped", [False, True])
+def test_parts_of_contents(stripped: bool) -> None:
+    """They are counted in the content as given, whatever the template strips."""
+
+    def render(messages: list[Message]) -> str:
+        return turns([{**message, "content": message["content"].strip()} for message in messages])
+
+    used = render if stripped else turns
+    messages = [{"role": "user", "content": " \nWhy? So: "}]
+    text = used(messages)
+    parts = [[Segment(0, 6, "question"), Segment(6, 11, "lead_in")]]
+    segments = message_segments(text, messages, layout_of(used, messages), parts)
+    found = {segment.name: text[segment.start : segment.end] for segment in segments}
+    assert (found["question"], found["lead_in"]) == ("Why?", " So:")
+    assert [segment.start for segment in segments] == [0, *(segment.end for segment in segments)][:-1]
+
+
 def test_layout_that_is_not_known() -> None:
     segments = message_segments("[Why?]", [{"role": "user", "content": "Why?"}], None)
     assert [(segment.start, segment.end, segment.name) for segment in segments] == [
@@ -126,4 +144,4 @@ def test_template_that_refuses_marks(make_lm: Callable[..., Any], refuse: str) -
     (record,) = records_of(
         lm, [generation_task("answers", ["Why?"])], settings=settings, apply_chat_template=True
     )
-    assert [(unit["segment"], unit["text"]) for unit in record["units"]] == [("user", "Why?")]
+    assert [(unit["segment"], unit["text"]) for unit in record["units"]] == [("question", "Why?")]

@@ -63,10 +63,10 @@ def test_template_stays_and_content_goes(make_lm: Callable[..., Any], template: 
     arguments = {"apply_chat_template": True, "system_instruction": "es"}
     for record in records_of(lm, tasks, settings=settings, **arguments):
         assert record["status"] == "ok"
-        taken = {"system": "", "user": ""}
+        taken = {"system": "", "question": ""}
         for unit in record["units"]:
             taken[unit["segment"]] += unit["text"]
-        assert (taken["system"].strip(), taken["user"].strip()) == ("es", content.strip())
+        assert (taken["system"].strip(), taken["question"].strip()) == ("es", content.strip())
         text = "".join(token["text"] for token in record["prompt_tokens"])
         for unit in record["units"]:
             start = record["prompt_tokens"][unit["start_token"]]["start"]
@@ -93,12 +93,13 @@ def test_few_shot_examples_are_turns_of_their_own(make_lm: Callable[..., Any]) -
     record = only(
         records_of(make_lm(), ["gilot_two_shot_choices"], settings={"units": "segment"}, **arguments)
     )
-    assert [unit["segment"] for unit in record["units"]] == ["user", "assistant"] * 2 + ["user"]
-    assert [unit["text"].strip() for unit in record["units"][1::2]] == ["a sheep", "scissors"]
-    assert (
-        record["units"][-1]["text"].strip()
-        == "Question: What force pulls a dropped ball to the ground?\nAnswer:"
-    )
+    units = [(unit["segment"], unit["text"].strip()) for unit in record["units"]]
+    assert [name for name, _ in units] == ["shot_1"] * 2 + ["shot_2"] * 2 + ["question", "lead_in"]
+    assert [text for _, text in units[1:4:2]] == ["a sheep", "scissors"]
+    assert units[4:] == [
+        ("question", "Question: What force pulls a dropped ball to the ground?"),
+        ("lead_in", "Answer:"),
+    ]
     turns = [token for token in record["prompt_tokens"] if token["text"] == "</s>"]
     assert len(turns) == 5
 
@@ -108,11 +109,12 @@ def test_system_message_is_a_segment_and_a_scope(make_lm: Callable[..., Any]) ->
     arguments = {"apply_chat_template": True, "system_instruction": "Be brief."}
     record = only(records_of(lm, [task], settings={"units": "segment"}, **arguments))
     assert [(unit["segment"], unit["text"].strip()) for unit in record["units"]] == [
-        ("system", "Be brief.\n\nShort questions."),
-        ("user", "Which animal?"),
+        ("system", "Be brief."),
+        ("description", "Short questions."),
+        ("question", "Which animal?"),
     ]
     record = only(records_of(lm, [task], settings={"units": "word", "scope": "system"}, **arguments))
-    assert "".join(unit["text"] for unit in record["units"]).strip() == "Be brief.\n\nShort questions."
+    assert "".join(unit["text"] for unit in record["units"]).strip() == "Be brief."
 
 
 def test_answer_begun_for_the_model(make_lm: Callable[..., Any]) -> None:
@@ -120,8 +122,8 @@ def test_answer_begun_for_the_model(make_lm: Callable[..., Any]) -> None:
     task = generation_task("answers", ["Which animal?"], gen_prefix="It is")
     record = only(records_of(make_lm(), [task], settings={"units": "segment"}, apply_chat_template=True))
     assert [(unit["segment"], unit["text"].strip()) for unit in record["units"]] == [
-        ("user", "Which animal?"),
-        ("assistant", "It is"),
+        ("question", "Which animal?"),
+        ("lead_in", "It is"),
     ]
     assert record["prompt_tokens"][-1]["text"].strip() == "is"
 
@@ -135,15 +137,15 @@ def test_segments_of_a_truncated_conversation(make_lm: Callable[..., Any]) -> No
     )
     assert record["diagnostics"]["truncated_tokens"] > 0
     (unit,) = record["units"]
-    assert unit["segment"] == "user"
+    assert unit["segment"] == "question"
     assert text.endswith(unit["text"].strip())
 
 
-def test_without_a_template_everything_but_special_tokens_is_content(make_lm: Callable[..., Any]) -> None:
+def test_special_tokens_in_a_question_stay(make_lm: Callable[..., Any]) -> None:
     record = only(
         records_of(
             make_lm(), [generation_task("answers", ["A [user] </s> can"])], settings={"units": "token"}
         )
     )
-    assert {unit["segment"] for unit in record["units"]} == {"content"}
+    assert {unit["segment"] for unit in record["units"]} == {"question"}
     assert "".join(unit["text"] for unit in record["units"]) == "A [user]  can"

@@ -27,8 +27,8 @@ PLUGIN = '''
     from gilot_plugin.harness.selection import Options, SelectionStrategy
 
 
-    def total_variation(pair):
-        return Measurement(float(np.abs(pair.present - pair.absent).sum() / 2))
+    def hellinger(pair):
+        return Measurement(float(np.linalg.norm(np.sqrt(pair.present) - np.sqrt(pair.absent))) / 2**0.5)
 
 
     def token_count(context):
@@ -46,7 +46,7 @@ PLUGIN = '''
     @hookimpl
     def gilot_attribution_methods():
         return [
-            Distance("tv", "total variation of the outcome distributions", total_variation),
+            Distance("hellinger", "Hellinger distance of the outcome distributions", hellinger),
             PromptMethod("tokens", "number of tokens of the unit", token_count),
         ]
 
@@ -71,7 +71,7 @@ RUN = """
         task_manager=TaskManager(include_path=suite, include_defaults=False),
         limit=5,
         gilot={
-            "methods": ["ot", "tv", "tokens", "l2"],
+            "methods": ["ot", "hellinger", "tokens", "l2"],
             "select": {"strategy": "every", "k": 3},
             "num_beams": 2,
             "max_new_tokens": 2,
@@ -117,10 +117,12 @@ def test_listed_with_its_package(site: Path) -> None:
 
 def test_listed_with_what_it_offers(site: Path) -> None:
     listed = run(site, Path(sys.executable).parent / "gilot", "methods")
-    assert "total variation of the outcome distributions" in line_with(listed, "tv")
+    assert "Hellinger distance of the outcome distributions" in line_with(listed, "hellinger")
     assert "number of tokens of the unit" in line_with(listed, "tokens")
     assert "each k-th document" in line_with(listed, "every")
-    assert listed.index(" ot ") < listed.index(" tv ") < listed.index(" first ") < listed.index(" every ")
+    assert (
+        listed.index(" ot ") < listed.index(" hellinger ") < listed.index(" first ") < listed.index(" every ")
+    )
 
 
 def test_used_by_a_run(site: Path, model_dir: Path, tmp_path: Path) -> None:
@@ -135,10 +137,11 @@ def test_used_by_a_run(site: Path, model_dir: Path, tmp_path: Path) -> None:
         assert [(record["doc_id"], record["status"]) for record in records] == [(0, "ok"), (3, "ok")]
         for record in records:
             scores = record["scores"]
-            assert list(scores) == ["ot", "tv", "tokens", "l2"]
+            of_choices = ["margin"] if task == "gilot_minimal_pairs" else []
+            assert list(scores) == ["ot", "hellinger", "tokens", "l2", *of_choices]
             assert scores["tokens"] == [unit["end_token"] - unit["start_token"] for unit in record["units"]]
-            # Half the sum of absolute differences is at least half their Euclidean norm, and at most 1.
-            for variation, norm in zip(scores["tv"], scores["l2"], strict=True):
-                assert norm / 2 <= variation + 1e-9 <= 1 + 2e-9
-            assert max(scores["tv"]) > 0
+            # It is at least the total variation over the square root of 2, which is at least half the norm.
+            for distance, norm in zip(scores["hellinger"], scores["l2"], strict=True):
+                assert norm / 8**0.5 <= distance + 1e-9 <= 1 + 2e-9
+            assert max(scores["hellinger"]) > 0
     assert validate_path(tmp_path).problems == ()

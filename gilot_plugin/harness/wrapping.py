@@ -1,0 +1,27 @@
+"""Wrap a method of one object for a while, to see what goes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+Method = Callable[..., Any]
+
+
+@contextmanager
+def wrapped(owner: Any, name: str, wrap: Callable[[Method], Method]) -> Iterator[None]:
+    """Replace a bound method on the object itself; objects without that method are left alone."""
+    method = getattr(owner, name, None)
+    if method is None:
+        yield
+        return
+    own = vars(owner).get(name)
+    setattr(owner, name, wrap(method))
+    try:
+        yield
+    finally:
+        if own is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)
