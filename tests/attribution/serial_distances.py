@@ -34,7 +34,7 @@ def compare(present: FloatArray, absent: FloatArray, embeddings: torch.Tensor, *
     least = float(np.finfo(np.float32).tiny)
     logs = np.log(np.maximum(present, least)) - np.log(np.maximum(absent, least))
     return Scores(
-        ot=float(ot.emd2(a, b, cosine_costs(embeddings)[np.ix_(chosen, chosen)], numItermax=1_000_000)),
+        ot=float(ot.emd2(a, b, cosine_costs(embeddings[chosen]), numItermax=1_000_000)),
         kl=float((present * logs).sum()),
         l2=float(np.sqrt(((present - absent) ** 2).sum())),
         js=float((entr((present + absent) / 2) - entr(present) / 2 - entr(absent) / 2).sum()),
