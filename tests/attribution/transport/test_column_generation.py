@@ -1,0 +1,123 @@
+"""The optimum over few arcs is the optimum over all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+
+from gilot_plugin.attribution.transport import TransportProblem, column_generation, exact, make_solver
+from gilot_plugin.attribution.transport.column_generation import generate_columns
+from tests.attribution.transport.problems import (
+    MASSES,
+    assert_certified,
+    problems,
+    random_problem,
+    realistic_problem,
+    true_cost,
+)
+
+PIVOTS = 10**6
+
+
+def generate(problem):
+    return generate_columns(problem.source, problem.target, problem.costs.double().numpy(), PIVOTS)
+
+
+def assert_optimal(problem, optimum):
+    costs = problem.costs.double().numpy()
+    np.testing.assert_allclose(optimum.plan.sum(axis=1), problem.source, atol=1e-12)
+    np.testing.assert_allclose(optimum.plan.sum(axis=0), problem.target, atol=1e-12)
+    assert optimum.plan.min() >= 0.0
+    assert (optimum.plan * costs).sum() == pytest.approx(true_cost(problem), abs=1e-11)
+
+
+@pytest.fixture
+def no_hubs(monkeypatch):
+    """Every arc that is not on the diagonal or the path must be found by its reduced cost."""
+    monkeypatch.setattr(column_generation, "_HUBS", 0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems)
+def test_small_problems(problem):
+    optimum = generate(problem)
+    # Costs of 0 leave nothing to tell a negative reduced cost by.
+    if optimum is None:
+        assert problem.costs.max() == 0.0
+    else:
+        assert_optimal(problem, optimum)
+
+
+@pytest.mark.usefixtures("no_hubs")
+@pytest.mark.parametrize("uniform_costs", [False, True])
+@pytest.mark.parametrize("masses", MASSES)
+def test_arcs_are_found_without_hubs(masses, uniform_costs):
+    problem = random_problem(70, 5, masses, uniform_costs=uniform_costs)
+    optimum = generate(problem)
+    assert optimum is not None
+    assert_optimal(problem, optimum)
+
+
+@pytest.mark.parametrize("most", [0, 40])
+def test_realistic_problems(monkeypatch, most):
+    monkeypatch.setattr(column_generation, "_ALL_ARCS", most)
+    for seed in range(3):
+        problem = realistic_problem(400, seed)
+        optimum = generate(problem)
+        assert optimum is not None
+        assert_optimal(problem, optimum)
+        # Complementary slackness: mass moves where it is cheapest by the potentials.
+        reduced = problem.costs.double().numpy() - optimum.potentials[:, None]
+        reduced -= reduced.min(axis=0)
+        assert reduced[optimum.plan > 0.0].max() < 1e-10
+
+
+@pytest.mark.usefixtures("no_hubs")
+def test_too_few_rounds_find_nothing_and_the_dense_simplex_takes_over(monkeypatch):
+    monkeypatch.setattr(column_generation, "_MAX_ROUNDS", 1)
+    problem = realistic_problem(320, seed=0)
+    assert generate(problem) is None
+    (result,) = make_solver("exact", 1e-3, torch.device("cpu"))([problem])
+    assert_certified(problem, result)
+    assert result.gap < 1e-10
+
+
+@pytest.mark.filterwarnings("ignore:numItermax reached:UserWarning")
+def test_too_few_pivots_find_nothing():
+    problem = realistic_problem(320, seed=0)
+    assert generate_columns(problem.source, problem.target, problem.costs.double().numpy(), 1) is None
+
+
+def test_large_problems_are_solved_this_way(monkeypatch):
+    sizes = []
+
+    def spy(source, *others):
+        sizes.append(len(source))
+        return generate_columns(source, *others)
+
+    monkeypatch.setattr(exact, "generate_columns", spy)
+    batch = [realistic_problem(size, seed=1) for size in (199, 200)]
+    for problem, result in zip(batch, make_solver("exact", 1e-3, torch.device("cpu"))(batch), strict=True):
+        assert_certified(problem, result)
+        assert result.gap < 1e-10
+    assert sizes == [200]
+
+
+@pytest.mark.parametrize("masses", MASSES)
+def test_certified_in_large_problems_of_every_kind(masses):
+    problem = random_problem(330, 7, masses)
+    (result,) = make_solver("exact", 1e-3, torch.device("cpu"))([problem])
+    assert_certified(problem, result)
+    assert result.gap < 1e-10
+
+
+def test_masses_that_sums_cannot_tell_apart():
+    generator = np.random.default_rng(0)
+    source, target = 10.0 ** generator.uniform(-40, 0, size=(2, 300))
+    problem = random_problem(300, seed=9)
+    problem = TransportProblem(source / source.sum(), target / target.sum(), problem.costs)
+    (result,) = make_solver("exact", 1e-3, torch.device("cpu"))([problem])
+    assert_certified(problem, result)
+    assert result.gap < 1e-10
