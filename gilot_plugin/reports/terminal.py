@@ -299,6 +299,7 @@ class _Sheet:
         """What the words move together, where more than one of them moves it."""
         totals = [total for total in self.record.get("total_flows", ()) if total["units"] > 1]
         if totals:
+            yield Text()
             yield Text("moved most, over all units", "bold")
         for total in totals[:_TOP_TOTALS]:
             source, target = (self._quoted(total[end], 20) for end in ("from", "to"))
