@@ -7,7 +7,8 @@ from functools import partial
 from operator import index
 from typing import Any
 
-from gilot_plugin.attribution.engine import attribute_generation
+from gilot_plugin.attribution.engine import attribute as explain
+from gilot_plugin.attribution.engine import generation_inquiry
 from gilot_plugin.attribution.measuring import Progress
 from gilot_plugin.attribution.tokens import continuation_ids, decode, make_prompt, token_label
 from gilot_plugin.attribution.types import Attribution, Segment
@@ -61,7 +62,7 @@ def attribute(
     made = make_prompt(tokenizer, ids, segments)
     units = unit_plan(config, made)
     with evaluation_mode(model):
-        return attribute_generation(
+        inquiry = generation_inquiry(
             backend,
             made,
             units,
@@ -71,6 +72,7 @@ def attribute(
             progress,
             answer=continuation_ids(tokenizer, made, response) if isinstance(response, str) else response,
         )
+        return explain(backend, inquiry)
 
 
 def _token_ids(prompt: str | Sequence[int], tokenizer: Any, vocab_size: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -15,75 +15,115 @@ _LOGGER = logging.getLogger(__name__)
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-#: Beyond this, larger batches gain nothing and progress is seldom reported.
-_MAX_ROWS = 256
+
+class Size(NamedTuple):
+    """What an item asks of a batch.
+
+    Attributes:
+        fixed: Bytes that a batch takes beside its items.
+        item: Bytes that it takes for each item.
+        most: Items beyond which a batch gains nothing.
+    """
+
+    fixed: int
+    item: int
+    most: int
 
 
 class BatchPlan:
-    """How many rows go through the model together; shrinks when the device runs out of memory.
+    """How many items go through the model together; shrinks when the device runs out of memory.
 
     Args:
-        batch_size: Rows a batch, None to take as many as the budget allows.
-        budget: Bytes that the rows of a batch may take together.
-        row_bytes: Bytes that one row takes at its peak.
-
-    Raises:
-        BudgetError: One row does not fit the budget.
+        batch_size: Items a batch, None to take as many as the budget allows and as gain anything.
+        budget: Bytes that a batch may take.
 
     Attributes:
-        size: Rows a batch, at present.
+        largest: Items of the largest batch so far.
+        out_of_memory: How often the device ran out of memory.
     """
 
-    def __init__(self, batch_size: int | None, budget: int, row_bytes: int) -> None:
-        if batch_size is None:
-            if budget < row_bytes:
-                raise BudgetError(
-                    f"one prompt of the search needs about {_mib(row_bytes)} MiB, {_mib(budget)} MiB may be "
-                    "used: raise memory_budget, or lower num_beams or max_new_tokens"
-                )
-            batch_size = min(budget // max(row_bytes, 1), _MAX_ROWS)
-        self.size = batch_size
+    def __init__(self, batch_size: int | None, budget: int) -> None:
+        self.largest = self.out_of_memory = 0
+        self._batch_size, self._budget = batch_size, budget
+        self._limit: int | None = None
 
-    def shrink(self) -> bool:
-        """Halve the batch; False if it is a single row already."""
-        if self.size == 1:
-            return False
-        self.size //= 2
-        return True
+    def take(self, sizes: Sequence[Size]) -> int:
+        """How many of the next items go into one batch, at least one.
+
+        Args:
+            sizes: What the items ask of it.
+
+        Raises:
+            BudgetError: A single item does not fit the budget.
+        """
+        count = self._batch_size or self._fitting(sizes)
+        return min(count, len(sizes), self._limit or count)
+
+    def done(self, count: int) -> None:
+        """A batch of so many items went well."""
+        self.largest = max(self.largest, count)
+
+    def shrink(self, count: int) -> bool:
+        """A batch of so many items ran out of memory: halve it; False if it is a single item already."""
+        self.out_of_memory += 1
+        self._limit = max(1, count // 2)
+        return count > 1
+
+    def _fitting(self, sizes: Sequence[Size]) -> int:
+        fixed = item = 0
+        for count, size in enumerate(sizes):
+            fixed, item = max(fixed, size.fixed), max(item, size.item)
+            if fixed + (count + 1) * item > self._budget:
+                if count == 0:
+                    raise BudgetError(
+                        f"one prompt needs about {_mib(fixed + item)} MiB, {_mib(self._budget)} MiB may be used: "
+                        "raise memory_budget, or lower num_beams, max_new_tokens or top_k"
+                    )
+                return count
+            if count >= size.most:
+                return count
+        return len(sizes)
 
 
 def in_batches(
-    items: Sequence[_Item], compute: Callable[[Sequence[_Item]], _Result], plan: BatchPlan
-) -> Iterator[_Result]:
+    items: Sequence[_Item],
+    sizes: Sequence[Size],
+    compute: Callable[[Sequence[_Item]], _Result],
+    plan: BatchPlan,
+) -> Iterator[tuple[Sequence[_Item], _Result]]:
     """Compute all items in batches, in order; on out-of-memory the batch is halved and tried again.
 
     Args:
         items: What to compute.
+        sizes: What each asks of a batch.
         compute: Computes a batch.
         plan: Says how large a batch is, and is told when that was too large.
 
     Yields:
-        The result of each batch.
+        Each batch and its result.
 
     Raises:
-        torch.OutOfMemoryError: A single row does not fit.
+        torch.OutOfMemoryError: A single item does not fit.
+        BudgetError: A single item does not fit the budget.
     """
     start = 0
     while start < len(items):
-        batch = items[start : start + plan.size]
+        batch = items[start : start + plan.take(sizes[start:])]
         try:
             result = compute(batch)
         except torch.OutOfMemoryError:
-            plan.size = len(batch)
-            if not plan.shrink():
+            if not plan.shrink(len(batch)):
                 raise
         else:
-            yield result
+            plan.done(len(batch))
+            yield batch, result
             start += len(batch)
             continue
         # Not in the handler, where the traceback still holds the tensors of the failed batch.
         torch.cuda.empty_cache()
-        _LOGGER.warning("out of memory with %d prompts a batch, going on with %d", len(batch), plan.size)
+        _LOGGER.warning(
+            "out of memory with %d prompts a batch, going on with %d", len(batch), len(batch) // 2
+        )
 
 
 def _mib(size: int) -> int:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import cast
 
 import numpy as np
 import torch
 
 from gilot_plugin.attribution.geometry import ChoiceGeometry
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.attribution.targets import LOGIT_COPIES, Outcomes, Rows, check_positions
+from gilot_plugin.attribution.targets import Asked, Outcomes, Rows, check_positions, joined
 from gilot_plugin.attribution.trie import node_count, sequence_logprobs
 from gilot_plugin.attribution.types import Choice, Prompt, Unit
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.protocol import Backend, Load
 from gilot_plugin.errors import PromptError
 
 
@@ -52,30 +53,53 @@ class ChoicesTarget:
                 f"the prompt's {len(prompt.tokens)} tokens and its longest choice need {longest} positions, "
                 f"the model has {backend.max_positions}"
             )
-        self._backend, self._recipe, self._rows = backend, recipe, Rows(prompt, recipe)
+        self._backend, self._recipe = backend, recipe
+        self._rows = Rows(backend, prompt, recipe)
         self._token_ids, self._texts = tuple(map(tuple, token_ids)), tuple(texts)
         self._lengths = tuple(map(len, texts)) if lengths is None else tuple(lengths)
         self.geometry = ChoiceGeometry(backend, token_ids, texts)
         self.gold = tuple(gold)
-        fed = [choice[:-1] for choice in self._token_ids]
-        self._continuation_tokens = node_count(fed)
-        kept = LOGIT_COPIES * (self._continuation_tokens + 1) * backend.vocab_size * 4
-        self.row_bytes = backend.row_bytes(longest, len(fed)) + kept
+        self.outcome_bytes = 4 * len(self._token_ids)
+        self._nodes = node_count([choice[:-1] for choice in self._token_ids])
         self._likelihoods: torch.Tensor | None = None
 
-    def outcomes(self, absent: Sequence[Unit | None]) -> Outcomes:
-        """See :meth:`Target.outcomes`."""
-        sums = sequence_logprobs(self._backend, self._rows.without(absent), self._token_ids).double()
+    @property
+    def kind(self) -> Hashable:
+        """See :attr:`Target.kind`."""
+        return (type(self), id(self._backend)) if self._backend.shares_prompts else None
+
+    def load(self, unit: Unit | None) -> Load:
+        """See :meth:`Target.load`."""
+        return self._rows.load(unit, self._nodes, self._nodes, len(self._token_ids))
+
+    def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
+        """See :meth:`Target.compute`."""
+        targets = [cast("ChoicesTarget", target) for target, _ in asked]
+        pairs = list(zip(targets, (absent for _, absent in asked), strict=True))
+        batch = joined([target._rows.batch(absent) for target, absent in pairs])
+        room = max(target._nodes for target in targets)
+        most = max(len(target._token_ids) for target in targets)
+        # Targets with fewer choices are filled up with the empty one, which is certain.
+        sequences = [
+            [*target._token_ids, *((),) * (most - len(target._token_ids))]
+            for target, absent in pairs
+            for _ in absent
+        ]
+        sums = sequence_logprobs(self._backend.prefill(batch, room), sequences, self._backend.device)
+        parts = torch.split(sums.double(), [len(absent) for _, absent in pairs])
+        return [
+            target._outcomes(part[:, : len(target._token_ids)], absent)
+            for (target, absent), part in zip(pairs, parts, strict=True)
+        ]
+
+    def _outcomes(self, sums: torch.Tensor, absent: Sequence[Unit | None]) -> Outcomes:
+        """Outcomes from the log-likelihoods of the choices, ``[rows, choices]``."""
         lengths = torch.tensor(self._lengths, dtype=sums.dtype, device=sums.device)
         compared = sums / lengths if self._recipe.choice_scoring == "norm" else sums
         if absent[0] is None:
             self._likelihoods = sums[0]
             self._preferred = int(compared[0].argmax())
         return Outcomes(compared.log_softmax(dim=1).unsqueeze(1), sums[:, self._preferred])
-
-    def model_tokens(self, unit: Unit | None) -> int:
-        """See :meth:`Target.model_tokens`."""
-        return self._rows.length(unit) + self._continuation_tokens
 
     def choices(self, probabilities: Sequence[float]) -> tuple[Choice, ...]:
         """The choices with their probabilities after the full prompt, whose outcomes were computed."""

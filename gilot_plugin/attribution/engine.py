@@ -1,20 +1,19 @@
-"""Composition of the method: prompt in, attribution out."""
+"""Composition of the method: prompts in, attributions out."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from gilot_plugin.attribution.choices import ChoicesTarget
 from gilot_plugin.attribution.distances import MARGIN, margin
 from gilot_plugin.attribution.flows import readable_flows, total_flows
-from gilot_plugin.attribution.generation import generation_target
+from gilot_plugin.attribution.generation import GenerationTarget, generation_target
 from gilot_plugin.attribution.geometry import Labels
-from gilot_plugin.attribution.measuring import Measurer, Progress
+from gilot_plugin.attribution.measuring import Measurer, Progress, Subject
 from gilot_plugin.attribution.methods import (
     AttributionMethod,
     Distance,
@@ -28,8 +27,150 @@ from gilot_plugin.attribution.targets import Target
 from gilot_plugin.attribution.types import Attribution, CoarseUnit, Diagnostics, Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
 
+#: What an inquiry asks to be measured, and gets back: one measurement a unit and distance.
+_Rounds = Generator[tuple[Unit, ...], list[list[Measurement]], Attribution]
 
-def attribute_generation(
+
+_TargetT = TypeVar("_TargetT", bound=Target)
+
+
+class Inquiry(Generic[_TargetT]):
+    """A prompt that is to be explained, alone or with others at once: see :func:`attribute_together`.
+
+    Args:
+        backend: The model.
+        prompt: The prompt as fed.
+        units: What is taken away, one at a time, or how to find out.
+        recipe: How.
+        methods: What is computed for each unit.
+        make_target: Makes what is explained; the model may be asked.
+        describe: What the attribution says of the target, by field, once everything was measured.
+        progress: Told of measured units.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        prompt: Prompt,
+        units: Sequence[Unit] | Refinement,
+        recipe: Recipe,
+        methods: Sequence[AttributionMethod],
+        make_target: Callable[[], _TargetT],
+        describe: Callable[[_TargetT, Subject], dict[str, Any]],
+        progress: Progress | None = None,
+    ) -> None:
+        started, tokens = time.perf_counter(), backend.model_tokens
+        self._backend, self._prompt, self._units, self.recipe = backend, prompt, units, recipe
+        self._methods, self._describe = tuple(methods), describe
+        self._target = make_target()
+        distances = tuple(method for method in methods if isinstance(method, Distance))
+        self.subject = Subject(self._target, distances, recipe, progress)
+        self.subject.model_tokens = backend.model_tokens - tokens
+        self.seconds = self.subject.model_seconds = time.perf_counter() - started
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens the model reads in the first round."""
+        if isinstance(self._units, Refinement):
+            return self._estimate(None)
+        return sum(map(self._estimate, self._units), start=self._estimate(None))
+
+    def rounds(self) -> _Rounds:
+        """Units to measure, a round at a time; their measurements are to be sent back.
+
+        Returns:
+            The attribution.
+        """
+        measurements: dict[Unit, list[Measurement]] = {}
+        units, coarse = self._units, ()
+        if isinstance(units, Refinement):
+            cut = refine(self._prompt, units, self._estimate, lambda: self.subject.model_tokens)
+            try:
+                wanted = next(cut)
+                while True:
+                    found = yield wanted
+                    measurements.update(zip(wanted, found, strict=True))
+                    wanted = cut.send([first.score for first, *_ in found])
+            except StopIteration as stop:
+                units, coarse = stop.value
+        else:
+            found = yield tuple(units)
+            measurements.update(zip(units, found, strict=True))
+        return self._attribution(tuple(units), coarse, measurements)
+
+    def _estimate(self, unit: Unit | None) -> int:
+        load = self._target.load(unit)
+        return load.own + load.room + (load.known if unit is None else 0)
+
+    def _attribution(
+        self, units: tuple[Unit, ...], coarse: tuple[Unit, ...], measurements: dict[Unit, list[Measurement]]
+    ) -> Attribution:
+        """Assemble the result."""
+        geometry, distances = self._target.geometry, self.subject.distances
+        scores = self._scores(units, measurements)
+        rows = [measurements[unit] for unit in units]
+        moves = [next((one.moves for one in unit if one.moves), ()) for unit in rows]
+        return Attribution(
+            prompt=self._prompt,
+            units=units,
+            scores=scores,
+            flows=tuple(readable_flows(unit, geometry) for unit in moves),
+            total_flows=total_flows(moves, geometry),
+            diagnostics=self._diagnostics(rows),
+            coarse_units=tuple(
+                CoarseUnit(
+                    unit,
+                    {
+                        distance.name: one.score
+                        for distance, one in zip(distances, measurements[unit], strict=True)
+                    },
+                )
+                for unit in coarse
+            ),
+            **self._describe(self._target, self.subject),
+        )
+
+    def _scores(
+        self, units: tuple[Unit, ...], measurements: dict[Unit, list[Measurement]]
+    ) -> dict[str, tuple[float, ...]]:
+        """Scores of all methods, in their order; those that need no outcome distributions run now."""
+        scores: dict[str, tuple[float, ...]] = {}
+        context = MethodContext(self._backend, self._prompt, units, self.recipe.seed)
+        for method in self._methods:
+            if isinstance(method, PromptMethod):
+                scores[method.name] = tuple(float(value) for value in method.score(context))
+                if len(scores[method.name]) != len(units):
+                    given = len(scores[method.name])
+                    raise ValueError(f"method {method.name!r} gave {given} scores for {len(units)} units")
+            else:
+                column = self.subject.distances.index(method)
+                scores[method.name] = tuple(measurements[unit][column].score for unit in units)
+        return scores
+
+    def _diagnostics(self, measurements: Sequence[Sequence[Measurement]]) -> Diagnostics:
+        subject = self.subject
+        every = [one for unit in measurements for one in unit]
+        bounds = [
+            next((one.interval for one in unit if one.interval is not None), None) for unit in measurements
+        ]
+        return Diagnostics(
+            outside_support=max((one.outside_support for one in every), default=0.0),
+            transport_gap=max((one.gap for one in every), default=0.0),
+            transport_bounds=tuple((bound.lower, bound.upper) for bound in bounds if bound is not None),
+            support_size=tuple(max((one.support_size for one in unit), default=0) for unit in measurements),
+            model_tokens=subject.model_tokens,
+            batch_size=subject.batch_size,
+            out_of_memory=subject.out_of_memory,
+            seconds={
+                "model": subject.model_seconds,
+                "measure": subject.measure_seconds,
+                "total": self.seconds,
+            },
+            recomputed=self._backend.recomputes,
+        )
+
+
+def generation_inquiry(
     backend: Backend,
     prompt: Prompt,
     units: Sequence[Unit] | Refinement,
@@ -39,8 +180,8 @@ def attribute_generation(
     progress: Progress | None = None,
     *,
     answer: Sequence[int] | None = None,
-) -> Attribution:
-    """Explain what the model would generate after the prompt.
+) -> Inquiry[GenerationTarget]:
+    """Ask what the model would generate after the prompt.
 
     Args:
         backend: The model.
@@ -54,21 +195,26 @@ def attribute_generation(
             for its greedy continuation.
 
     Returns:
-        One score a unit and method, and the hypotheses of the full prompt.
+        What gives one score a unit and method, and the hypotheses of the full prompt.
 
     Raises:
         UnsupportedModelError: The absence needs explicit positions, which the model does not take.
-        PromptError: The prompt and the hypotheses do not fit into the model's window, or nothing is in scope.
+        PromptError: The prompt and the hypotheses do not fit into the model's window.
         NonFiniteLogitsError: The model returned NaN.
-        BudgetError: The memory budget is too small for one prompt.
     """
-    clock = _Clock(backend)
-    target = generation_target(backend, prompt, recipe, labels, answer)
-    found = _measure(backend, prompt, units, recipe, recipe.methods, target, clock, progress)
-    return _attribution(prompt, found, clock, hypotheses=target.hypotheses(decode))
+    return Inquiry(
+        backend,
+        prompt,
+        units,
+        recipe,
+        recipe.methods,
+        lambda: generation_target(backend, prompt, recipe, labels, answer),
+        lambda target, _: {"hypotheses": target.hypotheses(decode)},
+        progress,
+    )
 
 
-def attribute_choices(
+def choices_inquiry(
     backend: Backend,
     prompt: Prompt,
     units: Sequence[Unit] | Refinement,
@@ -79,8 +225,8 @@ def attribute_choices(
     *,
     lengths: Sequence[int] | None = None,
     gold: Sequence[int] = (),
-) -> Attribution:
-    """Explain which of the task's choices the model prefers.
+) -> Inquiry[ChoicesTarget]:
+    """Ask which of the task's choices the model prefers.
 
     Args:
         backend: The model.
@@ -95,140 +241,114 @@ def attribute_choices(
         gold: Numbers of the right choices. If some are right and some are not, the scores hold ``margin``.
 
     Returns:
-        One score a unit and method, and the choices with their probabilities.
+        What gives one score a unit and method, and the choices with their probabilities.
 
     Raises:
         UnsupportedModelError: The absence needs explicit positions, which the model does not take.
-        PromptError: The prompt and the longest choice do not fit into the model's window, or nothing is in
-            scope.
-        NonFiniteLogitsError: The model returned NaN.
-        BudgetError: The memory budget is too small for one prompt.
+        PromptError: The prompt and the longest choice do not fit into the model's window.
     """
-    clock = _Clock(backend)
-    target = ChoicesTarget(backend, prompt, recipe, choices, texts, lengths, gold)
     has_margin = 0 < len(set(gold)) < len(choices)
-    methods = (*recipe.methods, MARGIN) if has_margin else recipe.methods
-    found = _measure(backend, prompt, units, recipe, methods, target, clock, progress)
-    assert found.measurer.present is not None  # known once something was measured
-    (logprobs,) = found.measurer.present.logprobs
-    described = target.choices(np.exp(logprobs).tolist())
-    return _attribution(
-        prompt, found, clock, choices=described, margin=margin(logprobs, gold) if has_margin else None
+
+    def describe(target: ChoicesTarget, subject: Subject) -> dict[str, Any]:
+        assert subject.present is not None  # known once something was measured
+        (logprobs,) = subject.present.logprobs
+        return {
+            "choices": target.choices(np.exp(logprobs).tolist()),
+            "margin": margin(logprobs, gold) if has_margin else None,
+        }
+
+    return Inquiry(
+        backend,
+        prompt,
+        units,
+        recipe,
+        (*recipe.methods, MARGIN) if has_margin else recipe.methods,
+        lambda: ChoicesTarget(backend, prompt, recipe, choices, texts, lengths, gold),
+        describe,
+        progress,
     )
 
 
-class _Clock:
-    """What the model read and how long it took since now."""
+def attribute(backend: Backend, inquiry: Inquiry[Any]) -> Attribution:
+    """Explain one prompt.
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-        self._tokens, self._started = backend.model_tokens, time.perf_counter()
-
-    @property
-    def model_tokens(self) -> int:
-        return self.backend.model_tokens - self._tokens
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._started
+    Raises:
+        PromptError: Nothing is in scope.
+        NonFiniteLogitsError: The model returned NaN.
+        BudgetError: The memory budget is too small.
+    """
+    (found,) = attribute_together(backend, [inquiry])
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """Everything that was measured of a prompt."""
+def attribute_together(backend: Backend, inquiries: Sequence[Inquiry[Any]]) -> list[Attribution | Exception]:
+    """Explain several prompts at once: their units go through the model together, round by round.
 
-    target: Target
-    measurer: Measurer
-    distances: tuple[Distance, ...]
-    units: tuple[Unit, ...]
-    measurements: dict[Unit, list[Measurement]]
-    coarse: tuple[Unit, ...]
-    scores: dict[str, tuple[float, ...]]
+    Args:
+        backend: The model.
+        inquiries: The prompts; they have the same ``batch_size``, ``memory_budget``, ``num_threads`` and
+            solver, which are taken from the first.
 
-
-def _measure(
-    backend: Backend,
-    prompt: Prompt,
-    units: Sequence[Unit] | Refinement,
-    recipe: Recipe,
-    methods: Sequence[AttributionMethod],
-    target: Target,
-    clock: _Clock,
-    progress: Progress | None,
-) -> _Found:
-    """Run the distances, then the methods that need no outcome distributions."""
-    distances = tuple(method for method in methods if isinstance(method, Distance))
-    measurer = Measurer(backend, target, distances, recipe, progress)
-    measurements: dict[Unit, list[Measurement]] = {}
-    coarse: tuple[Unit, ...] = ()
-
-    def measure(some: Sequence[Unit]) -> list[float]:
-        found = measurer.measure(some)
-        measurements.update(zip(some, found, strict=True))
-        return [first.score for first, *_ in found]
-
-    if isinstance(units, Refinement):
-        refined = refine(prompt, units, measure, target.model_tokens, lambda: clock.model_tokens)
-        units, coarse = refined.units, refined.coarse
-    else:
-        measurements.update(zip(units, measurer.measure(units), strict=True))
-    scores: dict[str, tuple[float, ...]] = {}
-    context = MethodContext(backend, prompt, tuple(units), recipe.seed)
-    for method in methods:
-        if isinstance(method, PromptMethod):
-            scores[method.name] = tuple(float(value) for value in method.score(context))
-            if len(scores[method.name]) != len(units):
-                raise ValueError(
-                    f"method {method.name!r} gave {len(scores[method.name])} scores for {len(units)} units"
-                )
-        else:
-            column = distances.index(method)
-            scores[method.name] = tuple(measurements[unit][column].score for unit in units)
-    return _Found(target, measurer, distances, tuple(units), measurements, coarse, scores)
+    Returns:
+        For each prompt its attribution, or the error that ended it; the others go on.
+    """
+    return _Together(backend, inquiries).run()
 
 
-def _attribution(prompt: Prompt, found: _Found, clock: _Clock, **described: Any) -> Attribution:
-    """Assemble the result."""
-    measurements = [found.measurements[unit] for unit in found.units]
-    moves = [next((one.moves for one in unit if one.moves), ()) for unit in measurements]
-    geometry, measurer = found.target.geometry, found.measurer
-    return Attribution(
-        prompt=prompt,
-        units=found.units,
-        scores=found.scores,
-        flows=tuple(readable_flows(unit, geometry) for unit in moves),
-        total_flows=total_flows(moves, geometry),
-        diagnostics=_diagnostics(measurements, measurer, clock),
-        coarse_units=tuple(
-            CoarseUnit(
-                unit,
-                {
-                    distance.name: one.score
-                    for distance, one in zip(found.distances, found.measurements[unit], strict=True)
-                },
+class _Together:
+    """Inquiries under way."""
+
+    def __init__(self, backend: Backend, inquiries: Sequence[Inquiry[Any]]) -> None:
+        self._backend, self._inquiries = backend, inquiries
+        self._rounds = {inquiry: inquiry.rounds() for inquiry in inquiries}
+        self._wanted: dict[Inquiry[Any], tuple[Unit, ...]] = {}
+        self._results: dict[Inquiry[Any], Attribution | Exception] = {}
+
+    def run(self) -> list[Attribution | Exception]:
+        for inquiry in self._inquiries:
+            self._go_on(inquiry, None)
+        while self._wanted:
+            for inquiry, measured in self._measured(dict(self._wanted)).items():
+                self._go_on(inquiry, measured)
+        return [self._results[inquiry] for inquiry in self._inquiries]
+
+    def _go_on(self, inquiry: Inquiry[Any], measured: list[list[Measurement]] | Exception | None) -> None:
+        """Hand an inquiry what it asked for and take its next question, or its end."""
+        started = time.perf_counter()
+        self._wanted.pop(inquiry, None)
+        try:
+            if isinstance(measured, Exception):
+                raise measured
+            rounds = self._rounds[inquiry]
+            self._wanted[inquiry] = next(rounds) if measured is None else rounds.send(measured)
+        except StopIteration as stop:
+            self._results[inquiry] = stop.value
+        except Exception as error:
+            self._results[inquiry] = error
+        inquiry.seconds += time.perf_counter() - started
+
+    def _measured(
+        self, wanted: dict[Inquiry[Any], tuple[Unit, ...]]
+    ) -> dict[Inquiry[Any], list[list[Measurement]] | Exception]:
+        """Measurements of all; if that fails, of each by itself, so that an error stays with its prompt."""
+        started = time.perf_counter()
+        questions = [(inquiry.subject, units) for inquiry, units in wanted.items()]
+        try:
+            measurer = Measurer(self._backend, next(iter(wanted)).recipe)
+            found: dict[Inquiry[Any], list[list[Measurement]] | Exception] = dict(
+                zip(wanted, measurer.measure(questions), strict=True)
             )
-            for unit in found.coarse
-        ),
-        **described,
-    )
-
-
-def _diagnostics(
-    measurements: Sequence[Sequence[Measurement]], measurer: Measurer, clock: _Clock
-) -> Diagnostics:
-    every = [one for unit in measurements for one in unit]
-    bounds = [next((one.interval for one in unit if one.interval is not None), None) for unit in measurements]
-    return Diagnostics(
-        outside_support=max((one.outside_support for one in every), default=0.0),
-        transport_gap=max((one.gap for one in every), default=0.0),
-        transport_bounds=tuple((bound.lower, bound.upper) for bound in bounds if bound is not None),
-        support_size=tuple(max((one.support_size for one in unit), default=0) for unit in measurements),
-        model_tokens=clock.model_tokens,
-        batch_size=measurer.plan.size,
-        seconds={
-            "model": measurer.model_seconds,
-            "measure": measurer.measure_seconds,
-            "total": clock.seconds,
-        },
-        recomputed=clock.backend.recomputes,
-    )
+        except Exception as error:
+            if len(wanted) == 1:
+                return dict.fromkeys(wanted, error)
+            return {
+                inquiry: result
+                for inquiry, units in wanted.items()
+                for result in self._measured({inquiry: units}).values()
+            }
+        seconds = time.perf_counter() - started
+        for inquiry, units in wanted.items():
+            inquiry.seconds += seconds * len(units) / sum(map(len, wanted.values()))
+        return found

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
+import torch
 
 from gilot_plugin.attribution.geometry import Labels, VocabularyGeometry
 from gilot_plugin.attribution.hypotheses import Hypotheses, beam_search
@@ -14,15 +16,16 @@ from gilot_plugin.attribution.logprobs import IMPOSSIBLE
 from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.outcomes import (
     Continuation,
+    Given,
+    given_outcomes,
     regenerated_outcomes,
     rescored_outcomes,
-    shared_outcomes,
 )
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.attribution.targets import LOGIT_COPIES, Outcomes, Rows, check_positions
-from gilot_plugin.attribution.trie import Prefix, node_count, sequence_logprobs
+from gilot_plugin.attribution.targets import Asked, Outcomes, Rows, check_positions, joined
+from gilot_plugin.attribution.trie import Prefix, sequence_logprobs
 from gilot_plugin.attribution.types import Hypothesis, Prompt, Unit
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.protocol import Backend, Load
 from gilot_plugin.errors import PromptError
 
 
@@ -32,14 +35,14 @@ class Question:
 
     Attributes:
         backend: The model.
-        prompt: The prompt as fed.
+        rows: The prompt with and without units.
         recipe: How.
         labels: Text of a token id.
         answer: What the model answered, if its log-probability is asked for.
     """
 
     backend: Backend
-    prompt: Prompt
+    rows: Rows
     recipe: Recipe
     labels: Labels
     answer: Prefix | None
@@ -50,34 +53,31 @@ class GenerationTarget(ABC):
 
     Args:
         question: What is asked.
-        beams: Continuations of a prompt that the model reads at once.
-        kept: Distributions over the vocabulary of a prompt that are kept beside those.
+        steps: Outcomes of each prompt.
     """
 
     gold: tuple[int, ...] = ()
 
-    def __init__(self, question: Question, beams: int, kept: int) -> None:
+    def __init__(self, question: Question, steps: int) -> None:
         self._backend, self._recipe, self._answer = question.backend, question.recipe, question.answer
-        self._rows = Rows(question.prompt, question.recipe)
+        self._rows = question.rows
         self.geometry = VocabularyGeometry(question.backend, question.labels)
-        longest = len(question.prompt.tokens) + self._recipe.max_new_tokens
-        kept_bytes = LOGIT_COPIES * kept * self._backend.vocab_size * 4
-        self.row_bytes = self._backend.row_bytes(longest, beams) + kept_bytes
+        self.outcome_bytes = steps * self._backend.vocab_size * 4
         #: Hypotheses of the full prompt with their log-probabilities, once they are known.
         self._known: list[tuple[Continuation, float]] = []
 
     @property
     @abstractmethod
-    def _continuation_tokens(self) -> int:
-        """Tokens that the model reads after each prompt."""
+    def kind(self) -> Hashable:
+        """See :attr:`gilot_plugin.attribution.targets.Target.kind`."""
 
     @abstractmethod
-    def outcomes(self, absent: Sequence[Unit | None]) -> Outcomes:
-        """See :meth:`gilot_plugin.attribution.targets.Target.outcomes`."""
+    def load(self, unit: Unit | None) -> Load:
+        """See :meth:`gilot_plugin.attribution.targets.Target.load`."""
 
-    def model_tokens(self, unit: Unit | None) -> int:
-        """See :meth:`gilot_plugin.attribution.targets.Target.model_tokens`."""
-        return self._rows.length(unit) + self._continuation_tokens
+    @abstractmethod
+    def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
+        """See :meth:`gilot_plugin.attribution.targets.Target.compute`."""
 
     def hypotheses(self, decode: Callable[[Sequence[int]], str]) -> tuple[Hypothesis, ...]:
         """Hypotheses of the full prompt, likeliest first; known once its outcomes are."""
@@ -96,31 +96,65 @@ class RegeneratedTarget(GenerationTarget):
     def __init__(self, question: Question) -> None:
         recipe = question.recipe
         self._every_step = recipe.steps == "mean"
-        kept = recipe.num_beams * (recipe.max_new_tokens - 1) if self._every_step else 0
-        super().__init__(question, recipe.num_beams, kept)
+        super().__init__(question, recipe.max_new_tokens if self._every_step else 1)
 
     @property
-    def _continuation_tokens(self) -> int:
-        return self._recipe.num_beams * self._recipe.max_new_tokens
+    def kind(self) -> Hashable:
+        """See :attr:`gilot_plugin.attribution.targets.Target.kind`."""
+        recipe = self._recipe
+        if recipe.absence.rescored_without is not None or not self._backend.shares_prompts:
+            return None
+        searched = (recipe.num_beams, recipe.max_new_tokens, self._every_step)
+        return (type(self), id(self._backend), *searched, self._answer is None)
 
-    def outcomes(self, absent: Sequence[Unit | None]) -> Outcomes:
-        """See :meth:`gilot_plugin.attribution.targets.Target.outcomes`."""
-        recipe, rows = self._recipe, self._rows.without(absent)
-        second = recipe.absence.rescored_without
-        if second is None:
-            logprobs, found = regenerated_outcomes(
-                self._backend, rows, recipe.num_beams, recipe.max_new_tokens, self._every_step
-            )
-        else:
-            score_rows = self._rows.without(absent, second)
-            logprobs, found = rescored_outcomes(
-                self._backend, rows, score_rows, recipe.num_beams, recipe.max_new_tokens
-            )
+    def load(self, unit: Unit | None) -> Load:
+        """See :meth:`gilot_plugin.attribution.targets.Target.load`."""
+        beams, answer = self._recipe.num_beams, len(self._answer or ())
+        room = beams * self._recipe.max_new_tokens + answer
+        return self._rows.load(unit, room, max(beams, answer), beams)
+
+    def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
+        """See :meth:`gilot_plugin.attribution.targets.Target.compute`."""
+        if self._recipe.absence.rescored_without is not None:
+            return [self._rescored(absent) for _, absent in asked]
+        targets = [cast("RegeneratedTarget", target) for target, _ in asked]
+        batches = [target._rows.batch(absent) for target, (_, absent) in zip(targets, asked, strict=True)]
+        answers = [
+            target._answer or () for target, batch in zip(targets, batches, strict=True) for _ in batch.rows
+        ]
+        recipe = self._recipe
+        found = regenerated_outcomes(
+            self._backend,
+            joined(batches),
+            recipe.num_beams,
+            recipe.max_new_tokens,
+            self._every_step,
+            None if self._answer is None else answers,
+        )
+        outcomes, start = [], 0
+        for target, (_, absent) in zip(targets, asked, strict=True):
+            rows = slice(start, start + len(absent))
+            if absent[0] is None:
+                target._known = _known(found.hypotheses, start)
+            of_answers = None if found.answer_logprobs is None else found.answer_logprobs[rows]
+            outcomes.append(Outcomes(found.logprobs[rows], of_answers))
+            start = rows.stop
+        return outcomes
+
+    def _rescored(self, absent: Sequence[Unit | None]) -> Outcomes:
+        """Outcomes read from a second pass, under an operator that wants one."""
+        recipe, search = self._recipe, self._rows.batch(absent)
+        score = self._rows.batch(absent, recipe.absence.rescored_without)
+        logprobs, found = rescored_outcomes(
+            self._backend, search, score, recipe.num_beams, recipe.max_new_tokens
+        )
         if absent[0] is None:
             self._known = _known(found)
         if self._answer is None:
             return Outcomes(logprobs)
-        return Outcomes(logprobs, sequence_logprobs(self._backend, rows, [self._answer])[:, 0])
+        session = self._backend.prefill(search, len(self._answer))
+        answers = [[self._answer]] * len(absent)
+        return Outcomes(logprobs, sequence_logprobs(session, answers, logprobs.device)[:, 0])
 
 
 class GivenTarget(GenerationTarget):
@@ -134,30 +168,47 @@ class GivenTarget(GenerationTarget):
     def __init__(self, question: Question, known: list[tuple[Continuation, float]] | None = None) -> None:
         recipe, answer = question.recipe, question.answer
         self._is_answer = known is None
-        self._given = (
-            [Continuation(answer or (), ended=False)] if known is None else [given for given, _ in known]
+        hypotheses = (
+            (Continuation(answer or (), ended=False),)
+            if known is None
+            else tuple(given for given, _ in known)
         )
-        longest = max(len(given.token_ids) for given in self._given)
+        longest = max(len(given.token_ids) for given in hypotheses)
         # What has not ended is all equally long, an answer perhaps shorter than J; after its last token,
         # nothing is known to come.
-        last = recipe.max_new_tokens if all(given.ended for given in self._given) else longest
-        self._depths = tuple(range(min(1, last), last + 1)) if recipe.steps == "mean" else (last,)
-        fed = [ids[:-1] if ended else ids for ids, ended in self._given]
-        self._nodes = node_count([*fed, (answer or ())[:-1]])
-        super().__init__(question, len(fed) + 1, len(self._depths))
+        last = recipe.max_new_tokens if all(given.ended for given in hypotheses) else longest
+        depths = tuple(range(min(1, last), last + 1)) if recipe.steps == "mean" else (last,)
+        self._given = Given(hypotheses, depths, answer)
+        super().__init__(question, len(depths))
         self._known = known or []
 
     @property
-    def _continuation_tokens(self) -> int:
-        return self._nodes
+    def kind(self) -> Hashable:
+        """See :attr:`gilot_plugin.attribution.targets.Target.kind`."""
+        return (type(self), id(self._backend)) if self._backend.shares_prompts else None
 
-    def outcomes(self, absent: Sequence[Unit | None]) -> Outcomes:
-        """See :meth:`gilot_plugin.attribution.targets.Target.outcomes`."""
-        rows = self._rows.without(absent)
-        logprobs, of_answer = shared_outcomes(self._backend, rows, self._given, self._depths, self._answer)
-        if self._is_answer and absent[0] is None and of_answer is not None:
-            self._known = [(self._given[0], max(float(of_answer[0]), IMPOSSIBLE))]
-        return Outcomes(logprobs, of_answer)
+    def load(self, unit: Unit | None) -> Load:
+        """See :meth:`gilot_plugin.attribution.targets.Target.load`."""
+        nodes = len(self._given.trie.prefixes)
+        return self._rows.load(unit, nodes, nodes, len(self._given.hypotheses) + 1)
+
+    def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
+        """See :meth:`gilot_plugin.attribution.targets.Target.compute`."""
+        targets = [cast("GivenTarget", target) for target, _ in asked]
+        pairs = list(zip(targets, (absent for _, absent in asked), strict=True))
+        batch = joined([target._rows.batch(absent) for target, absent in pairs])
+        given = [target._given for target, absent in pairs for _ in absent]
+        logprobs, of_answers = given_outcomes(self._backend, batch, given)
+        outcomes, start = [], 0
+        for target, absent in pairs:
+            rows = slice(start, start + len(absent))
+            if target._is_answer and absent[0] is None:
+                continuation = target._given.hypotheses[0]
+                target._known = [(continuation, max(float(of_answers[start]), IMPOSSIBLE))]
+            answered = None if target._answer is None else of_answers[rows]
+            outcomes.append(Outcomes(torch.stack(logprobs[rows]), answered))
+            start = rows.stop
+        return outcomes
 
 
 def generation_target(
@@ -188,15 +239,21 @@ def generation_target(
     _check_window(backend, prompt, recipe, answer)
     methods = [method for method in recipe.methods if isinstance(method, Distance)]
     asked = recipe.hypotheses == "response" or any(method.needs_answer for method in methods)
-    read = _answer_read(backend, prompt, recipe, answer) if asked else None
-    question = Question(backend, prompt, recipe, labels, read)
+    rows = Rows(backend, prompt, recipe)
+    read = _answer_read(backend, rows, recipe, answer) if asked else None
+    question = Question(backend, rows, recipe, labels, read)
     if recipe.hypotheses == "regenerate":
         return RegeneratedTarget(question)
     if recipe.hypotheses == "response":
         return GivenTarget(question)
-    full = Rows(prompt, recipe).without([None])
-    found = beam_search(backend, full, recipe.num_beams, recipe.max_new_tokens).hypotheses
-    return GivenTarget(question, _known(found))
+    return GivenTarget(question, _known(_searched(backend, rows, recipe, recipe.num_beams)))
+
+
+def _searched(backend: Backend, rows: Rows, recipe: Recipe, num_beams: int) -> Hypotheses:
+    """Hypotheses of the full prompt."""
+    steps = recipe.max_new_tokens
+    session = backend.prefill(rows.batch([None]), num_beams * steps)
+    return beam_search(session, backend.eos_token_ids, num_beams, steps, "none").hypotheses
 
 
 def _check_window(backend: Backend, prompt: Prompt, recipe: Recipe, answer: Sequence[int] | None) -> None:
@@ -212,19 +269,18 @@ def _check_window(backend: Backend, prompt: Prompt, recipe: Recipe, answer: Sequ
         )
 
 
-def _answer_read(backend: Backend, prompt: Prompt, recipe: Recipe, answer: Sequence[int] | None) -> Prefix:
+def _answer_read(backend: Backend, rows: Rows, recipe: Recipe, answer: Sequence[int] | None) -> Prefix:
     """The first J tokens of the model's answer."""
     if answer is None:
-        full = Rows(prompt, recipe).without([None])
-        (answer,) = beam_search(backend, full, 1, recipe.max_new_tokens).hypotheses.of_row(0)
+        (answer,) = _searched(backend, rows, recipe, 1).of_row(0)
     # An answer is text. Were its end part of it, what follows would be the same whatever is absent.
     ends = (place for place, token in enumerate(answer) if token in backend.eos_token_ids)
     return tuple(answer[: min(next(ends, len(answer)), recipe.max_new_tokens)])
 
 
-def _known(found: Hypotheses) -> list[tuple[Continuation, float]]:
-    """Hypotheses of the full prompt (row 0) that exist, and their log-probabilities."""
-    exists = found.logprobs[0] > float("-inf")
-    ended, logprobs = found.ended[0][exists].tolist(), found.logprobs[0][exists].double().tolist()
-    continuations = map(Continuation, found.of_row(0), ended)
+def _known(found: Hypotheses, row: int = 0) -> list[tuple[Continuation, float]]:
+    """Hypotheses of a row that exist, and their log-probabilities."""
+    exists = found.logprobs[row] > float("-inf")
+    ended, logprobs = found.ended[row][exists].tolist(), found.logprobs[row][exists].double().tolist()
+    continuations = map(Continuation, found.of_row(row), ended)
     return list(zip(continuations, logprobs, strict=True))

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
 from gilot_plugin.attribution.logprobs import finite_log_softmax
-from gilot_plugin.backends.protocol import Backend, Row
+from gilot_plugin.backends.predictions import Predictions
+from gilot_plugin.backends.protocol import DecodingSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,14 @@ class StepOutcome(NamedTuple):
     Attributes:
         weights: ``[rows, beams]``, log-probability of those tokens, in nats; ``-inf`` where another
             hypothesis begins with the same ones and stands for both, and where no hypothesis exists.
-        next_logprobs: ``[rows, beams, vocab]``, the distribution of the token after them; for a hypothesis
-            that has ended, all mass on the end-of-sequence token it closed with.
+        over: ``[rows, beams]``, whether the hypothesis has ended by then.
+        after: What follows those tokens, ``rows * beams`` places; not to be read where the hypothesis has
+            ended. None if all have.
     """
 
     weights: torch.Tensor
-    next_logprobs: torch.Tensor
+    over: torch.Tensor
+    after: Predictions | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +71,13 @@ class SearchResult:
 
     Attributes:
         hypotheses: The K hypotheses of each row.
-        steps: The outcome after J tokens; if every step was asked for, after 1, 2, ..., J.
+        last_tokens: ``[rows, beams]``, the last token of each.
+        steps: The outcome after J tokens; if every step was asked for, after 1, 2, ..., J; nothing if none
+            was.
     """
 
     hypotheses: Hypotheses
+    last_tokens: torch.Tensor
     steps: tuple[StepOutcome, ...]
 
 
@@ -108,16 +114,20 @@ def _take(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
 
 
 def beam_search(
-    backend: Backend, rows: Sequence[Row], num_beams: int, max_new_tokens: int, every_step: bool = False
+    session: DecodingSession,
+    eos_token_ids: Sequence[int],
+    num_beams: int,
+    max_new_tokens: int,
+    outcomes: Literal["none", "last", "every"] = "last",
 ) -> SearchResult:
     """Search the hypotheses of every row, all rows and beams in one batch a step.
 
     Args:
-        backend: The model.
-        rows: The prompts.
+        session: The prompts; there must be room for ``num_beams * max_new_tokens`` tokens after each.
+        eos_token_ids: Ids that end a hypothesis.
         num_beams: K.
         max_new_tokens: J.
-        every_step: Whether the outcomes after 1, ..., J - 1 tokens are wanted, too.
+        outcomes: Whether the outcome after J tokens is wanted, or also those after 1, ..., J - 1.
 
     Returns:
         The hypotheses of each row and the outcomes along them.
@@ -125,30 +135,25 @@ def beam_search(
     Raises:
         NonFiniteLogitsError: The model returned NaN.
     """
-    session = backend.prefill(rows)
-    device = session.prompt_logits.device
-    eos = torch.tensor(backend.eos_token_ids, dtype=torch.long, device=device)
+    after = session.prompt
+    rows, device = len(after), after.device
+    eos = torch.tensor(eos_token_ids, dtype=torch.long, device=device)
     # As many candidates as leave num_beams open ones even if each beam's ends are all among them.
     candidates = max(2, 1 + len(eos)) * num_beams
-    finished = _Beams(len(rows), num_beams, max_new_tokens, device)
-    open_rows = torch.ones(len(rows), 1, dtype=torch.bool, device=device)
-    running = _Beams(len(rows), 1, max_new_tokens, device)
+    finished = _Beams(rows, num_beams, max_new_tokens, device)
+    open_rows = torch.ones(rows, 1, dtype=torch.bool, device=device)
+    running = _Beams(rows, 1, max_new_tokens, device)
     running.logprobs.fill_(0.0)
-    logits = session.prompt_logits.unsqueeze(1)
-    passed: list[StepOutcome] = []
+    passed: list[tuple[torch.Tensor, Predictions]] = []
     for step in range(max_new_tokens):
-        following = finite_log_softmax(logits)
-        if every_step and step > 0:
-            passed.append(StepOutcome(running.logprobs, following))
-        total = running.logprobs.unsqueeze(-1) + following
-        vocab = total.shape[-1]
-        logprobs, flat = total.flatten(1).topk(min(candidates, total[0].numel()), dim=1)
-        parents, tokens = flat // vocab, flat % vocab
+        if outcomes == "every" and step > 0:
+            passed.append((running.logprobs, after))
+        logprobs, parents, tokens = _likeliest(running.logprobs, after, candidates)
         ended = torch.isin(tokens, eos)
         closes = ended if step + 1 < max_new_tokens else torch.ones_like(ended)
-        may_close = closes & open_rows & (torch.arange(flat.shape[1], device=device) < num_beams)
+        may_close = closes & open_rows & (torch.arange(tokens.shape[1], device=device) < num_beams)
 
-        reached = _Beams(len(rows), flat.shape[1], max_new_tokens, device)
+        reached = _Beams(rows, tokens.shape[1], max_new_tokens, device)
         reached.tokens, reached.lineage = _take(running.tokens, parents), _take(running.lineage, parents)
         reached.tokens[:, :, step], reached.lineage[:, :, step] = tokens, parents
         reached.lengths.fill_(step + 1)
@@ -162,7 +167,7 @@ def beam_search(
         open_rows = open_rows & _can_improve(finished.scores, running.logprobs[:, :1] / (step + 1))
         if step + 1 == max_new_tokens or not open_rows.any():
             break
-        logits = session.advance(_take(parents, kept), _take(tokens, kept).unsqueeze(-1)).squeeze(2)
+        after = session.advance(_take(parents, kept), _take(tokens, kept))
     hypotheses = Hypotheses(
         finished.tokens,
         finished.lengths,
@@ -170,20 +175,67 @@ def beam_search(
         finished.ended,
     )
     last = finished.tokens.gather(2, (finished.lengths - 1).clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    if bool(hypotheses.ended.all()):
-        after = following.new_full((*last.shape, following.shape[-1]), float("-inf"))
-    else:
+    if outcomes == "none":
+        return SearchResult(hypotheses, last, ())
+    steps = [
+        _along(weights, predictions, finished.lineage[:, :, depth], hypotheses, depth)
+        for depth, (weights, predictions) in enumerate(passed, start=1)
+    ]
+    following: Predictions | None = None
+    if not bool(hypotheses.ended.all()):
         # Ended hypotheses ride along on a parent that exists; what comes after them is not read.
-        parents = finished.lineage[:, :, -1].masked_fill(hypotheses.ended, 0)
-        after = finite_log_softmax(session.advance(parents, last.unsqueeze(-1)).squeeze(2))
-    steps: list[StepOutcome] = []
-    while passed:  # what was read is let go, for it is large
-        depth = len(steps) + 1
-        steps.append(_along(passed.pop(0), finished.lineage[:, :, depth], hypotheses, last, depth))
+        following = session.advance(finished.lineage[:, :, -1].masked_fill(hypotheses.ended, 0), last)
     # Where all rows were closed early, every hypothesis had ended by then.
-    missing = max_new_tokens - len(steps) if every_step else 1
-    final = StepOutcome(hypotheses.logprobs, _stay_ended(after, last, hypotheses.ended))
-    return SearchResult(hypotheses, (*steps, *(final,) * missing))
+    missing = max_new_tokens - len(steps) if outcomes == "every" else 1
+    final = StepOutcome(hypotheses.logprobs, hypotheses.ended, following)
+    return SearchResult(hypotheses, last, (*steps, *(final,) * missing))
+
+
+def _likeliest(
+    running: torch.Tensor, after: Predictions, count: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The likeliest continuations of each row by one token, best first.
+
+    Args:
+        running: ``[rows, beams]``, log-probability of each beam.
+        after: What follows each, ``rows * beams`` places.
+        count: How many are wanted, if there are as many.
+
+    Returns:
+        Their log-probabilities, the beams that they continue and their tokens, ``[rows, count]``.
+    """
+    rows, beams = running.shape
+    found = [_largest(finite_log_softmax(logits), count) for _, logits in after.parts()]
+    values, tokens = (torch.cat(columns).view(rows, beams, -1) for columns in zip(*found, strict=True))
+    total = (running.unsqueeze(-1) + values).flatten(1)
+    best, places = total.topk(min(count, total.shape[1]), dim=1)
+    return best, places // tokens.shape[2], tokens.flatten(1).gather(1, places)
+
+
+#: Entries of a distribution that are compared by their maximum first.
+_CHUNK = 128
+
+
+def _largest(logprobs: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest entries of each row and their places, ``[n, count]``, largest first.
+
+    They lie in the chunks with the largest maxima; sorting whole vocabularies takes a CPU as long as a small
+    model's head.
+    """
+    n, vocab = logprobs.shape
+    count = min(count, vocab)
+    chunks = vocab // _CHUNK
+    if chunks <= count:
+        top = logprobs.topk(count, dim=1)
+        return top.values, top.indices
+    whole = logprobs[:, : chunks * _CHUNK].view(n, chunks, _CHUNK)
+    best = whole.amax(dim=2).topk(count, dim=1).indices
+    offsets = torch.arange(_CHUNK, device=logprobs.device)
+    places = (best.unsqueeze(2) * _CHUNK + offsets).flatten(1)
+    rest = torch.arange(chunks * _CHUNK, vocab, device=logprobs.device).expand(n, -1)
+    places = torch.cat((places, rest), dim=1)
+    top = logprobs.gather(1, places).topk(count, dim=1)
+    return top.values, places.gather(1, top.indices)
 
 
 def _can_improve(finished_scores: torch.Tensor, best_running: torch.Tensor) -> torch.Tensor:
@@ -193,22 +245,26 @@ def _can_improve(finished_scores: torch.Tensor, best_running: torch.Tensor) -> t
 
 
 def _along(
-    running: StepOutcome, ancestors: torch.Tensor, hypotheses: Hypotheses, last: torch.Tensor, depth: int
+    running: torch.Tensor, after: Predictions, ancestors: torch.Tensor, hypotheses: Hypotheses, depth: int
 ) -> StepOutcome:
-    """The outcome after ``depth`` tokens of the hypotheses, from that of all beams that ran then."""
-    done = hypotheses.ended & (hypotheses.lengths <= depth)
-    ancestors = ancestors.masked_fill(done, 0)
+    """The outcome after ``depth`` tokens of the hypotheses, from that of all beams that ran then.
+
+    Args:
+        running: ``[rows, beams]``, log-probability of the beams that ran.
+        after: What followed each.
+        ancestors: ``[rows, hypotheses]``, the beam that each hypothesis was then.
+        hypotheses: The hypotheses.
+        depth: Number of tokens.
+    """
+    over = hypotheses.ended & (hypotheses.lengths <= depth)
+    ancestors = ancestors.masked_fill(over, 0)
     same = ancestors.unsqueeze(2) == ancestors.unsqueeze(1)
     exists = hypotheses.logprobs > float("-inf")
-    runs = exists & ~done
+    runs = exists & ~over
     stands_for_both = same & runs.unsqueeze(1) & runs.unsqueeze(2)
     repeated = stands_for_both.tril(diagonal=-1).any(dim=2)
-    weights = torch.where(done, hypotheses.logprobs, _take(running.weights, ancestors))
+    weights = torch.where(over, hypotheses.logprobs, running.gather(1, ancestors))
     weights = weights.masked_fill(repeated | ~exists, float("-inf"))
-    return StepOutcome(weights, _stay_ended(_take(running.next_logprobs, ancestors), last, done))
-
-
-def _stay_ended(after: torch.Tensor, last: torch.Tensor, ended: torch.Tensor) -> torch.Tensor:
-    """Put all mass of what follows an ended hypothesis on its end-of-sequence token."""
-    certain = torch.full_like(after, float("-inf")).scatter(-1, last.unsqueeze(-1), 0.0)
-    return torch.where(ended.unsqueeze(-1), certain, after)
+    rows, beams = running.shape
+    places = ancestors + torch.arange(rows, device=ancestors.device).unsqueeze(1) * beams
+    return StepOutcome(weights, over, after.at(places.flatten()))

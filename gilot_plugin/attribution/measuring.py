@@ -7,17 +7,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gilot_plugin.attribution.batching import BatchPlan, in_batches
+from gilot_plugin.attribution.batching import BatchPlan, Size, in_batches
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
 from gilot_plugin.attribution.methods import Distance, Measurement, mean_measurement
 from gilot_plugin.attribution.pair import Ground, OutcomePair, solve_together
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.attribution.targets import Outcomes, Target
+from gilot_plugin.attribution.targets import Asked, Outcomes, Target
 from gilot_plugin.attribution.types import Unit
 from gilot_plugin.backends.protocol import Backend
 
@@ -28,6 +30,10 @@ Progress = Callable[[int], None]
 
 #: Units whose transport problems a solver that takes many gets at once; their costs are in memory together.
 _GROUP = 16
+
+#: Copies of a prompt's outcomes alive at once: two of float32 where they are made, and for each of two batches
+#: that wait or are being measured three of float64, the logarithms and the probabilities with and without.
+_OUTCOME_COPIES = 2 + 2 * 3 * 2
 
 
 class HostOutcome(NamedTuple):
@@ -42,106 +48,193 @@ class HostOutcome(NamedTuple):
     answer_logprob: float
 
 
-class Measurer:
-    """Measures what the absence of units does; may be asked several times about one prompt.
+@dataclass(eq=False)
+class Subject:
+    """A prompt whose units are measured.
 
-    Args:
-        backend: The model.
-        target: Computes outcomes.
+    Attributes:
+        target: Computes its outcomes.
         distances: What is measured.
         recipe: How.
         progress: Told of measured units.
-
-    Raises:
-        BudgetError: The memory budget is too small for one prompt.
-
-    Attributes:
         present: The outcome of the full prompt, once something was measured.
-        plan: Says how many prompts went through the model together.
+        model_tokens: Tokens that the model read for it.
         model_seconds: Spent in the model.
         measure_seconds: Spent on distances, summed over threads.
+        batch_size: Prompts of the largest batch that it was part of.
+        out_of_memory: How often the device ran out of memory meanwhile.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        target: Target,
-        distances: Sequence[Distance],
-        recipe: Recipe,
-        progress: Progress | None,
-    ) -> None:
+    target: Target
+    distances: tuple[Distance, ...]
+    recipe: Recipe
+    progress: Progress | None = None
+    present: HostOutcome | None = None
+    model_tokens: int = 0
+    model_seconds: float = 0.0
+    measure_seconds: float = 0.0
+    batch_size: int = 0
+    out_of_memory: int = 0
+    ground: Ground = field(init=False)
+
+    def __post_init__(self) -> None:
+        recipe, target = self.recipe, self.target
+        self.ground = Ground(target.geometry, recipe.solver, recipe.top_p, recipe.top_k, target.gold)
+
+    @property
+    def transports(self) -> bool:
+        """Whether transport problems are to be solved."""
+        return any(distance.transports for distance in self.distances)
+
+
+class _Item(NamedTuple):
+    """One outcome to be found: of a subject, without a unit (None: with all)."""
+
+    subject: Subject
+    unit: Unit | None
+
+
+class _Job(NamedTuple):
+    """Measurements of a subject that are under way."""
+
+    subject: Subject
+    result: Future[tuple[list[list[Measurement]], float]]
+
+
+class Measurer:
+    """Measures what the absence of units does to one prompt, or to several at once.
+
+    Args:
+        backend: The model.
+        recipe: How memory and threads are used.
+
+    Raises:
+        BudgetError: The memory budget is too small.
+    """
+
+    def __init__(self, backend: Backend, recipe: Recipe) -> None:
+        self._backend = backend
         budget = recipe.memory_budget if recipe.memory_budget is not None else backend.free_memory()
-        self.plan = BatchPlan(recipe.batch_size, budget, target.row_bytes)
-        self.present: HostOutcome | None = None
-        self.model_seconds = self.measure_seconds = 0.0
-        self._target, self._distances, self._progress = target, tuple(distances), progress
-        self._ground = Ground(target.geometry, recipe.solver, recipe.top_p, recipe.top_k, target.gold)
-        self._together = recipe.solver.batched and any(distance.transports for distance in distances)
+        self._plan = BatchPlan(recipe.batch_size, budget)
         # A solver that takes many problems has its own parallelism, on a device.
+        self._together = recipe.solver.batched
         self._threads = 1 if self._together else recipe.num_threads or os.cpu_count() or 1
 
-    def measure(self, units: Sequence[Unit]) -> list[list[Measurement]]:
+    def measure(self, wanted: Sequence[tuple[Subject, Sequence[Unit]]]) -> list[list[list[Measurement]]]:
         """Compute the outcome without each unit in batches; measure it in threads while the next batch runs.
 
         Args:
-            units: What is taken away, one at a time.
+            wanted: Prompts, and what is taken away of each, one at a time.
 
         Returns:
-            For each unit, one measurement a distance.
+            For each prompt and unit, one measurement a distance.
         """
-        absent: list[Unit | None] = [*units] if self.present is not None else [None, *units]
-        measured: list[list[Measurement]] = []
-        pending: deque[Future[tuple[list[list[Measurement]], float]]] = deque()
+        measured: dict[Subject, list[list[Measurement]]] = {subject: [] for subject, _ in wanted}
+        pending: deque[_Job] = deque()
 
         def collect(most: int) -> None:
-            """Wait until at most so many groups are under way."""
+            """Wait until at most so many jobs are under way."""
             while len(pending) > most:
-                group, seconds = pending.popleft().result()
-                measured.extend(group)
-                self.measure_seconds += seconds
-                if self._progress is not None:
-                    self._progress(len(group))
+                subject, result = pending.popleft()
+                group, seconds = result.result()
+                measured[subject].extend(group)
+                subject.measure_seconds += seconds
+                if subject.progress is not None:
+                    subject.progress(len(group))
 
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="gilot-measure")
         try:
-            mark = time.perf_counter()
-            for result in in_batches(absent, self._target.outcomes, self.plan):
-                outcomes = list(_host(result))
-                self.model_seconds += time.perf_counter() - mark
-                if self.present is None:
-                    self.present, *outcomes = outcomes
-                size = _GROUP if self._together else 1
+            for subject, outcomes in self._outcomes(wanted):
+                if subject.present is None:
+                    subject.present, *outcomes = outcomes
+                size = _GROUP if self._together and subject.transports else 1
                 for start in range(0, len(outcomes), size):
-                    pending.append(pool.submit(self._measure, self.present, outcomes[start : start + size]))
+                    group = outcomes[start : start + size]
+                    pending.append(_Job(subject, pool.submit(_measure, subject, group)))
                 # Distributions that wait for a thread take memory: two batches' worth at most.
-                collect(2 * self.plan.size // size)
-                mark = time.perf_counter()
+                collect(2 * self._plan.largest // size)
             collect(0)
         finally:
             pool.shutdown(cancel_futures=True)
-        return measured
+        return [measured[subject] for subject, _ in wanted]
 
-    def _measure(
-        self, present: HostOutcome, absent: Sequence[HostOutcome]
-    ) -> tuple[list[list[Measurement]], float]:
-        """Measurements of a group of units, and the seconds they took."""
-        started = time.perf_counter()
-        groups = [self._pairs(present, outcome) for outcome in absent]
-        if self._together:
-            solve_together([pair for pairs in groups for pair in pairs])
-        measured = [
-            [mean_measurement([distance.measure(pair) for pair in pairs]) for distance in self._distances]
-            for pairs in groups
+    def _outcomes(
+        self, wanted: Sequence[tuple[Subject, Sequence[Unit]]]
+    ) -> Iterator[tuple[Subject, list[HostOutcome]]]:
+        """Outcomes of the subjects, some of one at a time; that of the full prompt is the first ever."""
+        items = [
+            _Item(subject, unit)
+            for subject, units in wanted
+            for unit in ([None, *units] if subject.present is None else units)
         ]
-        return measured, time.perf_counter() - started
+        for _, alike in groupby(items, key=_kind):
+            some = list(alike)
+            sizes = [self._size(item) for item in some]
+            for _, found in in_batches(some, sizes, self._compute, self._plan):
+                yield from found
 
-    def _pairs(self, present: HostOutcome, absent: HostOutcome) -> list[OutcomePair]:
-        """One pair of distributions a step."""
-        drop = present.answer_logprob - absent.answer_logprob
-        return [
-            OutcomePair(before, after, self._ground, drop)
-            for before, after in zip(present.logprobs, absent.logprobs, strict=True)
+    def _compute(self, batch: Sequence[_Item]) -> list[tuple[Subject, list[HostOutcome]]]:
+        """Outcomes of a batch by subject."""
+        started, tokens = time.perf_counter(), self._backend.model_tokens
+        subjects = [
+            (subject, list(items)) for subject, items in groupby(batch, key=lambda item: item.subject)
         ]
+        asked = [Asked(subject.target, [item.unit for item in items]) for subject, items in subjects]
+        outcomes = asked[0].target.compute(asked)
+        found = [
+            (subject, list(_host(result))) for (subject, _), result in zip(subjects, outcomes, strict=True)
+        ]
+        seconds, tokens = time.perf_counter() - started, self._backend.model_tokens - tokens
+        # What a batch took is shared out by what was to be read.
+        loads = [sum(_tokens(item) for item in items) for _, items in subjects]
+        for (subject, _), load in zip(subjects, loads, strict=True):
+            subject.model_seconds += seconds * load / sum(loads)
+            subject.model_tokens += round(tokens * load / sum(loads))
+            subject.batch_size = max(subject.batch_size, len(batch))
+            subject.out_of_memory = self._plan.out_of_memory
+        return found
+
+    def _size(self, item: _Item) -> Size:
+        target = item.subject.target
+        load = target.load(item.unit)
+        need = self._backend.memory(load)
+        most = max(1, self._backend.pass_tokens // max(1, load.together))
+        return Size(need.fixed, need.row + _OUTCOME_COPIES * target.outcome_bytes, most)
+
+
+def _kind(item: _Item) -> object:
+    """Items of one kind go through the model together."""
+    kind = item.subject.target.kind
+    return id(item.subject) if kind is None else kind
+
+
+def _tokens(item: _Item) -> int:
+    load = item.subject.target.load(item.unit)
+    return load.own + load.room
+
+
+def _measure(subject: Subject, absent: Sequence[HostOutcome]) -> tuple[list[list[Measurement]], float]:
+    """Measurements of some units, and the seconds they took."""
+    started = time.perf_counter()
+    groups = [_pairs(subject, outcome) for outcome in absent]
+    if subject.transports and subject.recipe.solver.batched:
+        solve_together([pair for pairs in groups for pair in pairs])
+    measured = [
+        [mean_measurement([distance.measure(pair) for pair in pairs]) for distance in subject.distances]
+        for pairs in groups
+    ]
+    return measured, time.perf_counter() - started
+
+
+def _pairs(subject: Subject, absent: HostOutcome) -> list[OutcomePair]:
+    """One pair of distributions a step."""
+    present = subject.present
+    assert present is not None
+    drop = present.answer_logprob - absent.answer_logprob
+    return [
+        OutcomePair(before, after, subject.ground, drop)
+        for before, after in zip(present.logprobs, absent.logprobs, strict=True)
+    ]
 
 
 def _host(outcomes: Outcomes) -> Iterator[HostOutcome]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from gilot_plugin.attribution.types import Prompt, Unit
@@ -47,19 +47,21 @@ class Refined:
 def refine(
     prompt: Prompt,
     refinement: Refinement,
-    measure: Callable[[Sequence[Unit]], Sequence[float]],
     estimate: Callable[[Unit | None], int],
     spent: Callable[[], int],
-) -> Refined:
+) -> Generator[tuple[Unit, ...], Sequence[float], Refined]:
     """Cut the prompt adaptively.
 
     Args:
         prompt: The prompt as fed.
         refinement: Scope and budget.
-        measure: Gives the score of each unit; called once a round. The first call also reads the full prompt.
         estimate: About how many tokens the model will read to measure a unit, or (None) the full prompt. Only
             proportions matter: the scale is corrected by what was really spent.
         spent: How many tokens the model has read so far.
+
+    Yields:
+        Units to measure, once a round; their scores are to be sent back. With the first ones the full prompt
+        is read, too.
 
     Returns:
         The units; every token in scope is in exactly one of ``units``.
@@ -69,12 +71,13 @@ def refine(
     """
     estimated, spent_before = estimate(None), spent()
 
-    def scored(units: Sequence[Unit]) -> dict[Unit, float]:
+    def scored(units: Sequence[Unit]) -> Generator[tuple[Unit, ...], Sequence[float], dict[Unit, float]]:
         nonlocal estimated
         estimated += sum(map(estimate, units))
-        return dict(zip(units, map(abs, measure(units)), strict=True))
+        found = yield tuple(units)
+        return dict(zip(units, map(abs, found), strict=True))
 
-    scores = scored(make_units(prompt, LEVELS[0], refinement.scope))
+    scores = yield from scored(make_units(prompt, LEVELS[0], refinement.scope))
     coarse: list[Unit] = []
     while True:
         threshold = _MATTERS * max(scores.values())
@@ -96,7 +99,7 @@ def refine(
             best = scores[unit] if best is None else best
         if not chosen:
             break
-        found = scored([piece for pieces in chosen.values() for piece in pieces])
+        found = yield from scored([piece for pieces in chosen.values() for piece in pieces])
         scores = {unit: score for unit, score in scores.items() if unit not in chosen} | found
         coarse.extend(chosen)
     return Refined(tuple(sorted(scores, key=_place)), tuple(sorted(coarse, key=_place)))

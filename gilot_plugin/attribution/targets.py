@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import NamedTuple, Protocol
 
 import torch
 
@@ -12,11 +13,8 @@ from gilot_plugin.attribution.absence import AbsenceContext, AbsenceOperator
 from gilot_plugin.attribution.geometry import Geometry
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Prompt, Unit
-from gilot_plugin.backends.protocol import Backend, Row
+from gilot_plugin.backends.protocol import Backend, Batch, KnownPrompt, Load, Row
 from gilot_plugin.errors import UnsupportedModelError
-
-#: Distributions over the vocabulary alive at once for each one that is kept: logits and their softmax.
-LOGIT_COPIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,43 +45,91 @@ class Target(Protocol):
         ...
 
     @property
-    def row_bytes(self) -> int:
-        """Memory that one prompt of a batch takes."""
+    def kind(self) -> Hashable:
+        """Targets of equal kinds are computed together; None for one that is computed alone."""
         ...
 
-    def outcomes(self, absent: Sequence[Unit | None]) -> Outcomes:
-        """Outcomes without each of the units; None stands for the full prompt."""
+    @property
+    def outcome_bytes(self) -> int:
+        """Memory that the outcomes of one prompt take, as they are returned."""
         ...
 
-    def model_tokens(self, unit: Unit | None) -> int:
-        """About how many tokens the model reads to find the outcome without the unit, None: with all."""
+    def load(self, unit: Unit | None) -> Load:
+        """What the model reads to find the outcome without the unit; None: with all."""
         ...
+
+    def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
+        """Outcomes of this target, and of others of its kind, in the order in which they are asked for."""
+        ...
+
+
+class Asked(NamedTuple):
+    """Outcomes that are wanted of a prompt.
+
+    Attributes:
+        target: Gives them.
+        absent: Units that are taken away, one at a time; None stands for the full prompt.
+    """
+
+    target: Target
+    absent: Sequence[Unit | None]
+
+
+def outcomes(target: Target, absent: Sequence[Unit | None]) -> Outcomes:
+    """Outcomes of one target."""
+    (found,) = target.compute([Asked(target, absent)])
+    return found
 
 
 class Rows:
     """A prompt without units, as the model is fed it.
 
     Args:
+        backend: The model.
         prompt: The full prompt.
         recipe: Says how units are taken away.
     """
 
-    def __init__(self, prompt: Prompt, recipe: Recipe) -> None:
-        self._prompt, self._recipe = prompt, recipe
+    def __init__(self, backend: Backend, prompt: Prompt, recipe: Recipe) -> None:
+        self._backend, self._recipe = backend, recipe
+        self._full = Row(prompt.token_ids)
 
-    def without(
+    @cached_property
+    def _known(self) -> KnownPrompt:
+        return self._backend.read_prompt(self._full)
+
+    def batch(
         self,
         absent: Sequence[Unit | None],
         operator: Callable[[Sequence[int], Unit, AbsenceContext], Row] | None = None,
-    ) -> list[Row]:
+    ) -> Batch:
         """One row a unit, by the recipe's operator or a given one; None stands for the full prompt."""
-        take_away, ids = operator or self._recipe.absence.without, self._prompt.token_ids
-        context = self._recipe.absence_context
-        return [Row(ids) if unit is None else take_away(ids, unit, context) for unit in absent]
+        rows = [self._without(unit, operator) for unit in absent]
+        return Batch(rows, [self._known] * len(rows))
 
-    def length(self, unit: Unit | None) -> int:
-        """Tokens that are left without the unit; None stands for the full prompt."""
-        return len(self.without([unit])[0].token_ids)
+    def load(self, unit: Unit | None, room: int, together: int, beams: int) -> Load:
+        """What the model reads of the prompt without the unit, and as given after it."""
+        row = self._without(unit)
+        known = row.begins_like(self._full) if self._backend.shares_prompts else 0
+        return Load(len(self._full.token_ids), len(row.token_ids) - known, room, together, beams)
+
+    def _without(
+        self,
+        unit: Unit | None,
+        operator: Callable[[Sequence[int], Unit, AbsenceContext], Row] | None = None,
+    ) -> Row:
+        if unit is None:
+            return self._full
+        take_away = operator or self._recipe.absence.without
+        return take_away(self._full.token_ids, unit, self._recipe.absence_context)
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Several batches as one."""
+    return Batch(
+        [row for batch in batches for row in batch.rows],
+        [known for batch in batches for known in batch.known],
+    )
 
 
 def check_positions(backend: Backend, operator: AbsenceOperator) -> None:

@@ -2,114 +2,126 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 
 from gilot_plugin.attribution.logprobs import finite_log_softmax
-from gilot_plugin.backends.protocol import Backend, Row
+from gilot_plugin.backends.protocol import DecodingSession, TokenTree
 
 #: A node of the trie: the tokens from the prompt's end up to it.
 Prefix = tuple[int, ...]
 
 
-class Block(NamedTuple):
-    """Runs of tokens between two depths at which the trie branches or a continuation ends.
+class Trie:
+    """Continuations of a prompt whose log-probabilities are wanted.
 
-    Runs of a block have the same length, so that a batch of them needs no padding.
+    Args:
+        fed: Continuations that the model reads; may be empty, and each other's beginnings.
+        predicted: Continuations whose last token is only predicted. What comes before it is read, too.
 
     Attributes:
-        length: Tokens of each run.
-        parents: For each run, the run of the block before that it continues; 0, the prompt, in the first.
-        prefixes: The node at the end of each run.
+        prefixes: Nodes that are read, in the order of their depths.
     """
 
-    length: int
-    parents: tuple[int, ...]
-    prefixes: tuple[Prefix, ...]
+    def __init__(self, fed: Sequence[Prefix], predicted: Sequence[Prefix] = ()) -> None:
+        read = [*fed, *(known[:-1] for known in predicted)]
+        beginnings = {known[:depth] for known in read for depth in range(1, len(known) + 1)}
+        self.prefixes = tuple(sorted(beginnings, key=lambda prefix: (len(prefix), prefix)))
+        ends = dict.fromkeys(known for known in predicted if known not in beginnings and known)
+        #: Tokens whose log-probability is read: the nodes, then those that are only predicted.
+        self.edges: tuple[Prefix, ...] = (*self.prefixes, *ends)
+        self._columns = {prefix: column for column, prefix in enumerate(((), *self.edges))}
+
+    def column(self, prefix: Prefix) -> int:
+        """Where :attr:`TrieReading.logprobs` has a continuation."""
+        return self._columns[prefix]
+
+    @cached_property
+    def tree(self) -> TokenTree:
+        """What is fed to the model."""
+        parents = tuple(self.column(prefix[:-1]) - 1 for prefix in self.prefixes)
+        return TokenTree(tuple(prefix[-1] for prefix in self.prefixes), parents)
 
 
 class Visit(NamedTuple):
-    """A node of the trie that the model has read after each prompt of a batch.
+    """Nodes of the same depth that the model has read.
 
     Attributes:
-        prefix: The node.
-        logprob: ``[rows]``, log-probability of the prefix given the prompt, in nats.
-        following: ``[rows, vocab]``, log-probability of each token after it.
+        rows: ``[places]``, the row of each.
+        columns: ``[places]``, where the node is among :attr:`TrieReading.logprobs`.
+        following: ``[places, vocab]``, log-probability of each token after it.
     """
 
-    prefix: Prefix
-    logprob: torch.Tensor
+    rows: torch.Tensor
+    columns: torch.Tensor
     following: torch.Tensor
 
 
-def blocks_of(continuations: Sequence[Prefix]) -> list[Block]:
-    """Cut the trie of the continuations into blocks, from the prompt on; each of its nodes is in one run."""
-    blocks: list[Block] = []
-    places: dict[Prefix, int] = {(): 0}
-    start = 0
-    for depth in range(1, max(map(len, continuations), default=0) + 1):
-        nodes = list(dict.fromkeys(known[:depth] for known in continuations if len(known) >= depth))
-        deeper = {known[: depth + 1] for known in continuations if len(known) > depth}
-        children = Counter(node[:depth] for node in deeper)
-        ends = {known for known in continuations if len(known) == depth}
-        if not ends and all(children[node] == 1 for node in nodes):
-            continue
-        blocks.append(Block(depth - start, tuple(places[node[:start]] for node in nodes), tuple(nodes)))
-        places = {node: place for place, node in enumerate(nodes)}
-        start = depth
-    return blocks
-
-
-def walk(backend: Backend, rows: Sequence[Row], continuations: Sequence[Prefix]) -> Iterator[Visit]:
-    """Read the same continuations after each of a batch of prompts; every node of their trie once.
+class TrieReading:
+    """Tries as a model reads them after each prompt of a batch.
 
     Args:
-        backend: The model.
-        rows: The prompts.
-        continuations: What to feed after each; may be empty, and each other's beginnings.
+        session: The prompts.
+        tries: One a row; the same for all where the backend's prompts share nothing.
+        device: Where the logits are.
 
-    Yields:
-        The prompt itself (the empty prefix), then every node, each after the one that it continues.
-
-    Raises:
-        NonFiniteLogitsError: The model returned NaN.
+    Attributes:
+        logprobs: ``[rows, 1 + edges]``, log-probability of each continuation given the prompt, in nats, the
+            empty one first; known once the node before it was visited.
+        steps: The same of the last token alone, given what is before it.
     """
-    session = backend.prefill(rows)
-    following = finite_log_softmax(session.prompt_logits)
-    children: dict[Prefix, list[Prefix]] = {}
-    for node in dict.fromkeys(known[:depth] for known in continuations for depth in range(1, len(known) + 1)):
-        children.setdefault(node[:-1], []).append(node)
-    logprobs: dict[Prefix, torch.Tensor] = {(): following.new_zeros(len(rows))}
 
-    def visit(node: Prefix, following: torch.Tensor) -> Visit:
-        logprob = logprobs.pop(node)
-        for child in children.get(node, ()):
-            logprobs[child] = logprob + following[:, child[-1]]
-        return Visit(node, logprob, following)
+    def __init__(self, session: DecodingSession, tries: Sequence[Trie], device: torch.device) -> None:
+        self._session, self._tries = session, tries
+        most = max(len(trie.edges) for trie in tries)
+        columns = {trie: [trie.column(prefix[:-1]) for prefix in trie.edges] for trie in set(tries)}
+        parents, tokens = (
+            torch.tensor([[*row, *(-1,) * (most - len(row))] for row in rows], device=device).view(-1, most)
+            for rows in (
+                [columns[trie] for trie in tries],
+                [[prefix[-1] for prefix in trie.edges] for trie in tries],
+            )
+        )
+        #: ``[rows, edges]``, column before each edge, -1 where there is none, and its token.
+        self._parents, self._tokens = parents.long(), tokens.long()
+        self.logprobs = torch.zeros(len(tries), 1 + most, device=device)
+        self.steps = torch.zeros_like(self.logprobs)
 
-    yield visit((), following)
-    for block in blocks_of(continuations):
-        parents = torch.tensor(block.parents, device=backend.device)
-        runs = torch.tensor([node[-block.length :] for node in block.prefixes], device=backend.device)
-        logits = session.advance(parents.expand(len(rows), -1), runs.expand(len(rows), -1, -1))
-        for place, node in enumerate(block.prefixes):
-            for column in range(block.length):
-                end = len(node) - block.length + column + 1
-                yield visit(node[:end], finite_log_softmax(logits[:, place, column]))
+    def visits(self) -> Iterator[Visit]:
+        """Read everything once, a few nodes at a time: the prompts, then depth by depth.
+
+        When nodes are visited, the log-probabilities of all continuations up to their depth are known.
+
+        Raises:
+            NonFiniteLogitsError: The model returned NaN.
+        """
+        for rows, nodes, predictions in self._session.read_trees([trie.tree for trie in self._tries]):
+            columns = nodes + 1
+            places = torch.full(self.logprobs.shape, -1, device=rows.device)
+            places[rows, columns] = torch.arange(len(rows), device=rows.device)
+            # Which place each edge starts from, if one of this level.
+            starts = places.gather(1, self._parents.clamp(min=0)).masked_fill(self._parents < 0, -1)
+            for part, logits in predictions.parts():
+                following = finite_log_softmax(logits)
+                row, edge = ((starts >= part.start) & (starts < part.stop)).nonzero(as_tuple=True)
+                read = following[starts[row, edge] - part.start, self._tokens[row, edge]]
+                self.steps[row, edge + 1] = read
+                self.logprobs[row, edge + 1] = self.logprobs[row, self._parents[row, edge]] + read
+                yield Visit(rows[part], columns[part], following)
 
 
 def sequence_logprobs(
-    backend: Backend, rows: Sequence[Row], sequences: Sequence[Sequence[int]]
+    session: DecodingSession, sequences: Sequence[Sequence[Prefix]], device: torch.device
 ) -> torch.Tensor:
     """Log-probability of each sequence after each prompt; last tokens are predicted, but not fed.
 
     Args:
-        backend: The model.
-        rows: The prompts.
-        sequences: Token ids, the same under every row; an empty one is certain.
+        session: The prompts.
+        sequences: For each row, as many; an empty one is certain.
+        device: Where the logits are.
 
     Returns:
         ``[rows, sequences]``, in nats.
@@ -117,17 +129,15 @@ def sequence_logprobs(
     Raises:
         NonFiniteLogitsError: The model returned NaN.
     """
-    wanted = [tuple(sequence) for sequence in sequences]
-    found: dict[Prefix, torch.Tensor] = {}
-    for node, logprob, following in walk(backend, rows, [sequence[:-1] for sequence in wanted]):
-        if not node:
-            found[()] = logprob
-        for sequence in wanted:
-            if sequence and sequence[:-1] == node:
-                found[sequence] = logprob + following[:, sequence[-1]]
-    return torch.stack([found[sequence] for sequence in wanted], dim=1)
+    known: dict[tuple[Prefix, ...], Trie] = {}
+    tries = [known.setdefault(tuple(row), Trie((), [one for one in row if one])) for row in sequences]
+    reading = TrieReading(session, tries, device)
+    for _ in reading.visits():
+        pass
+    columns = [[trie.column(one) for one in row] for trie, row in zip(tries, sequences, strict=True)]
+    return reading.logprobs.gather(1, torch.tensor(columns, device=device))
 
 
 def node_count(continuations: Sequence[Prefix]) -> int:
     """Number of nodes of the trie, the prompt not counted: tokens that are fed after each prompt."""
-    return len({known[:depth] for known in continuations for depth in range(1, len(known) + 1)})
+    return len(Trie(continuations).prefixes)

@@ -178,7 +178,8 @@ class Diagnostics:
             the mass outside the support included, lies between for certain. Empty without transport.
         support_size: Number of outcomes in each unit's transport problem.
         model_tokens: Token positions that went through the model, padding excluded.
-        batch_size: Prompts that were searched together.
+        batch_size: Prompts that were searched together, in the largest batch.
+        out_of_memory: How often the device ran out of memory, after which batches were halved.
         recomputed: Why the model read whole sequences again at each step rather than go on from a cache; None
             if it did not.
         seconds: Wall-clock seconds a stage: ``model``, ``measure`` (summed over worker threads), ``total``.
@@ -191,6 +192,7 @@ class Diagnostics:
     support_size: tuple[int, ...]
     model_tokens: int
     batch_size: int
+    out_of_memory: int
     seconds: Mapping[str, float]
     recomputed: str | None = None
     truncated_tokens: int = 0

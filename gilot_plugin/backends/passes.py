@@ -154,8 +154,14 @@ class Passes:
             found.update({index: logits[place, -keep[index] :] for place, index in enumerate(members)})
         return [found[index] for index in range(len(rows))]
 
-    def _call(self, inputs: dict[str, Any]) -> Any:
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """What holds while the model, or a part of it, is called."""
         with torch.no_grad(), self._autocast(), self._locked():
+            yield
+
+    def _call(self, inputs: dict[str, Any]) -> Any:
+        with self.calling():
             return self.model(**inputs, return_dict=True)
 
     @contextmanager

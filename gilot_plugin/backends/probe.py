@@ -7,15 +7,19 @@ token ids, one sequence at a time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 
 from gilot_plugin.backends.modes import undisturbed
 from gilot_plugin.backends.passes import Passes
-from gilot_plugin.backends.protocol import Row
-from gilot_plugin.backends.sessions import CachedSession, RecomputingSession
+from gilot_plugin.backends.protocol import Batch, DecodingSession, Row, TokenTree
+from gilot_plugin.backends.sessions import CachedSession
+from gilot_plugin.backends.tree.prompts import read_prompt
+from gilot_plugin.backends.tree.reader import TreeReader
+from gilot_plugin.backends.tree.session import TreeSession
+from gilot_plugin.errors import UnsupportedModelError
 
 #: Round-off between two readings of one sequence, in spreads of its logits: how far those of one token lie
 #: apart typically. A reading that sees padding or another sequence's past is off by a good part of a spread.
@@ -39,10 +43,12 @@ class Reading(NamedTuple):
         inputs: Optional inputs with which it reads rows as it reads bare ids.
         recomputes: Why sequences must be read whole at every step, in words; None where they continue from a
             cache.
+        no_trees: Why trees of tokens cannot be read in one pass, in words; None where they can.
     """
 
     inputs: frozenset[str]
     recomputes: str | None
+    no_trees: str | None
 
 
 def probe_reading(passes: Passes, vocab_size: int, max_positions: int | None) -> Reading:
@@ -65,18 +71,23 @@ def probe_reading(passes: Passes, vocab_size: int, max_positions: int | None) ->
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            return Reading(passes.inputs, f"it could not be tried out ({_describe(error)})")
+            return _whole(passes.inputs, f"it could not be tried out ({_describe(error)})")
         return _compare(passes, samples, expected)
 
 
-def probe_positions(passes: Passes, vocab_size: int, max_positions: int | None, caches: bool) -> str | None:
+def probe_positions(
+    passes: Passes,
+    open_session: Callable[[Sequence[Row]], DecodingSession],
+    vocab_size: int,
+    max_positions: int | None,
+) -> str | None:
     """Find out whether tokens can be masked while the others keep their positions.
 
     Args:
-        passes: Passes of the model for the probe's own use, with the inputs that :func:`probe_reading` found.
+        passes: Passes of the model, with the inputs that :func:`probe_reading` found.
+        open_session: Begins to read prompts as they will be read, on these passes.
         vocab_size: Number of ids that may be fed.
         max_positions: Longest sequence that the model takes.
-        caches: Whether sequences continue from a cache.
 
     Returns:
         Why not, in words; None if they can.
@@ -87,24 +98,23 @@ def probe_positions(passes: Passes, vocab_size: int, max_positions: int | None, 
     if "position_ids" not in passes.inputs:
         return "it numbers the positions itself"
     samples = _Samples(vocab_size, max_positions)
-    session = CachedSession if caches else RecomputingSession
     close, same = _Closeness(passes.dtype), _Closeness(passes.dtype, _WITHIN_A_BATCH)
     masked, altered, wide, plain = samples.masked_rows(max_positions)
     with undisturbed(passes.model):
         try:
-            together = session(passes, [masked, altered, wide, plain])
-            before = together.prompt_logits
+            together = open_session([masked, altered, wide, plain])
+            before = together.prompt.logits()
             after = together.advance(
                 torch.zeros(4, 1, dtype=torch.long, device=passes.device),
-                torch.full((4, 1, 1), samples.long[0], device=passes.device),
-            )[:, 0]
+                torch.full((4, 1), samples.long[0], device=passes.device),
+            ).logits()
             # Some models look at the mask of batches only.
-            alone = [session(passes, [row]).prompt_logits for row in (masked, altered)]
+            alone = [open_session([row]).prompt.logits() for row in (masked, altered)]
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
             return f"it fails on masked tokens and explicit positions ({_describe(error)})"
-    if not (close(after[0], after[1]) and close(*alone)):
+    if not (close(after[:1], after[1:2]) and close(*alone)):
         return "masked tokens still show in what it predicts"
     if same(before[2:3], before[3:]):
         return "it takes no notice of explicit positions"
@@ -141,6 +151,14 @@ class _Samples:
             (*started[source], *run) for source, run in zip(self.SECOND_SOURCE, self.second, strict=True)
         ]
 
+    def trees(self) -> tuple[list[TokenTree], dict[tuple[int, int], tuple[int, tuple[int, ...]]]]:
+        """Trees for three rows, and the path to every node, -1 being the prompt, by row and node."""
+        (a,), (b,), (c, d) = self.first[0], self.first[1], self.second[0]
+        forked, single = TokenTree((a, b, c, d), (-1, -1, 1, 2)), TokenTree((c,), (-1,))
+        paths = {-1: (), 0: (a,), 1: (b,), 2: (b, c), 3: (b, c, d)}
+        places = {(row, node): (row, path) for row in (0, 2) for node, path in paths.items()}
+        return [forked, single, forked], places | {(1, -1): (1, ()), (1, 0): (1, (c,))}
+
     def masked_rows(self, max_positions: int | None) -> tuple[Row, Row, Row, Row]:
         """The prompt with masked tokens, with other ids in their place, with wide positions, and as it is."""
         longest = len(self.long) if max_positions is None else max_positions // _STRIDE
@@ -168,8 +186,40 @@ def _compare(passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor]
             continue
     else:
         passes.inputs = inputs
-        return Reading(inputs, "it reads a batch otherwise than single sequences")
-    return Reading(passes.inputs, _why_not_cached(passes, samples, expected, close))
+        return _whole(inputs, "it reads a batch otherwise than single sequences")
+    recomputes = _why_not_cached(passes, samples, expected, close)
+    if recomputes is not None:
+        return _whole(passes.inputs, recomputes)
+    return Reading(passes.inputs, None, _why_no_trees(passes, samples, expected, close))
+
+
+def _whole(inputs: frozenset[str], why: str) -> Reading:
+    return Reading(inputs, why, f"sequences must be read whole: {why}")
+
+
+def _why_no_trees(
+    passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor], close: _Closeness
+) -> str | None:
+    """Try a tree after a prompt that two rows have in common, one of them but for its end."""
+    try:
+        reader = TreeReader(passes)
+        known = read_prompt(reader, Row(samples.long))
+        rows = [Row(samples.long), Row(samples.short), Row((*samples.long[:-2], *samples.short))]
+        trees, places = samples.trees()
+        session = TreeSession(reader, Batch(rows, [known] * len(rows)), max(len(t.tokens) for t in trees))
+        bare = [passes.bare((*rows[row].token_ids, *path)) for row, path in places.values()]
+        wanted = {place: logits[-1] for place, logits in zip(places, bare, strict=True)}
+        for level in session.read_trees(trees):
+            nodes = zip(level.rows.tolist(), level.nodes.tolist(), strict=True)
+            if not close(level.predictions.logits(), torch.stack([wanted[node] for node in nodes])):
+                return "its attention does not follow trees"
+    except torch.OutOfMemoryError:
+        raise
+    except UnsupportedModelError as error:
+        return str(error)
+    except Exception as error:
+        return f"trees cannot be read ({_describe(error)})"
+    return None
 
 
 def _why_not_cached(
@@ -186,9 +236,7 @@ def _why_not_cached(
             (samples.SECOND_SOURCE, samples.second),
         ):
             tokens = torch.tensor(runs, device=passes.device)
-            found = session.extend(
-                torch.tensor(source, device=passes.device), tokens, torch.ones_like(tokens)
-            )
+            found = session.go_on(torch.tensor(source), tokens)
         if not all(close(*pair) for pair in zip(found, (wanted[-2:] for wanted in expected), strict=True)):
             return "its state cannot be reordered and continued"
     except torch.OutOfMemoryError:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
+
+from gilot_plugin.backends.predictions import Predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,32 @@ class Row:
         """Position of the token that follows."""
         return len(self.token_ids) if self.positions is None else self.positions[-1] + 1
 
+    def start(self, tokens: int) -> Row:
+        """Its first tokens."""
+        cut = slice(0, tokens)
+        positions, attended = self.positions and self.positions[cut], self.attended and self.attended[cut]
+        return Row(self.token_ids[cut], positions, attended)
+
+    def begins_like(self, prompt: Row) -> int:
+        """Number of its tokens that need not be read where the prompt was read but for its last token.
+
+        They are the prompt's, at the same positions, and all later tokens see them. The last one is always
+        read, for what follows is predicted from it.
+        """
+        most = min(len(prompt.token_ids), len(self.token_ids)) - 1
+        return next((place for place in range(most) if not self._same(prompt, place)), most)
+
+    def _same(self, other: Row, place: int) -> bool:
+        ours, theirs = (
+            (
+                row.token_ids[place],
+                place if row.positions is None else row.positions[place],
+                row.attended is None or row.attended[place],
+            )
+            for row in (self, other)
+        )
+        return ours == theirs and ours[2]
+
     def continued(self, continuation: Sequence[int]) -> Row:
         """The row with more tokens after it, all attended to."""
         more = len(continuation)
@@ -44,22 +72,115 @@ class Row:
         )
 
 
+class KnownPrompt(Protocol):
+    """A prompt that the model may have read, for rows that begin like it."""
+
+    @property
+    def row(self) -> Row | None:
+        """The prompt; None if it was not read."""
+        ...
+
+
+class Batch(NamedTuple):
+    """Prompts that go through the model together.
+
+    Attributes:
+        rows: The prompts as fed.
+        known: For each, the prompt that it begins like.
+    """
+
+    rows: Sequence[Row]
+    known: Sequence[KnownPrompt]
+
+
+class Load(NamedTuple):
+    """What the model reads of each row of a batch.
+
+    Attributes:
+        known: Tokens of the prompt that rows begin like.
+        own: Tokens of the row that are not read with that prompt.
+        room: Tokens that are fed after the row.
+        together: Of those, as many as go into one pass.
+        beams: Sequences of the row that are continued at once.
+    """
+
+    known: int
+    own: int
+    room: int
+    together: int
+    beams: int
+
+
+class Need(NamedTuple):
+    """Memory at the peak, in bytes.
+
+    Attributes:
+        fixed: For a batch of whatever size.
+        row: More for each row.
+    """
+
+    fixed: int
+    row: int
+
+
+class TokenTree(NamedTuple):
+    """Continuations of a prompt whose common beginnings are one.
+
+    Attributes:
+        tokens: Token of each node; nodes come in the order of their depths.
+        parents: The node above each; -1 is the prompt.
+    """
+
+    tokens: tuple[int, ...]
+    parents: tuple[int, ...]
+
+
+class Level(NamedTuple):
+    """Nodes of the same depth.
+
+    Attributes:
+        rows: ``[places]``, the row of each.
+        nodes: ``[places]``, the node of the row's tree; -1 is the prompt.
+        predictions: What comes after each.
+    """
+
+    rows: torch.Tensor
+    nodes: torch.Tensor
+    predictions: Predictions
+
+
 class DecodingSession(Protocol):
-    """A batch of prompts that the model has read, to be continued by several sequences each."""
+    """A batch of prompts that are continued, either by several sequences each, step by step, or by trees."""
 
-    #: Logits of the token after each prompt, ``[rows, vocab]``, on the model's device.
-    prompt_logits: torch.Tensor
+    @property
+    def prompt(self) -> Predictions:
+        """What comes after each prompt, ``rows`` places."""
+        ...
 
-    def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Feed tokens after given sequences, which may be repeated, dropped or reordered.
+    def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> Predictions:
+        """Feed one token after each of given sequences, which may be repeated, dropped or reordered.
 
         Args:
             parents: ``[rows, n]``, for each new sequence the one of its row that it continues. Before the
                 first call, each row has the one sequence 0: its prompt.
-            tokens: ``[rows, n, length]``, the ids to feed.
+            tokens: ``[rows, n]``, the ids to feed.
 
         Returns:
-            Logits after each of the tokens, ``[rows, n, length, vocab]``.
+            What comes after each, ``rows * n`` places.
+        """
+        ...
+
+    def read_trees(self, trees: Sequence[TokenTree]) -> Iterator[Level]:
+        """Feed a tree of tokens after each prompt.
+
+        Where prompts share nothing (:attr:`Backend.shares_prompts`), all rows have the same tree and nothing
+        else is asked of the session.
+
+        Args:
+            trees: One a row.
+
+        Yields:
+            The prompts, then the nodes of depth 1, 2, ... that there are.
         """
         ...
 
@@ -78,6 +199,11 @@ class Backend(Protocol):
     eos_token_ids: tuple[int, ...]
     vocab_size: int
     max_positions: int | None
+
+    @property
+    def pass_tokens(self) -> int:
+        """Tokens of a pass beyond which only memory grows."""
+        ...
 
     @property
     def model_tokens(self) -> int:
@@ -99,22 +225,24 @@ class Backend(Protocol):
         """Why they may not, in words; None if they may."""
         ...
 
-    def prefill(self, rows: Sequence[Row]) -> DecodingSession:
-        """Read a batch of prompts."""
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether what rows have in common with a known prompt is read once.
+
+        Sessions then read a tree of its own after each row, also after they advanced.
+        """
         ...
 
-    def continuation_logits(
-        self, rows: Sequence[Row], continuations: Sequence[Sequence[int]]
-    ) -> list[torch.Tensor]:
-        """Score given continuations in one pass.
+    def read_prompt(self, row: Row) -> KnownPrompt:
+        """Read a prompt whose beginning many rows share."""
+        ...
+
+    def prefill(self, batch: Batch, room: int) -> DecodingSession:
+        """Begin to read a batch of prompts.
 
         Args:
-            rows: The prompts.
-            continuations: One token sequence a row; may be empty.
-
-        Returns:
-            For each row, logits ``[len(continuation) + 1, vocab]``: entry ``j`` is the distribution of the
-            token after the prompt and the first ``j`` continuation tokens.
+            batch: The prompts.
+            room: Most tokens that will be fed after each of them.
         """
         ...
 
@@ -122,8 +250,8 @@ class Backend(Protocol):
         """Input embeddings of the given ids, ``[n, dim]``, float32."""
         ...
 
-    def row_bytes(self, length: int, beams: int) -> int:
-        """Memory that one row of ``length`` tokens takes at its peak with ``beams`` beams, in bytes."""
+    def memory(self, load: Load) -> Need:
+        """Memory that a batch of rows takes at its peak, beside the model."""
         ...
 
     def free_memory(self) -> int:

@@ -2,17 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
 from transformers import DynamicCache
 
+from gilot_plugin.backends.blocks import blocks_of
 from gilot_plugin.backends.passes import LeftPadded, Passes
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.predictions import Predictions
+from gilot_plugin.backends.protocol import Level, Row, TokenTree
 
 
-class CachedSession:
+class RunSession(ABC):
+    """Sequences that are continued by runs of tokens at their ends; all logits of a pass are in memory.
+
+    Attributes:
+        prompt_logits: ``[rows, vocab]``, of the token after each prompt.
+    """
+
+    prompt_logits: torch.Tensor
+
+    @property
+    def prompt(self) -> Predictions:
+        """What comes after each prompt."""
+        return _dense(self.prompt_logits)
+
+    def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> Predictions:
+        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.advance`."""
+        return _dense(self.extend(parents, tokens.unsqueeze(2)).flatten(0, 2))
+
+    def read_trees(self, trees: Sequence[TokenTree]) -> Iterator[Level]:
+        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.read_trees`; the same tree for all rows."""
+        (tree,) = set(trees)
+        device = self.prompt_logits.device
+        rows = torch.arange(len(trees), device=device)
+        yield Level(rows, torch.full_like(rows, -1), self.prompt)
+        for block in blocks_of(tree):
+            runs = torch.tensor(block.runs, device=device)
+            tokens = torch.tensor(tree.tokens, device=device)[runs].expand(len(rows), -1, -1)
+            logits = self.extend(torch.tensor(block.parents, device=device).expand(len(rows), -1), tokens)
+            for column, nodes in enumerate(runs.T):
+                places = rows.repeat_interleave(len(nodes)), nodes.repeat(len(rows))
+                yield Level(*places, _dense(logits[:, :, column].flatten(0, 1)))
+
+    @abstractmethod
+    def extend(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Feed runs of tokens after given sequences.
+
+        Args:
+            parents: As for :meth:`advance`.
+            tokens: ``[rows, n, length]``.
+
+        Returns:
+            Logits after each of the tokens, ``[rows, n, length, vocab]``.
+        """
+
+
+class CachedSession(RunSession):
     """Sequences that continue from a key-value cache, which is reordered when they change parents."""
 
     def __init__(self, passes: Passes, rows: Sequence[Row]) -> None:
@@ -25,40 +73,34 @@ class CachedSession:
         self._next_positions = batch.next_positions
         self._sequences = 1
 
-    def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.advance`."""
+    def extend(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """See :meth:`RunSession.extend`."""
         rows, sequences, length = tokens.shape
         offsets = torch.arange(rows, device=parents.device).unsqueeze(1) * self._sequences
         self._sequences = sequences
-        fed = tokens.flatten(0, 1)
-        logits = self.extend((parents + offsets).flatten(), fed, torch.ones_like(fed))
+        logits = self.go_on((parents + offsets).flatten(), tokens.flatten(0, 1))
         return logits.view(rows, sequences, length, -1)
 
-    def extend(self, source: torch.Tensor, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-        """Feed tokens after given sequences of the batch, which may be repeated, dropped or reordered.
+    def go_on(self, source: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Feed tokens after any sequences of the batch.
 
         Args:
-            source: ``[new rows]``, the sequence that each new one continues.
-            tokens: ``[new rows, new]``, padded on the right.
-            real: ``[new rows, new]``, 0 on padding.
+            source: ``[n]``, the sequence that each new one continues.
+            tokens: ``[n, length]``.
 
         Returns:
-            Logits after each of the tokens, ``[new rows, new, vocab]``.
+            Logits after each of the tokens, ``[n, length, vocab]``.
         """
-        device = self._passes.device
-        source, tokens, real = source.to(device), tokens.to(device), real.to(device)
+        source, length = source.to(self._passes.device), tokens.shape[1]
         self._cache.reorder_cache(cast("torch.LongTensor", source))
-        self._attended = torch.cat((self._attended[source], real), dim=1)
-        # Padding repeats a position, so that none lies beyond the model's window.
+        self._attended = torch.cat((self._attended[source], torch.ones_like(tokens)), dim=1)
         starts = self._next_positions[source]
-        positions = starts.unsqueeze(1) + (real.cumsum(dim=1) - 1).clamp(min=0)
-        self._next_positions = starts + real.sum(dim=1)
-        return self._passes.forward(
-            tokens, self._attended, positions, keep=tokens.shape[1], cache=self._cache
-        )
+        self._next_positions = starts + length
+        positions = starts.unsqueeze(1) + torch.arange(length, device=starts.device)
+        return self._passes.forward(tokens, self._attended, positions, keep=length, cache=self._cache)
 
 
-class RecomputingSession:
+class RecomputingSession(RunSession):
     """Sequences that are read whole at every step, for models whose past cannot be kept."""
 
     def __init__(self, passes: Passes, rows: Sequence[Row]) -> None:
@@ -66,8 +108,8 @@ class RecomputingSession:
         self._sequences = [[row] for row in rows]
         self.prompt_logits: torch.Tensor = self._read(1)[:, 0, 0]
 
-    def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.advance`."""
+    def extend(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """See :meth:`RunSession.extend`."""
         self._sequences = [
             [known[parent].continued(run) for parent, run in zip(*steps, strict=True)]
             for known, *steps in zip(self._sequences, parents.tolist(), tokens.tolist(), strict=True)
@@ -79,3 +121,7 @@ class RecomputingSession:
         flat = [sequence for known in self._sequences for sequence in known]
         logits = torch.stack(self._passes.whole_logits(flat, [keep] * len(flat)))
         return logits.view(len(self._sequences), len(self._sequences[0]), keep, -1)
+
+
+def _dense(logits: torch.Tensor) -> Predictions:
+    return Predictions(logits, None, logits.shape[-1])

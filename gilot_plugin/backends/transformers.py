@@ -7,23 +7,22 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import psutil
 import torch
 
 from gilot_plugin.backends.embedding import InputEmbedding
+from gilot_plugin.backends.memory import MemoryModel, free_memory
+from gilot_plugin.backends.pace import most_tokens
 from gilot_plugin.backends.passes import Passes
 from gilot_plugin.backends.probe import Reading, probe_positions, probe_reading
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.protocol import Batch, DecodingSession, KnownPrompt, Load, Need, Row
 from gilot_plugin.backends.sessions import CachedSession, RecomputingSession
+from gilot_plugin.backends.tree.prompts import read_prompt
+from gilot_plugin.backends.tree.reader import TreeReader
+from gilot_plugin.backends.tree.session import TreeSession
+from gilot_plugin.backends.tree.shared import NOTHING
 from gilot_plugin.errors import UnsupportedModelError
 
 _logger = logging.getLogger(__name__)
-
-#: Share of the free memory that rows may take when no budget is set.
-_MEMORY_SHARE = 0.5
-
-#: Copies of a row's logits alive at once in the search: raw, log-softmax, cumulated, weighted.
-_LOGIT_COPIES = 4
 
 
 class TransformersBackend:
@@ -35,16 +34,19 @@ class TransformersBackend:
     Args:
         model: The model.
         autocast_dtype: Run under autocast with this dtype, as lm-eval's ``mixed_precision_dtype`` does.
+        trees: Whether what prompts have in common may be read once and continuations as trees; without, each
+            prompt is read by itself, with a cache that is copied for each continuation.
 
     Raises:
         UnsupportedModelError: The model is not a decoder-only language model.
     """
 
-    def __init__(self, model: Any, autocast_dtype: torch.dtype | None = None) -> None:
+    def __init__(self, model: Any, autocast_dtype: torch.dtype | None = None, *, trees: bool = True) -> None:
         _check_decoder_only(model)
         text_config = model.config.get_text_config(decoder=True)
         self._model = model
         self._autocast_dtype = autocast_dtype
+        self._reads_trees = trees
         self._embedding = InputEmbedding(model)
         self.device: torch.device = self._embedding.device
         self._passes = self._new_passes()
@@ -58,12 +60,17 @@ class TransformersBackend:
             ),
             None,
         )
-        self._cache_bytes_per_token = _cache_bytes_per_token(text_config, self._passes.dtype.itemsize)
+        self._memory = MemoryModel(text_config, self._passes.dtype, self.vocab_size, self.device)
 
     @property
     def model_tokens(self) -> int:
         """Token positions fed so far, padding and the probe's few tokens excluded."""
         return self._passes.model_tokens
+
+    @property
+    def pass_tokens(self) -> int:
+        """Tokens of a pass beyond which only memory grows."""
+        return most_tokens(self.device)
 
     @property
     def recomputes(self) -> str | None:
@@ -88,60 +95,59 @@ class TransformersBackend:
         """
         passes = self._new_passes()
         passes.inputs = self._reading.inputs
-        return probe_positions(passes, self.vocab_size, self.max_positions, caches=self.recomputes is None)
+        tree = None if self._tree is None else TreeReader(passes)
 
-    def prefill(self, rows: Sequence[Row]) -> CachedSession | RecomputingSession:
-        """Read a batch of prompts; models whose past cannot be kept read them anew at each step."""
-        session = CachedSession if self.recomputes is None else RecomputingSession
-        return session(self._passes, rows)
+        def open_session(rows: Sequence[Row]) -> DecodingSession:
+            return self._session(passes, tree, Batch(rows, [NOTHING] * len(rows)), room=1)
 
-    def continuation_logits(
-        self, rows: Sequence[Row], continuations: Sequence[Sequence[int]]
-    ) -> list[torch.Tensor]:
-        """See :meth:`gilot_plugin.backends.protocol.Backend.continuation_logits`.
+        return probe_positions(passes, open_session, self.vocab_size, self.max_positions)
 
-        Rows that are equal are read once, and their continuations go on from the same keys and values.
+    @property
+    def shares_prompts(self) -> bool:
+        """See :attr:`gilot_plugin.backends.protocol.Backend.shares_prompts`.
+
+        Raises:
+            torch.OutOfMemoryError: There is no memory even for a few tokens.
         """
-        if self.recomputes is not None:
-            extended = [row.continued(tokens) for row, tokens in zip(rows, continuations, strict=True)]
-            return self._passes.whole_logits(extended, [len(tokens) + 1 for tokens in continuations])
-        places = {row: place for place, row in enumerate(dict.fromkeys(rows))}
-        source = torch.tensor([places[row] for row in rows], device=self.device)
-        session = CachedSession(self._passes, list(places))
-        first = session.prompt_logits[source].unsqueeze(1)
-        longest = max(map(len, continuations))
-        if longest == 0:
-            return list(first)
-        # Padding on the right is read by nothing before it.
-        padded = [(*tokens, *(0,) * (longest - len(tokens))) for tokens in continuations]
-        real = [(1,) * len(tokens) + (0,) * (longest - len(tokens)) for tokens in continuations]
-        after = session.extend(
-            source, torch.tensor(padded, device=self.device), torch.tensor(real, device=self.device)
-        )
-        return [
-            torch.cat((first[index], after[index, : len(continuation)]))
-            for index, continuation in enumerate(continuations)
-        ]
+        return self._tree is not None
+
+    def read_prompt(self, row: Row) -> KnownPrompt:
+        """Read a prompt but for its last token, if rows that begin like it can go on from there."""
+        return NOTHING if self._tree is None else read_prompt(self._tree, row)
+
+    def prefill(self, batch: Batch, room: int) -> DecodingSession:
+        """See :meth:`gilot_plugin.backends.protocol.Backend.prefill`."""
+        return self._session(self._passes, self._tree, batch, room)
 
     def embeddings(self, token_ids: torch.Tensor) -> torch.Tensor:
         """Input embeddings of the given ids, ``[n, dim]``, float32, without gradient."""
         return self._embedding(token_ids)
 
-    def row_bytes(self, length: int, beams: int) -> int:
-        """Peak memory of one row, in bytes: its beams' keys and values, and their logits."""
-        return length * beams * self._cache_bytes_per_token + _LOGIT_COPIES * beams * self.vocab_size * 4
+    def memory(self, load: Load) -> Need:
+        """See :meth:`gilot_plugin.backends.protocol.Backend.memory`."""
+        if self._tree is not None:
+            return self._memory.of_trees(load, self.pass_tokens)
+        return self._memory.of_runs(load)
 
     def free_memory(self) -> int:
         """Half of what the device has free, in bytes."""
-        if self.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.device)
-            unused = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-            return int((free + unused) * _MEMORY_SHARE)
-        return int(psutil.virtual_memory().available * _MEMORY_SHARE)
+        return free_memory(self.device)
 
     def _new_passes(self) -> Passes:
         lock = self._embedding.lock if self._embedding.is_hooked else None
         return Passes(self._model, self.device, self._autocast_dtype, lock)
+
+    def _session(self, passes: Passes, tree: TreeReader | None, batch: Batch, room: int) -> DecodingSession:
+        if tree is not None:
+            return TreeSession(tree, batch, room)
+        return (CachedSession if self.recomputes is None else RecomputingSession)(passes, batch.rows)
+
+    @cached_property
+    def _tree(self) -> TreeReader | None:
+        """Reads trees, if the model can; tokens are counted with all others."""
+        if not self._reads_trees or self._reading.no_trees is not None:
+            return None
+        return TreeReader(self._passes)
 
     @cached_property
     def _reading(self) -> Reading:
@@ -153,6 +159,8 @@ class TransformersBackend:
                 type(self._model).__name__,
                 reading.recomputes,
             )
+        elif reading.no_trees is not None:
+            _logger.info("%s reads each prompt whole: %s", type(self._model).__name__, reading.no_trees)
         return reading
 
 
@@ -177,23 +185,3 @@ def _eos_ids(model: Any) -> tuple[int, ...]:
         if ids is not None:
             return tuple(ids) if isinstance(ids, (list, tuple)) else (int(ids),)
     return ()
-
-
-def _cache_bytes_per_token(config: Any, element_size: int) -> int:
-    """Keys and values of one token over all layers, in bytes."""
-    layers = _largest(config, "num_hidden_layers") or 1
-    heads = _largest(config, "num_attention_heads") or 1
-    if _largest(config, "kv_lora_rank"):  # latent attention: caches keep what it unfolds to
-        key = sum(_largest(config, name) or 0 for name in ("qk_nope_head_dim", "qk_rope_head_dim"))
-        return layers * heads * (key + (_largest(config, "v_head_dim") or key)) * element_size
-    key_value_heads = _largest(config, "num_key_value_heads") or heads
-    head_size = _largest(config, "head_dim") or (_largest(config, "hidden_size") or heads) // heads
-    return 2 * layers * key_value_heads * head_size * element_size
-
-
-def _largest(config: Any, name: str) -> int | None:
-    """A number of the configuration, which may list one for each layer; None where it has none."""
-    value = getattr(config, name, None)
-    if isinstance(value, (list, tuple)):
-        value = max((entry for entry in value if isinstance(entry, int)), default=None)
-    return value if isinstance(value, int) and value > 0 else None

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from gilot_plugin.artifacts.records import Status, attributed_record, unattributed_record
-from gilot_plugin.attribution.engine import attribute_choices, attribute_generation
+from gilot_plugin.attribution.engine import attribute, choices_inquiry, generation_inquiry
 from gilot_plugin.attribution.refinement import Refinement
 from gilot_plugin.attribution.tokens import continuation_ids, decode, token_label
 from gilot_plugin.attribution.types import Attribution
@@ -73,7 +73,7 @@ def _explain(run: EvaluationRun, sample: Sample) -> tuple[Attribution, dict[str,
     )
     if explain_choices:
         gold = _gold(sample.target, fed.choice_texts)
-        attribution = attribute_choices(
+        inquiry = choices_inquiry(
             backend,
             fed.prompt,
             units,
@@ -84,12 +84,13 @@ def _explain(run: EvaluationRun, sample: Sample) -> tuple[Attribution, dict[str,
             lengths=_choice_lengths(task, sample, fed.choice_texts),
             gold=gold,
         )
+        attribution = attribute(backend, inquiry)
         target: dict[str, Any] = {"gold": gold}
         if attribution.margin is not None:
             target["margin"] = attribution.margin
     else:
         response = None if has_choices else str(sample.responses[0][0])
-        attribution = attribute_generation(
+        inquiry = generation_inquiry(
             backend,
             fed.prompt,
             units,
@@ -99,6 +100,7 @@ def _explain(run: EvaluationRun, sample: Sample) -> tuple[Attribution, dict[str,
             run.progress.units_done,
             answer=None if response is None else continuation_ids(tokenizer, fed.prompt, response),
         )
+        attribution = attribute(backend, inquiry)
         target = {} if response is None else {"response": response}
     return _with_truncation(attribution, fed), target
 

@@ -9,11 +9,12 @@ import torch
 
 from gilot_plugin.attribution.absence import BUILTIN_ABSENCES, AbsenceContext
 from gilot_plugin.attribution.distances import BUILTIN_METHODS
-from gilot_plugin.attribution.engine import attribute_choices, attribute_generation
+from gilot_plugin.attribution.engine import attribute, choices_inquiry, generation_inquiry
 from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.transport import Solver, make_solver
 from gilot_plugin.attribution.types import CONTENT_SEGMENT, Attribution, Prompt, Token, Unit
+from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.backends.transformers import TransformersBackend
 
 Span = tuple[int, int]
@@ -71,6 +72,16 @@ def units_at(prompt: Prompt, spans: Sequence[Span]) -> list[Unit]:
         )
         for start, end in spans
     ]
+
+
+def attribute_generation(backend: Backend, *arguments: Any, **named: Any) -> Attribution:
+    """The answer to a :func:`generation_inquiry`."""
+    return attribute(backend, generation_inquiry(backend, *arguments, **named))
+
+
+def attribute_choices(backend: Backend, *arguments: Any, **named: Any) -> Attribution:
+    """The answer to a :func:`choices_inquiry`."""
+    return attribute(backend, choices_inquiry(backend, *arguments, **named))
 
 
 def generation(

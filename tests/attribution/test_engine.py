@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from gilot_plugin.attribution.engine import attribute_generation
 from gilot_plugin.attribution.methods import Distance, Measurement, PromptMethod
 from gilot_plugin.attribution.tokens import decode, make_prompt, token_label
 from gilot_plugin.attribution.units import make_units
@@ -25,7 +24,7 @@ def test_default_recipe_on_smollm2(smollm2):
     words = make_units(prompt, "word")
     units = [unit for unit in words if unit.text.strip() in {"animals", "not", "penguin", "?"}]
     assert len(units) == 4
-    attribution = attribute_generation(
+    attribution = engine_calls.attribute_generation(
         TransformersBackend(model),
         prompt,
         units,
@@ -197,7 +196,7 @@ def test_error_in_a_measurement_is_raised(tiny_model):
 def test_progress_counts_the_units(tiny_model):
     seen: list[int] = []
     prompt = engine_calls.prompt_of(PROMPT)
-    attribute_generation(
+    engine_calls.attribute_generation(
         TransformersBackend(tiny_model("llama")),
         prompt,
         engine_calls.units_at(prompt, EVERY_TOKEN),

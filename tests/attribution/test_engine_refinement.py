@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gilot_plugin.attribution.engine import attribute_choices, attribute_generation
 from gilot_plugin.attribution.refinement import Refinement
 from gilot_plugin.attribution.tokens import make_prompt
 from gilot_plugin.attribution.types import Segment
@@ -27,10 +26,10 @@ def prompt(tiny_tokenizer):
 def attribute(model, prompt, units, target="generation", **settings):
     backend, recipe = TransformersBackend(model), engine_calls.recipe(**{**SIZES, **settings})
     if target == "choices":
-        return attribute_choices(
+        return engine_calls.attribute_choices(
             backend, prompt, units, [(5,), (44,), (99,)], ["a", "b", "c"], recipe, gold=[1]
         )
-    return attribute_generation(backend, prompt, units, recipe, str, str)
+    return engine_calls.attribute_generation(backend, prompt, units, recipe, str, str)
 
 
 @pytest.mark.parametrize(

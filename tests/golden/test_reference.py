@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gilot_plugin.attribution.engine import attribute_generation
 from gilot_plugin.attribution.methods import Distance, Measurement
 from gilot_plugin.attribution.tokens import decode, make_prompt, token_label
 from gilot_plugin.attribution.units import make_units
@@ -32,7 +31,7 @@ def attribute(smollm2, golden, solver, chosen=None):
     units = make_units(prompt, "token", "all")
     outcomes = []
     spy = Distance("spy", "", lambda pair: outcomes.append(pair.present) or Measurement(0.0))
-    attribution = attribute_generation(
+    attribution = engine_calls.attribute_generation(
         TransformersBackend(model),
         prompt,
         [units[index] for index in chosen or range(len(units))],

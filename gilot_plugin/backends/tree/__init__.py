@@ -1,0 +1,1 @@
+"""Reading trees of tokens after shared prompts."""

@@ -1,0 +1,28 @@
+"""A prompt whose keys and values are kept for the rows that begin like it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.tree.attention import KeyValues
+
+
+@dataclass(frozen=True, eq=False)
+class ReadPrompt:
+    """A prompt that the model has read, but for its last token, from which predictions are made.
+
+    Attributes:
+        row: The prompt; None for one that nothing begins like.
+        layers: Keys and values of its tokens, by layer; empty for a prompt of one token.
+        positions: Of the tokens that were read.
+    """
+
+    row: Row | None
+    layers: Sequence[KeyValues]
+    positions: Sequence[int]
+
+
+#: The prompt of rows that have none in common.
+NOTHING = ReadPrompt(None, (), ())
