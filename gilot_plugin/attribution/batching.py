@@ -76,8 +76,8 @@ class BatchPlan:
             if fixed + (count + 1) * item > self._budget:
                 if count == 0:
                     raise BudgetError(
-                        f"one prompt needs about {_mib(fixed + item)} MiB, {_mib(self._budget)} MiB may be used: "
-                        "raise memory_budget, or lower num_beams, max_new_tokens or top_k"
+                        f"one prompt needs about {_mib(fixed + item)} MiB, {_mib(self._budget)} MiB may be "
+                        "used: raise memory_budget, or lower num_beams, max_new_tokens or top_k"
                     )
                 return count
             if count >= size.most:

@@ -67,6 +67,8 @@ class Inquiry(Generic[_TargetT]):
         self.subject = Subject(self._target, distances, recipe, progress)
         self.subject.model_tokens = backend.model_tokens - tokens
         self.seconds = self.subject.model_seconds = time.perf_counter() - started
+        # What finds out about the full prompt beforehand reads what rows have in common with it.
+        self._unread = 0 if self.subject.model_tokens else self._target.load(None).known
 
     @property
     def tokens(self) -> int:
@@ -82,7 +84,7 @@ class Inquiry(Generic[_TargetT]):
             The attribution.
         """
         measurements: dict[Unit, list[Measurement]] = {}
-        units, coarse = self._units, ()
+        units, coarse = self._units, tuple[Unit, ...]()
         if isinstance(units, Refinement):
             cut = refine(self._prompt, units, self._estimate, lambda: self.subject.model_tokens)
             try:
@@ -92,7 +94,7 @@ class Inquiry(Generic[_TargetT]):
                     measurements.update(zip(wanted, found, strict=True))
                     wanted = cut.send([first.score for first, *_ in found])
             except StopIteration as stop:
-                units, coarse = stop.value
+                units, coarse = stop.value.units, stop.value.coarse
         else:
             found = yield tuple(units)
             measurements.update(zip(units, found, strict=True))
@@ -100,7 +102,7 @@ class Inquiry(Generic[_TargetT]):
 
     def _estimate(self, unit: Unit | None) -> int:
         load = self._target.load(unit)
-        return load.own + load.room + (load.known if unit is None else 0)
+        return load.own + load.room + (self._unread if unit is None else 0)
 
     def _attribution(
         self, units: tuple[Unit, ...], coarse: tuple[Unit, ...], measurements: dict[Unit, list[Measurement]]

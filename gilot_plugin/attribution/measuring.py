@@ -31,8 +31,8 @@ Progress = Callable[[int], None]
 #: Units whose transport problems a solver that takes many gets at once; their costs are in memory together.
 _GROUP = 16
 
-#: Copies of a prompt's outcomes alive at once: two of float32 where they are made, and for each of two batches
-#: that wait or are being measured three of float64, the logarithms and the probabilities with and without.
+#: Copies of a prompt's outcomes alive at once: two of float32 where they are made, and for each of two
+#: batches that wait or are measured three of float64, the logarithms and the probabilities with and without.
 _OUTCOME_COPIES = 2 + 2 * 3 * 2
 
 

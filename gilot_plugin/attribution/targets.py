@@ -110,8 +110,10 @@ class Rows:
     def load(self, unit: Unit | None, room: int, together: int, beams: int) -> Load:
         """What the model reads of the prompt without the unit, and as given after it."""
         row = self._without(unit)
-        known = row.begins_like(self._full) if self._backend.shares_prompts else 0
-        return Load(len(self._full.token_ids), len(row.token_ids) - known, room, together, beams)
+        if not self._backend.shares_prompts:
+            return Load(0, len(row.token_ids), room, together, beams)
+        own = len(row.token_ids) - row.begins_like(self._full)
+        return Load(len(self._full.token_ids) - 1, own, room, together, beams)
 
     def _without(
         self,

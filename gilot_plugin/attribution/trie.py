@@ -78,15 +78,14 @@ class TrieReading:
         self._session, self._tries = session, tries
         most = max(len(trie.edges) for trie in tries)
         columns = {trie: [trie.column(prefix[:-1]) for prefix in trie.edges] for trie in set(tries)}
-        parents, tokens = (
-            torch.tensor([[*row, *(-1,) * (most - len(row))] for row in rows], device=device).view(-1, most)
-            for rows in (
-                [columns[trie] for trie in tries],
-                [[prefix[-1] for prefix in trie.edges] for trie in tries],
-            )
-        )
+        tokens = [[prefix[-1] for prefix in trie.edges] for trie in tries]
         #: ``[rows, edges]``, column before each edge, -1 where there is none, and its token.
-        self._parents, self._tokens = parents.long(), tokens.long()
+        self._parents, self._tokens = (
+            torch.tensor(
+                [[*row, *(-1,) * (most - len(row))] for row in rows], dtype=torch.long, device=device
+            )
+            for rows in ([columns[trie] for trie in tries], tokens)
+        )
         self.logprobs = torch.zeros(len(tries), 1 + most, device=device)
         self.steps = torch.zeros_like(self.logprobs)
 

@@ -26,8 +26,7 @@ def blocks_of(tree: TokenTree) -> list[Block]:
     """Cut a tree into blocks, from the prompt on; each of its nodes is in one run."""
     children = Counter(tree.parents)
     blocks: list[Block] = []
-    places = {-1: 0}
-    level = {-1: ((), 0)}
+    level: dict[int, tuple[tuple[int, ...], int]] = {-1: ((), 0)}
     while True:
         # For each node of the next depth: its run so far, and the run before that.
         level = {
@@ -40,5 +39,4 @@ def blocks_of(tree: TokenTree) -> list[Block]:
         if any(children[node] != 1 for node in level):
             runs, parents = zip(*level.values(), strict=True)
             blocks.append(Block(parents, runs))
-            places = {node: place for place, node in enumerate(level)}
-            level = {node: ((), places[node]) for node in level}
+            level = {node: ((), place) for place, node in enumerate(level)}

@@ -14,7 +14,7 @@ from gilot_plugin.backends.tree.attention import attention_bytes
 #: Share of the free memory that is used when no budget is set.
 _SHARE = 0.5
 
-#: Vectors of the hidden size, and of a feed-forward layer's, alive at once for a token in the middle of a layer.
+#: Vectors of the hidden size, and of a feed-forward layer's, alive at once for a token within a layer.
 _HIDDEN_COPIES, _INNER_COPIES = 8, 4
 
 #: Distributions over the vocabulary alive at once for each whose logits are read.
@@ -64,8 +64,8 @@ class MemoryModel:
 
     def of_runs(self, load: Load) -> Need:
         """What :class:`gilot_plugin.backends.sessions.RunSession` needs, whose logits are dense."""
-        length = load.known + load.own + load.room
-        read = max(load.known + load.own, load.together)
+        length = load.own + load.room
+        read = max(load.own, load.together)
         row = (
             load.beams * length * self.token_bytes
             + read * self._activation

@@ -97,7 +97,7 @@ class Load(NamedTuple):
     """What the model reads of each row of a batch.
 
     Attributes:
-        known: Tokens of the prompt that rows begin like.
+        known: Tokens of the prompt that rows begin like, where they are read once for all.
         own: Tokens of the row that are not read with that prompt.
         room: Tokens that are fed after the row.
         together: Of those, as many as go into one pass.

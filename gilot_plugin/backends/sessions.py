@@ -34,7 +34,7 @@ class RunSession(ABC):
         return _dense(self.extend(parents, tokens.unsqueeze(2)).flatten(0, 2))
 
     def read_trees(self, trees: Sequence[TokenTree]) -> Iterator[Level]:
-        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.read_trees`; the same tree for all rows."""
+        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.read_trees`."""
         (tree,) = set(trees)
         device = self.prompt_logits.device
         rows = torch.arange(len(trees), device=device)

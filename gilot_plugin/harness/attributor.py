@@ -73,7 +73,7 @@ def _explain(run: EvaluationRun, sample: Sample) -> tuple[Attribution, dict[str,
     )
     if explain_choices:
         gold = _gold(sample.target, fed.choice_texts)
-        inquiry = choices_inquiry(
+        asked_choices = choices_inquiry(
             backend,
             fed.prompt,
             units,
@@ -84,7 +84,7 @@ def _explain(run: EvaluationRun, sample: Sample) -> tuple[Attribution, dict[str,
             lengths=_choice_lengths(task, sample, fed.choice_texts),
             gold=gold,
         )
-        attribution = attribute(backend, inquiry)
+        attribution = attribute(backend, asked_choices)
         target: dict[str, Any] = {"gold": gold}
         if attribution.margin is not None:
             target["margin"] = attribution.margin

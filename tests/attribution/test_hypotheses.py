@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gilot_plugin.attribution.hypotheses import beam_search
+from gilot_plugin.attribution.hypotheses import _largest, beam_search
 from gilot_plugin.attribution.logprobs import finite_log_softmax
 from gilot_plugin.backends.protocol import Row
 from gilot_plugin.backends.transformers import TransformersBackend
@@ -14,9 +14,22 @@ from gilot_plugin.errors import NonFiniteLogitsError
 from tests.attribution import serial
 from tests.attribution.altered_models import bias_output
 from tests.attribution.engine_calls import PROMPT
+from tests.backends.opening import opened
 
 #: Prompts of different lengths, which are padded in a batch.
 PROMPTS = (PROMPT, PROMPT[3:], (5,), (0, 44, 17, 230), PROMPT[::-1])
+
+
+def search(backend, prompts, num_beams, max_new_tokens):
+    """A beam search over prompts of which the first is read once."""
+    session = opened(backend, [Row(prompt) for prompt in prompts], num_beams * (max_new_tokens + 1))
+    return beam_search(session, backend.eos_token_ids, num_beams, max_new_tokens)
+
+
+def distributions_after(found):
+    """What follows each hypothesis, ``[rows, beams, vocab]``."""
+    step = found.steps[-1]
+    return step.after.logits().softmax(dim=1).view(*step.weights.shape, -1)
 
 
 def _generate(model, prompt, num_beams, max_new_tokens):
@@ -42,7 +55,7 @@ def test_hypotheses_are_those_of_generate(make_tiny_model, family, bias):
     eos = (1, 30)
     model = bias_output(make_tiny_model(family), dict.fromkeys(eos, bias))
     model.generation_config.eos_token_id = list(eos)
-    found = beam_search(TransformersBackend(model), [Row(prompt) for prompt in PROMPTS], 4, 5)
+    found = search(TransformersBackend(model), PROMPTS, 4, 5)
     ended = 0
     for row, prompt in enumerate(PROMPTS):
         sequences, scores = _generate(model, prompt, 4, 5)
@@ -61,30 +74,29 @@ def test_hypotheses_are_those_of_generate(make_tiny_model, family, bias):
 @pytest.mark.parametrize("bias", [0.0, 7.0])
 def test_distribution_after_each_hypothesis(make_tiny_model, bias):
     model = bias_output(make_tiny_model("llama"), {1: bias})
-    found = beam_search(TransformersBackend(model), [Row(prompt) for prompt in PROMPTS], 3, 4)
+    found = search(TransformersBackend(model), PROMPTS, 3, 4)
+    following = distributions_after(found)
     for row, prompt in enumerate(PROMPTS):
         read = serial.plain_reader(model, prompt)
         for beam, tokens in enumerate(found.hypotheses.of_row(row)):
             logprobs = read(tokens)
             total = sum(logprobs[j, token] for j, token in enumerate(tokens))
             assert found.hypotheses.logprobs[row, beam].item() == pytest.approx(total, abs=1e-4)
-            following = found.steps[-1].next_logprobs[row, beam].double().exp().numpy()
-            if tokens[-1] == 1:
-                assert following[1] == 1.0
-                assert following.sum() == 1.0
-            else:
-                np.testing.assert_allclose(following, np.exp(logprobs[-1]), atol=1e-5)
+            assert found.last_tokens[row, beam] == tokens[-1]
+            assert found.steps[-1].over[row, beam] == (tokens[-1] == 1)
+            if tokens[-1] != 1:
+                np.testing.assert_allclose(following[row, beam], np.exp(logprobs[-1]), atol=1e-5)
 
 
 def test_a_batch_is_its_rows(tiny_model):
     backend = TransformersBackend(tiny_model("gpt2"))
-    together = beam_search(backend, [Row(prompt) for prompt in PROMPTS], 4, 3)
+    together = search(backend, PROMPTS, 4, 3)
     for row, prompt in enumerate(PROMPTS):
-        alone = beam_search(backend, [Row(prompt)], 4, 3)
+        alone = search(backend, [prompt], 4, 3)
         assert together.hypotheses.of_row(row) == alone.hypotheses.of_row(0)
         np.testing.assert_allclose(
-            together.steps[-1].next_logprobs[row].exp(),
-            alone.steps[-1].next_logprobs[0].exp(),
+            distributions_after(together)[row],
+            distributions_after(alone)[0],
             rtol=0,
             atol=1e-5,
         )
@@ -92,16 +104,26 @@ def test_a_batch_is_its_rows(tiny_model):
 
 def test_hypotheses_that_cannot_exist_have_probability_0(make_tiny_model):
     model = bias_output(make_tiny_model("llama"), dict.fromkeys((30, 31), 0.0), others=float("-inf"))
-    found = beam_search(TransformersBackend(model), [Row(PROMPT)], 6, 2)
+    found = search(TransformersBackend(model), [PROMPT], 6, 2)
     assert sorted(found.hypotheses.of_row(0)) == [(30, 30), (30, 31), (31, 30), (31, 31)]
     assert found.hypotheses.logprobs.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
     assert (found.hypotheses.logprobs[0] == float("-inf")).sum() == 2
 
 
 def test_hypotheses_are_different(family_model):
-    found = beam_search(TransformersBackend(family_model), [Row(prompt) for prompt in PROMPTS[:3]], 6, 3)
+    found = search(TransformersBackend(family_model), PROMPTS[:3], 6, 3)
     for row in range(3):
         assert len(set(found.hypotheses.of_row(row))) == 6
+
+
+@pytest.mark.parametrize("vocab", [3, 320, 5000, 5120])
+def test_largest_entries(vocab):
+    values = torch.randn(7, vocab, generator=torch.Generator().manual_seed(0))
+    values[:, -1] = 9.0
+    found, places = _largest(values, 16)
+    expected = values.topk(min(16, vocab), dim=1)
+    assert torch.equal(found, expected.values)
+    assert torch.equal(places, expected.indices)
 
 
 def test_log_softmax_of_half_precision_is_single():

@@ -98,7 +98,13 @@ def run(case, budget=PLENTY, scope="all", factor=1, sign=1.0, overhead=0):
         spent.append(spent[-1] + factor * sum(map(estimate, read)))
         return [sign * case.score(unit) for unit in units]
 
-    found = refine(case.prompt, Refinement(scope, budget), measure, estimate, lambda: spent[-1])
+    cut = refine(case.prompt, Refinement(scope, budget), estimate, lambda: spent[-1])
+    wanted = next(cut)
+    try:
+        while True:
+            wanted = cut.send(measure(wanted))
+    except StopIteration as stop:
+        found = stop.value
     return Run(found.units, found.coarse, rounds, spent[1:])
 
 

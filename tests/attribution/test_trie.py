@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gilot_plugin.attribution.trie import blocks_of, node_count, sequence_logprobs, walk
+from gilot_plugin.attribution.trie import Trie, TrieReading, node_count, sequence_logprobs
 from gilot_plugin.backends.protocol import Row
 from gilot_plugin.backends.transformers import TransformersBackend
 from tests.attribution import serial
 from tests.attribution.engine_calls import PROMPT
+from tests.backends.opening import opened
 
 #: Few tokens, so that continuations begin alike; empty ones, duplicates and beginnings of others among them.
 CONTINUATIONS = st.lists(st.lists(st.integers(5, 7), max_size=5).map(tuple), max_size=6)
@@ -30,36 +32,17 @@ def nodes_of(continuations):
     return {known[:depth] for known in continuations for depth in range(1, len(known) + 1)}
 
 
-@settings(deadline=None)
-@given(CONTINUATIONS)
-@example([])
-@example([()])
-@example([(5, 6, 7), (5, 6, 7)])
-def test_each_node_is_in_one_run_of_one_block(continuations):
-    fed = []
-    before = ((),)
-    for block in blocks_of(continuations):
-        assert block.length >= 1
-        assert len(block.parents) == len(block.prefixes) == len(set(block.prefixes))
-        for parent, prefix in zip(block.parents, block.prefixes, strict=True):
-            assert prefix[: -block.length] == before[parent]
-            fed.extend(prefix[:end] for end in range(len(prefix) - block.length + 1, len(prefix) + 1))
-        before = block.prefixes
-    assert len(fed) == len(set(fed)) == node_count(continuations)
-    assert set(fed) == nodes_of(continuations)
+def logprobs_of(backend, rows, sequences):
+    """Log-probabilities of the same sequences after each row."""
+    return sequence_logprobs(opened(backend, rows), [sequences] * len(rows), backend.device)
 
 
-@settings(deadline=None)
-@given(CONTINUATIONS)
-def test_blocks_end_only_where_the_trie_branches_or_a_continuation_ends(continuations):
-    nodes = nodes_of(continuations)
-    depth = 0
-    for block in blocks_of(continuations):
-        depth += block.length
-        children = [sum(node[:-1] == end for node in nodes) for end in block.prefixes]
-        ends = any(prefix in continuations for prefix in block.prefixes)
-        assert ends or any(count > 1 for count in children)
-    assert depth == max(map(len, continuations), default=0)
+def read_with(model, prompts, trie):
+    """A reading of the same trie after each prompt, its visits and the backend."""
+    backend = TransformersBackend(model)
+    session = opened(backend, [Row(prompt) for prompt in prompts])
+    reading = TrieReading(session, [trie] * len(prompts), backend.device)
+    return reading, list(reading.visits()), backend
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "mamba"])
@@ -67,24 +50,35 @@ def test_blocks_end_only_where_the_trie_branches_or_a_continuation_ends(continua
 @given(continuations=CONTINUATIONS)
 @example(continuations=[])
 @example(continuations=[(5, 6, 7, 5, 6), (5, 6, 7, 5, 7), (6,), ()])
-def test_walk_reads_every_node_as_a_plain_pass_does(tiny_model, family, continuations):
-    model = tiny_model(family)
-    backend = TransformersBackend(model)
-    visits = list(walk(backend, [Row(prompt) for prompt in PROMPTS], continuations))
-    prefixes = [visit.prefix for visit in visits]
-    assert prefixes[0] == ()
-    assert len(prefixes) == len(set(prefixes))
-    assert set(prefixes) == nodes_of(continuations) | {()}
-    assert all(prefix[:-1] in prefixes[:place] for place, prefix in enumerate(prefixes) if prefix)
+def test_every_node_is_read_as_in_a_plain_pass(tiny_model, family, continuations):
+    model, trie = tiny_model(family), Trie(continuations)
+    reading, visits, backend = read_with(model, PROMPTS, trie)
+    assert set(trie.prefixes) == nodes_of(continuations)
     if family != "mamba":  # which has no state to go on from
-        assert backend.model_tokens == sum(map(len, PROMPTS)) + len(PROMPTS) * node_count(continuations)
-    for row, prompt in enumerate(PROMPTS):
+        assert backend.model_tokens == sum(map(len, PROMPTS)) + len(PROMPTS) * len(trie.prefixes)
+    prefixes = ((), *trie.prefixes)
+    seen = set()
+    for visit in visits:
+        for row, column, following in zip(
+            visit.rows.tolist(), visit.columns.tolist(), visit.following, strict=True
+        ):
+            logprobs = serial.plain_reader(model, PROMPTS[row])(prefixes[column])
+            np.testing.assert_allclose(following.exp(), np.exp(logprobs[-1]), atol=1e-5)
+            total = sum(logprobs[j, token] for j, token in enumerate(prefixes[column]))
+            assert reading.logprobs[row, column].item() == pytest.approx(total, rel=1e-6, abs=1e-5)
+            assert (row, column) not in seen
+            seen.add((row, column))
+    assert len(seen) == len(PROMPTS) * len(prefixes)
+
+
+def test_rows_with_tries_of_their_own(tiny_model):
+    model, sequences = tiny_model("llama"), [[(5, 6, 7), (5,)], [(9,), ()], [(5, 6, 8), (6, 6, 6)]]
+    session = opened(TransformersBackend(model), [Row(prompt) for prompt in PROMPTS])
+    found = sequence_logprobs(session, sequences, torch.device("cpu"))
+    for prompt, wanted, logprobs in zip(PROMPTS, sequences, found, strict=True):
         read = serial.plain_reader(model, prompt)
-        for visit in visits:
-            logprobs = read(visit.prefix)
-            np.testing.assert_allclose(visit.following[row].exp(), np.exp(logprobs[-1]), atol=1e-5)
-            total = sum(logprobs[j, token] for j, token in enumerate(visit.prefix))
-            assert visit.logprob[row].item() == pytest.approx(total, rel=1e-6, abs=1e-5)
+        expected = [serial.sequence_logprob(read, sequence) for sequence in wanted]
+        np.testing.assert_allclose(logprobs, expected, rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "mamba"])
@@ -95,7 +89,7 @@ def test_walk_reads_every_node_as_a_plain_pass_does(tiny_model, family, continua
 def test_sequence_logprobs(tiny_model, family, sequences):
     model = tiny_model(family)
     backend = TransformersBackend(model)
-    found = sequence_logprobs(backend, [Row(prompt) for prompt in PROMPTS], sequences)
+    found = logprobs_of(backend, [Row(prompt) for prompt in PROMPTS], sequences)
     assert found.shape == (len(PROMPTS), len(sequences))
     if family != "mamba":
         fed = node_count([sequence[:-1] for sequence in sequences])
@@ -107,7 +101,7 @@ def test_sequence_logprobs(tiny_model, family, sequences):
 
 
 def test_an_empty_sequence_is_certain(tiny_model):
-    found = sequence_logprobs(TransformersBackend(tiny_model("llama")), [Row(PROMPT)], [(), (5,), ()])
+    found = logprobs_of(TransformersBackend(tiny_model("llama")), [Row(PROMPT)], [(), (5,), ()])
     assert found[0, 0] == found[0, 2] == 0.0
     assert found[0, 1] < 0.0
 
@@ -116,7 +110,7 @@ def test_rows_that_do_not_attend_to_some_tokens(tiny_model):
     model, sequences = tiny_model("llama"), [(5, 6, 7), (5, 6, 5), (9,)]
     attended = tuple(not 3 <= index < 5 for index in range(len(PROMPT)))
     row = Row(PROMPT, tuple(range(len(PROMPT))), attended)
-    found = sequence_logprobs(TransformersBackend(model), [Row(PROMPT[2:]), row], sequences)
+    found = logprobs_of(TransformersBackend(model), [Row(PROMPT[2:]), row], sequences)
     read = serial.masked_reader(model, PROMPT, 3, 5)
     expected = [serial.sequence_logprob(read, sequence) for sequence in sequences]
     np.testing.assert_allclose(found[1], expected, rtol=1e-6, atol=1e-5)

@@ -13,6 +13,7 @@ from gilot_plugin.errors import UnsupportedModelError
 from tests.attribution import engine_calls, serial
 from tests.attribution.closeness import assert_close
 from tests.attribution.engine_calls import PROMPT, SPANS
+from tests.backends.opening import opened
 
 #: Why sequences are read whole at every step, by family; the others continue from a cache.
 RECOMPUTES = {
@@ -34,6 +35,16 @@ REFUSES_POSITIONS = {
     "falcon": "no notice of explicit positions",
     "jamba": "no notice of explicit positions",
     "recurrent_gemma": "masked tokens still show",
+}
+
+#: Families that do not read what prompts have in common once: whatever is read whole; attention of their own;
+#: states beside it; chunks; keys and values that are unfolded after they were stored.
+SHARES_NOTHING = {
+    *RECOMPUTES,
+    *("bloom", "mpt", "falcon"),
+    *("lfm2", "falcon_h1", "qwen3_next"),
+    "llama4_text",
+    "deepseek_v3",
 }
 
 #: Families for which ``generate`` is no model: it reorders a state wrongly, or refuses to search.
@@ -90,12 +101,9 @@ def assert_described(model):
     assert backend.takes_positions is (family not in REFUSES_POSITIONS)
     assert backend.max_positions == (None if family in UNLIMITED else 128)
     assert backend.eos_token_ids == (1,)
-    assert backend.prefill([Row(PROMPT)]).prompt_logits.shape == (1, backend.vocab_size)
+    assert opened(backend, [Row(PROMPT)]).prompt.logits().shape == (1, backend.vocab_size)
     assert backend.embeddings(torch.tensor([3, 5, 3])).shape == (3, 32)
-    # Two layers of keys and values, of two heads of eight at least, in four bytes.
-    least = 10 * 4 * 2 * 2 * 2 * 8 * 4 if family not in {"gpt_bigcode", "recurrent_gemma"} else 0
-    assert backend.row_bytes(10, 4) - backend.row_bytes(0, 4) >= least
-    assert backend.row_bytes(10, 4) < 2**20
+    assert backend.shares_prompts is (family not in SHARES_NOTHING)
 
 
 def test_what_it_says_of_a_family(family_model):

@@ -10,12 +10,13 @@ import torch
 from accelerate import dispatch_model
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.protocol import Row, TokenTree
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import UnsupportedModelError
 from tests.attribution import engine_calls, serial
 from tests.attribution.closeness import assert_close, assert_same
 from tests.attribution.engine_calls import PROMPT, SPANS
+from tests.backends.opening import opened
 
 SIZES = {"num_beams": 3, "max_new_tokens": 3}
 IDS = torch.tensor([3, 5, 3, 250])
@@ -85,14 +86,13 @@ def test_adapter_of_virtual_tokens(make_tiny_model):
     backend = TransformersBackend(wrapped)
     assert backend.recomputes is not None
     assert not backend.takes_positions
-    rows, continuations = [Row(PROMPT), Row((5, 6))], [(7, 8), (9,)]
-    for row, tokens, found in zip(
-        rows, continuations, backend.continuation_logits(rows, continuations), strict=True
-    ):
-        ids = torch.tensor([[*row.token_ids, *tokens]])
-        with torch.no_grad():
-            expected = wrapped(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
-        np.testing.assert_allclose(found, expected[-len(tokens) - 1 :], rtol=1e-4, atol=1e-4)
+    rows, tree = [Row(PROMPT), Row((5, 6))], TokenTree((7, 8), (-1, 0))
+    for level in opened(backend, rows).read_trees([tree, tree]):
+        for row, node, found in zip(level.rows, level.nodes, level.predictions.logits(), strict=True):
+            ids = torch.tensor([[*rows[row].token_ids, *tree.tokens[: node + 1]]])
+            with torch.no_grad():
+                expected = wrapped(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
+            np.testing.assert_allclose(found, expected[-1], rtol=1e-4, atol=1e-4)
 
 
 def on_disk(model, folder):
@@ -131,7 +131,7 @@ def test_offloaded_embeddings_in_threads(make_tiny_model, tmp_path):
     with ThreadPoolExecutor(4) as threads:
         found = [threads.submit(backend.embeddings, IDS) for _ in range(200)]
         for _ in range(20):
-            backend.prefill([Row(PROMPT)])
+            opened(backend, [Row(PROMPT)]).prompt.logits()
         assert all(torch.equal(future.result(), expected) for future in found)
 
 

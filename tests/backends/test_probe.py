@@ -18,6 +18,7 @@ from tests.attribution import engine_calls, serial
 from tests.attribution.altered_models import bias_output
 from tests.attribution.closeness import assert_close
 from tests.attribution.engine_calls import PROMPT, SPANS
+from tests.backends.opening import opened
 
 SIZES = {"num_beams": 3, "max_new_tokens": 3}
 
@@ -187,22 +188,21 @@ def test_probe_is_short_and_done_once(make_tiny_model, family):
     assert len(fed) <= 14
     assert sum(fed) < 250
     before = len(fed)
-    backend.prefill([Row(PROMPT)])
-    backend.continuation_logits([Row(PROMPT)], [()])
-    assert len(fed) == before + 2
+    assert len(opened(backend, [Row(PROMPT)]).prompt) == 1
+    assert len(fed) == before + 1
 
 
 def test_slower_reading_is_said_once(tiny_model, caplog):
     backend = TransformersBackend(tiny_model("recurrent_gemma"))
     with caplog.at_level(logging.INFO, "gilot_plugin"):
         for _ in range(2):
-            backend.prefill([Row((5, 6))])
+            opened(backend, [Row((5, 6))])
     assert caplog.messages == [
         "RecurrentGemmaForCausalLM is read whole at every step, which is slower: padding changes what it "
         "predicts"
     ]
     caplog.clear()
-    TransformersBackend(tiny_model("llama")).prefill([Row((5, 6))])
+    opened(TransformersBackend(tiny_model("llama")), [Row((5, 6))])
     assert not caplog.messages
 
 
@@ -214,7 +214,7 @@ def test_model_that_fails_says_so_where_it_is_used(make_tiny_model):
     assert backend.recomputes == "it could not be tried out (RuntimeError: broken for good)"
     assert backend.refuses_positions.endswith("(RuntimeError: broken for good)")
     with pytest.raises(RuntimeError, match="broken for good"):
-        backend.prefill([Row((5,))])
+        opened(backend, [Row((5,))])
 
 
 def test_batches_that_change_predictions(make_tiny_model):
@@ -236,7 +236,7 @@ def test_no_memory_is_no_finding(make_tiny_model):
     backend = TransformersBackend(around_forward(make_tiny_model("llama"), check))
     for _ in range(2):
         with pytest.raises(torch.OutOfMemoryError):
-            backend.prefill([Row((5,))])
+            opened(backend, [Row((5,))])
     short[0] = False
     assert backend.recomputes is None
     short[0] = True

@@ -8,9 +8,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import T5Config, T5ForConditionalGeneration
 
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.protocol import Row, TokenTree
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import UnsupportedModelError
+from tests.backends.opening import opened
 
 ROWS = [Row((0, 37, 211, 64, 150, 9, 301, 88, 12)), Row((44,)), Row((7, 250, 133, 70))]
 
@@ -25,106 +26,94 @@ def close(actual, expected):
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_prompt_logits_of_padded_rows(family_model):
-    session = TransformersBackend(family_model).prefill(ROWS)
-    for row, logits in zip(ROWS, session.prompt_logits, strict=True):
+both_ways = pytest.mark.parametrize("trees", [True, False])
+
+
+@both_ways
+def test_prompts_of_different_lengths(family_model, trees):
+    session = opened(TransformersBackend(family_model, trees=trees), ROWS)
+    assert len(session.prompt) == len(ROWS)
+    for row, logits in zip(ROWS, session.prompt.logits(), strict=True):
         close(logits, plain_logits(family_model, row.token_ids)[-1])
 
 
-def test_beams_that_change_parents(family_model):
-    session = TransformersBackend(family_model).prefill(ROWS)
+@both_ways
+def test_beams_that_change_parents(family_model, trees):
+    session = opened(TransformersBackend(family_model, trees=trees), ROWS)
     first = torch.tensor([[5, 6, 7], [8, 9, 10], [11, 12, 13]])
-    session.advance(torch.zeros(3, 3, dtype=torch.long), first.unsqueeze(-1))
+    session.advance(torch.zeros(3, 3, dtype=torch.long), first)
     parents = torch.tensor([[2, 0, 0, 1], [1, 1, 1, 1], [0, 2, 1, 0]])
     second = torch.tensor([[20, 21, 22, 23], [24, 25, 26, 27], [28, 29, 30, 31]])
-    logits = session.advance(parents, second.unsqueeze(-1)).squeeze(2)
-    assert logits.shape == (3, 4, 320)
+    logits = session.advance(parents, second).logits().view(3, 4, 320)
     for index, row in enumerate(ROWS):
         for beam in range(4):
             fed = [*row.token_ids, first[index, parents[index, beam]].item(), second[index, beam].item()]
             close(logits[index, beam], plain_logits(family_model, fed)[-1])
 
 
-def test_runs_of_tokens(family_model):
-    session = TransformersBackend(family_model).prefill(ROWS)
-    draw = torch.Generator().manual_seed(0)
-    runs = [torch.randint(3, 320, (3, n, length), generator=draw) for n, length in ((2, 3), (3, 8), (1, 2))]
-    parents = [torch.tensor(p) for p in ([[0, 0]] * 3, [[1, 0, 1], [0, 0, 1], [1, 1, 0]], [[2], [0], [1]])]
-    known = [[row.token_ids] for row in ROWS]
-    for parent, tokens in zip(parents, runs, strict=True):
-        logits = session.advance(parent, tokens)
-        known = [
-            [
-                known[row][p] + tuple(run)
-                for p, run in zip(parent[row].tolist(), tokens[row].tolist(), strict=True)
-            ]
-            for row in range(3)
-        ]
-        for row in range(3):
-            for place, fed in enumerate(known[row]):
-                close(logits[row, place], plain_logits(family_model, fed)[-tokens.shape[2] :])
+def paths_of(tree):
+    """The tokens from the prompt's end to each node."""
+    paths = {-1: ()}
+    for node, (token, parent) in enumerate(zip(tree.tokens, tree.parents, strict=True)):
+        paths[node] = (*paths[parent], token)
+    return paths
 
 
-def test_continuations(family_model):
-    continuations = [(5, 6, 7, 8), (), (9,)]
-    scored = TransformersBackend(family_model).continuation_logits(ROWS, continuations)
-    for row, continuation, logits in zip(ROWS, continuations, scored, strict=True):
-        expected = plain_logits(family_model, [*row.token_ids, *continuation])[len(row.token_ids) - 1 :]
-        assert logits.shape == expected.shape
-        close(logits, expected)
+def check_trees(model, session, rows, trees):
+    """Every node of each row's tree reads as in a plain pass, and is read once."""
+    seen = []
+    for level in session.read_trees(trees):
+        depths = set()
+        places = list(zip(level.rows.tolist(), level.nodes.tolist(), strict=True))
+        for (row, node), logits in zip(places, level.predictions.logits(), strict=True):
+            path = paths_of(trees[row])[node]
+            close(logits, plain_logits(model, [*rows[row].token_ids, *path])[-1])
+            depths.add(len(path))
+        seen += places
+        assert len(depths) == 1
+    assert len(seen) == len(set(seen))
+    assert set(seen) == {
+        (row, node) for row, tree in enumerate(trees) for node in range(-1, len(tree.tokens))
+    }
 
 
-def test_continuations_of_the_same_row(family_model):
-    rows = [ROWS[2], ROWS[0], ROWS[2], ROWS[0], ROWS[0]]
-    continuations = [(5, 6), (7, 8, 9, 10), (11,), (5, 6, 7), (3,)]
-    scored = TransformersBackend(family_model).continuation_logits(rows, continuations)
-    for row, continuation, logits in zip(rows, continuations, scored, strict=True):
-        close(logits, plain_logits(family_model, [*row.token_ids, *continuation])[len(row.token_ids) - 1 :])
+TREE = TokenTree((5, 6, 7, 8, 9, 10, 11), (-1, -1, 0, 1, 1, 4, 5))
 
 
-def test_empty_continuations(family_model):
-    scored = TransformersBackend(family_model).continuation_logits(ROWS, [(), (), ()])
-    for row, logits in zip(ROWS, scored, strict=True):
-        close(logits, plain_logits(family_model, row.token_ids)[-1:])
+@both_ways
+@pytest.mark.parametrize("tree", [TREE, TokenTree((), ()), TokenTree((5, 6, 7), (-1, 0, 1))])
+def test_trees(family_model, trees, tree):
+    session = opened(TransformersBackend(family_model, trees=trees), ROWS)
+    check_trees(family_model, session, ROWS, [tree] * len(ROWS))
 
 
 def test_recurrent_state_remembers_no_padding(tiny_model):
     recurrent_model = tiny_model("recurrent_gemma")
-    backend = TransformersBackend(recurrent_model)
-    session = backend.prefill(ROWS)
-    next_tokens = torch.tensor([[5, 6], [7, 8], [9, 10]]).unsqueeze(-1)
-    after = session.advance(torch.zeros(3, 2, dtype=torch.long), next_tokens).squeeze(2)
-    scored = backend.continuation_logits(ROWS, [(5,), (7, 20), ()])
-    for index, (row, token) in enumerate(zip(ROWS, (5, 7, 9), strict=True)):
-        expected = plain_logits(recurrent_model, [*row.token_ids, token])[-2:]
-        close(session.prompt_logits[index], expected[0])
-        close(after[index, 0], expected[1])
-        close(scored[index][0], expected[0])
-    assert [len(logits) for logits in scored] == [2, 3, 1]
-    close(scored[1][1], after[1, 0])
+    check_trees(recurrent_model, opened(TransformersBackend(recurrent_model), ROWS), ROWS, [TREE] * len(ROWS))
 
 
+@both_ways
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "mistral", "gpt_neox", "opt"])
-def test_positions_and_attention_of_a_row(tiny_model, family):
+def test_positions_and_attention_of_a_row(tiny_model, family, trees):
     model = tiny_model(family)
     ids, positions, attended = (5, 6, 7, 8, 9), (0, 1, 5, 6, 7), (True, False, True, True, True)
-    session = TransformersBackend(model).prefill([Row(ids, positions, attended), ROWS[0]])
+    session = opened(TransformersBackend(model, trees=trees), [Row(ids, positions, attended), ROWS[0]])
     with torch.no_grad():
         expected = model(
             input_ids=torch.tensor([(*ids, 31)]),
             position_ids=torch.tensor([(*positions, 8)]),
             attention_mask=torch.tensor([(*attended, True)]).long(),
         ).logits[0]
-    close(session.prompt_logits[0], expected[-2])
-    close(session.advance(torch.tensor([[0], [0]]), torch.tensor([[[31]], [[4]]]))[0, 0, 0], expected[-1])
+    close(session.prompt.logits()[0], expected[-2])
+    after = session.advance(torch.tensor([[0], [0]]), torch.tensor([[31], [4]]))
+    close(after.logits()[0], expected[-1])
 
 
-def test_longest_prompt_of_learned_positions(make_tiny_model):
+@both_ways
+def test_longest_prompt_of_learned_positions(make_tiny_model, trees):
     model = make_tiny_model("gpt2", max_position_embeddings=9)
-    rows, continuations = [Row(tuple(range(3, 10))), Row((44,))], [(5, 6), (7,)]
-    scored = TransformersBackend(model).continuation_logits(rows, continuations)
-    for row, continuation, logits in zip(rows, continuations, scored, strict=True):
-        close(logits, plain_logits(model, [*row.token_ids, *continuation])[len(row.token_ids) - 1 :])
+    rows, tree = [Row(tuple(range(3, 10))), Row((44,))], TokenTree((5, 6), (-1, 0))
+    check_trees(model, opened(TransformersBackend(model, trees=trees), rows), rows, [tree, tree])
 
 
 @pytest.mark.parametrize(
@@ -151,11 +140,13 @@ def test_end_tokens(make_tiny_model, generation, configuration, expected):
     assert TransformersBackend(model).eos_token_ids == expected
 
 
-def test_tokens_are_counted_without_padding(tiny_model):
-    backend = TransformersBackend(tiny_model("llama"))
-    session = backend.prefill(ROWS)
+@both_ways
+def test_tokens_are_counted_without_padding(tiny_model, trees):
+    backend = TransformersBackend(tiny_model("llama"), trees=trees)
+    session = opened(backend, ROWS)
+    assert len(session.prompt) == 3
     assert backend.model_tokens == 9 + 1 + 4
-    session.advance(torch.zeros(3, 2, dtype=torch.long), torch.full((3, 2, 1), 5))
+    session.advance(torch.zeros(3, 2, dtype=torch.long), torch.full((3, 2), 5))
     assert backend.model_tokens == 14 + 6
 
 
@@ -167,26 +158,19 @@ def test_embeddings_are_single_precision_and_detached(make_tiny_model):
     assert torch.equal(rows, model.model.embed_tokens.weight[[3, 5]].float())
 
 
-def test_memory_of_a_row(tiny_model):
-    backend = TransformersBackend(tiny_model("llama"))
-    # Two layers of keys and values, of two heads of eight, in four bytes.
-    assert backend.row_bytes(100, 3) == 100 * 3 * (2 * 2 * 2 * 8 * 4) + 4 * 3 * 320 * 4
-    assert backend.free_memory() > 2**20
-
-
 def test_half_precision_gives_single_precision_logits(make_tiny_model):
     backend = TransformersBackend(make_tiny_model("llama").bfloat16())
-    assert backend.prefill(ROWS).prompt_logits.dtype == torch.float32
+    assert opened(backend, ROWS).prompt.logits().dtype == torch.float32
 
 
 def test_autocast(tiny_model):
     model = tiny_model("llama")
-    logits = TransformersBackend(model, autocast_dtype=torch.bfloat16).prefill(ROWS).prompt_logits
+    logits = opened(TransformersBackend(model, autocast_dtype=torch.bfloat16), ROWS).prompt.logits()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         expected = plain_logits(model, ROWS[0].token_ids)[-1]
     assert logits.dtype == torch.float32
     np.testing.assert_allclose(logits[0], expected.float(), rtol=0.1, atol=0.3)
-    assert not torch.equal(logits[0], TransformersBackend(model).prefill(ROWS).prompt_logits[0])
+    assert not torch.equal(logits[0], opened(TransformersBackend(model), ROWS).prompt.logits()[0])
 
 
 def test_adapter_around_a_model(make_tiny_model):
@@ -195,10 +179,10 @@ def test_adapter_around_a_model(make_tiny_model):
     ).eval()
     backend = TransformersBackend(adapted)
     assert backend.takes_positions
-    close(backend.prefill(ROWS).prompt_logits[0], plain_logits(adapted, ROWS[0].token_ids)[-1])
+    close(opened(backend, ROWS).prompt.logits()[0], plain_logits(adapted, ROWS[0].token_ids)[-1])
     assert not torch.allclose(
-        backend.prefill(ROWS).prompt_logits[0],
-        TransformersBackend(make_tiny_model("llama")).prefill(ROWS).prompt_logits[0],
+        opened(backend, ROWS).prompt.logits()[0],
+        opened(TransformersBackend(make_tiny_model("llama")), ROWS).prompt.logits()[0],
     )
 
 

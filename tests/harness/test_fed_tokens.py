@@ -212,14 +212,13 @@ def read_prompts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     from gilot_plugin.backends.transformers import TransformersBackend
 
     read: list[tuple[int, ...]] = []
-    for name in ("prefill", "continuation_logits"):
-        method = getattr(TransformersBackend, name)
+    prefill = TransformersBackend.prefill
 
-        def spy(self: Any, rows: Any, *more: Any, method: Any = method) -> Any:
-            read.append(rows[0].token_ids)
-            return method(self, rows, *more)
+    def spy(self: Any, batch: Any, room: int) -> Any:
+        read.append(batch.rows[0].token_ids)
+        return prefill(self, batch, room)
 
-        monkeypatch.setattr(TransformersBackend, name, spy)
+    monkeypatch.setattr(TransformersBackend, "prefill", spy)
     return read
 
 

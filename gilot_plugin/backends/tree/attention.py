@@ -1,9 +1,9 @@
 """Attention of tokens that form trees after a shared prompt.
 
-Rows of a batch have the beginning of a prompt in common, whose keys and values are stored once. After it, each
-row has tokens of its own: the rest of its prompt, then a tree of continuations, in which a token sees its
-ancestors. The function is registered with transformers as an attention implementation; models ask it for each
-of their layers.
+Rows of a batch have the beginning of a prompt in common, whose keys and values are stored once. After it,
+each row has tokens of its own: the rest of its prompt, then a tree of continuations, in which a token sees
+its ancestors. The function is registered with transformers as an attention implementation; models ask it for
+each of their layers.
 """
 
 from __future__ import annotations
@@ -52,14 +52,17 @@ class SharedRows(NamedTuple):
     Attributes:
         rows: The rows.
         layers: Keys and values of the prompt, by layer.
-        positions: ``[prompt]``.
         seen: ``[rows]``, how many of the prompt's tokens each row has in common with it.
     """
 
     rows: slice
     layers: Sequence[KeyValues]
-    positions: torch.Tensor
     seen: torch.Tensor
+
+    @property
+    def length(self) -> int:
+        """Tokens of the prompt that are looked at."""
+        return self.layers[0].keys.shape[1] if self.layers else 0
 
 
 @dataclass(slots=True)
@@ -70,10 +73,11 @@ class Feed:
         rows: Rows of the store that take part.
         columns: Where the new tokens come among the rows' own ones.
         first: The first of those that is looked at; no row that takes part sees any before it.
-        shared: The rows by prompt; those of no prompt have empty layers. Counted from the first that takes part.
+        shared: The rows by prompt, counted from the first that takes part; those of no prompt have no layers.
         own_seen: ``[rows, new, own]``, which of the row's own tokens each new one sees, from ``first`` on.
-        own_positions: ``[rows, own]``, of the same.
-        positions: ``[rows, new]``.
+        own_places: ``[rows, own]``, of the same: how many tokens of the row come before each.
+        places: ``[rows, new]``
+        positions: ``[rows, new]``
         layer: The layer that is being read.
     """
 
@@ -82,7 +86,8 @@ class Feed:
     first: int
     shared: Sequence[SharedRows]
     own_seen: torch.Tensor
-    own_positions: torch.Tensor
+    own_places: torch.Tensor
+    places: torch.Tensor
     positions: torch.Tensor
     layer: int = 0
     _masks: dict[Any, tuple[torch.Tensor | None, torch.Tensor]] = field(default_factory=dict)
@@ -102,15 +107,16 @@ class Feed:
         return self._masks[key]
 
     def _seen(self, group: SharedRows, window: int | None) -> tuple[torch.Tensor | None, torch.Tensor]:
-        own, length = self.own_seen[group.rows], len(group.positions)
+        own = self.own_seen[group.rows]
+        prompt = torch.arange(group.length, device=group.seen.device)
         past: torch.Tensor | None = None
-        if int(group.seen.min()) < length:
-            past = torch.arange(length, device=group.seen.device) < group.seen[:, None, None]
+        if int(group.seen.min()) < group.length:
+            past = prompt < group.seen[:, None, None]
         if window is None:
             return past, own
-        first = self.positions[group.rows, :, None] - window
-        near = group.positions > first
-        own = own & (self.own_positions[group.rows, None] > first)
+        first = self.places[group.rows, :, None] - window
+        near = prompt > first
+        own = own & (self.own_places[group.rows, None] > first)
         return near if past is None else near & past, own
 
 
@@ -131,7 +137,7 @@ class TreeStore(Cache):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store what is new; return the keys and values of all own tokens of the rows, ``[rows, heads, own, dim]``."""
+        """Store what is new; return all of the rows' own tokens, ``[rows, heads, own, dim]`` each."""
         feed = self.feed
         assert feed is not None
         feed.layer = layer_idx
@@ -202,12 +208,13 @@ def tree_attention(
     feed = _FEED.get()
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     plain = softcap is None and s_aux is None and query.shape[-1] == value.shape[-1]
-    fused = plain and query.shape[2] >= _FUSED_FROM
+    # In half precision, torch's kernels keep what the two products of the parts would round.
+    fused = plain and (query.shape[2] >= _FUSED_FROM or query.dtype.itemsize < 4)
     out = []
     for group in feed.shared:
         past = group.layers[feed.layer] if group.layers else None
         past_seen, seen = feed.masks(group, sliding_window, query.device)
-        tokens = key.shape[2] + (0 if past is None else past.keys.shape[1])
+        tokens = key.shape[2] + group.length
         vectors = 2 * (query.shape[3] + value.shape[3]) if fused else 3 * query.shape[2]
         row_bytes = 4 * query.shape[1] * tokens * vectors
         step = max(1, attention_bytes(query.device) // row_bytes)
@@ -278,7 +285,7 @@ def _in_two_parts(
         if softcap is not None:
             found = (found / softcap).tanh() * softcap
         if seen is not None:
-            split = found.unflatten(2, (groups, new))
+            split = found.view(rows, kept, groups, new, -1)
             found = split.masked_fill(~seen[:, None, None], float("-inf")).flatten(2, 3)
         return found
 

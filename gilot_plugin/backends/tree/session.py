@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import count, groupby
 from typing import NamedTuple
 
 import torch
@@ -26,11 +26,13 @@ class OwnToken(NamedTuple):
     Attributes:
         token_id: What is fed.
         position: Where.
+        place: Tokens of the row before it.
         shown: Whether the tokens after it see it.
     """
 
     token_id: int
     position: int
+    place: int
     shown: bool
 
 
@@ -66,16 +68,19 @@ class TreeSession:
         self._width = max(self._lengths)
         shape = (len(rows), self._width + room)
         # Padding is an id that every model has.
-        blank = OwnToken(0, 0, shown=False)
+        blank = OwnToken(0, 0, 0, shown=False)
         padded = [[blank] * (self._width - len(own[row])) + own[row] for row in order]
-        ids, positions, shown = (
+        ids, positions, places, shown = (
             torch.tensor([[token[column] for token in tokens] for tokens in padded], device=device)
-            for column in range(3)
+            for column in range(4)
         )
-        self._tokens, self._positions = pad(ids, (0, room)), pad(positions, (0, room))
+        self._tokens, self._positions, self._places = (
+            pad(columns, (0, room)) for columns in (ids, positions, places)
+        )
         #: ``[rows, width]``
         self._shown = shown
         self._next = torch.tensor([rows[row].next_position for row in order], device=device)
+        self._next_place = torch.tensor([len(rows[row].token_ids) for row in order], device=device)
         #: ``[rows, node, node]``, which nodes are above each one of a tree; it counts as its own.
         self._above = torch.zeros(len(rows), room, room, dtype=torch.bool, device=device)
         #: ``[rows, node]``
@@ -169,7 +174,9 @@ class TreeSession:
             self._depths[:, column] = self._depths[rows, parent] * inner + 1
         self._nodes += len(new)
         self._tokens[:, self._width + new] = tokens
-        self._positions[:, self._width + new] = self._next[:, None] + self._depths[:, new] - 1
+        ahead = self._depths[:, new] - 1
+        self._positions[:, self._width + new] = self._next[:, None] + ahead
+        self._places[:, self._width + new] = self._next_place[:, None] + ahead
         return new
 
     def _read(self, nodes: int) -> torch.Tensor:
@@ -193,7 +200,8 @@ class TreeSession:
 
     def _groups(self, nodes: int) -> Iterator[slice]:
         """Rows that are read together: neighbours of one prompt and of about the same length."""
-        start = 0
+        device = self._tokens.device
+        start, least, most = 0, least_tokens(device), most_tokens(device)
         for _, same in groupby(self._shared, key=id):
             end = start + len(list(same))
             while start < end:
@@ -201,10 +209,8 @@ class TreeSession:
                 while stop < end:
                     real += self._lengths[stop] + nodes
                     together = (stop + 1 - start) * (self._lengths[stop] + nodes)
-                    too_much = together > most_tokens(self._tokens.device) or (
-                        together - real > _MOST_PADDING * real
-                        and together > least_tokens(self._tokens.device)
-                    )
+                    padded = together - real > _MOST_PADDING * real
+                    too_much = together > most or (padded and together > least)
                     if stop > start and too_much:
                         break
                     stop += 1
@@ -228,7 +234,8 @@ class TreeSession:
             first=first,
             shared=self._prompts_of(rows),
             own_seen=self._own_seen(rows, columns)[:, :, first:],
-            own_positions=self._positions[rows, first : columns.stop],
+            own_places=self._places[rows, first : columns.stop],
+            places=self._places[rows, columns],
             positions=self._positions[rows, columns],
         )
         return self._reader.states(self._tokens[rows, columns], self._store, feed)
@@ -242,8 +249,7 @@ class TreeSession:
             # What no row sees is not looked at.
             length = int(seen.max())
             layers = [layer.first(length) for layer in members[0].layers] if length else []
-            positions = torch.tensor(members[0].positions[:length], device=seen.device)
-            found.append(SharedRows(place, layers, positions, seen))
+            found.append(SharedRows(place, layers, seen))
             start = place.stop
         return found
 
@@ -266,8 +272,8 @@ class TreeSession:
 
 
 def _own_tokens(row: Row, start: int) -> list[OwnToken]:
-    """The tokens of a row from a place on; what nothing after it sees need not be read, but for the last one."""
+    """The tokens of a row from a place on; of those that nothing after them sees, only the last is read."""
     attended = row.attended or (True,) * len(row.token_ids)
     positions = row.positions or range(len(row.token_ids))
-    tokens = list(map(OwnToken, row.token_ids, positions, attended))[start:]
+    tokens = list(map(OwnToken, row.token_ids, positions, count(), attended))[start:]
     return [token for token in tokens[:-1] if token.shown] + tokens[-1:]

@@ -16,13 +16,11 @@ class ReadPrompt:
     Attributes:
         row: The prompt; None for one that nothing begins like.
         layers: Keys and values of its tokens, by layer; empty for a prompt of one token.
-        positions: Of the tokens that were read.
     """
 
     row: Row | None
     layers: Sequence[KeyValues]
-    positions: Sequence[int]
 
 
 #: The prompt of rows that have none in common.
-NOTHING = ReadPrompt(None, (), ())
+NOTHING = ReadPrompt(None, ())
