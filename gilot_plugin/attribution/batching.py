@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
+from gilot_plugin.backends.protocol import Need
 from gilot_plugin.errors import BudgetError
 
 _LOGGER = logging.getLogger(__name__)
@@ -20,14 +21,18 @@ class Size(NamedTuple):
     """What an item asks of a batch.
 
     Attributes:
-        fixed: Bytes that a batch takes beside its items.
-        item: Bytes that it takes for each item.
+        need: Memory that the model takes for a batch of such items.
+        result: Bytes that the result of an item takes.
         most: Items beyond which a batch gains nothing.
     """
 
-    fixed: int
-    item: int
+    need: Need
+    result: int
     most: int
+
+    def of(self, count: int) -> int:
+        """Bytes of a batch of so many such items."""
+        return self.need.of(count) + count * self.result
 
 
 class BatchPlan:
@@ -46,6 +51,10 @@ class BatchPlan:
         self.largest = self.out_of_memory = 0
         self._batch_size, self._budget = batch_size, budget
         self._limit: int | None = None
+
+    def reserve(self, size: int) -> None:
+        """So many bytes of the budget are taken by something else."""
+        self._budget -= size
 
     def take(self, sizes: Sequence[Size]) -> int:
         """How many of the next items go into one batch, at least one.
@@ -70,13 +79,15 @@ class BatchPlan:
         return count > 1
 
     def _fitting(self, sizes: Sequence[Size]) -> int:
-        fixed = item = 0
+        """As many items as fit; padding makes each as large as the largest."""
+        kinds: dict[Size, None] = {}
         for count, size in enumerate(sizes):
-            fixed, item = max(fixed, size.fixed), max(item, size.item)
-            if fixed + (count + 1) * item > self._budget:
+            kinds[size] = None
+            needed = max(kind.of(count + 1) for kind in kinds)
+            if needed > self._budget:
                 if count == 0:
                     raise BudgetError(
-                        f"one prompt needs about {_mib(fixed + item)} MiB, {_mib(self._budget)} MiB may be "
+                        f"one prompt needs about {_mib(needed)} MiB, {_mib(self._budget)} MiB may be "
                         "used: raise memory_budget, or lower num_beams, max_new_tokens or top_k"
                     )
                 return count

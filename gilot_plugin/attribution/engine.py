@@ -71,11 +71,10 @@ class Inquiry(Generic[_TargetT]):
         self._unread = 0 if self.subject.model_tokens else self._target.load(None).known
 
     @property
-    def tokens(self) -> int:
-        """About how many tokens the model reads in the first round."""
-        if isinstance(self._units, Refinement):
-            return self._estimate(None)
-        return sum(map(self._estimate, self._units), start=self._estimate(None))
+    def width(self) -> int:
+        """About how many tokens its units bring into a pass, as far as they are known."""
+        units = [None] if isinstance(self._units, Refinement) else [None, *self._units]
+        return sum(max(1, self._target.load(unit).together) for unit in units)
 
     def rounds(self) -> _Rounds:
         """Units to measure, a round at a time; their measurements are to be sent back.

@@ -167,6 +167,9 @@ class Measurer:
             for subject, units in wanted
             for unit in ([None, *units] if subject.present is None else units)
         ]
+        # What the model has read of the other prompts stays in memory, too.
+        known = [self._backend.memory(subject.target.load(None)).fixed for subject, _ in wanted]
+        self._plan.reserve(sum(known) - max(known))
         for _, alike in groupby(items, key=_kind):
             some = list(alike)
             sizes = [self._size(item) for item in some]
@@ -197,9 +200,8 @@ class Measurer:
     def _size(self, item: _Item) -> Size:
         target = item.subject.target
         load = target.load(item.unit)
-        need = self._backend.memory(load)
         most = max(1, self._backend.pass_tokens // max(1, load.together))
-        return Size(need.fixed, need.row + _OUTCOME_COPIES * target.outcome_bytes, most)
+        return Size(self._backend.memory(load), _OUTCOME_COPIES * target.outcome_bytes, most)
 
 
 def _kind(item: _Item) -> object:

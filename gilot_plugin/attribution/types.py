@@ -179,10 +179,10 @@ class Diagnostics:
         support_size: Number of outcomes in each unit's transport problem.
         model_tokens: Token positions that went through the model, padding excluded.
         batch_size: Prompts that were searched together, in the largest batch.
+        seconds: Wall-clock seconds a stage: ``model``, ``measure`` (summed over worker threads), ``total``.
         out_of_memory: How often the device ran out of memory, after which batches were halved.
         recomputed: Why the model read whole sequences again at each step rather than go on from a cache; None
             if it did not.
-        seconds: Wall-clock seconds a stage: ``model``, ``measure`` (summed over worker threads), ``total``.
         truncated_tokens: Tokens of the prompt that the harness cut off on the left before feeding it.
     """
 
@@ -192,8 +192,8 @@ class Diagnostics:
     support_size: tuple[int, ...]
     model_tokens: int
     batch_size: int
-    out_of_memory: int
     seconds: Mapping[str, float]
+    out_of_memory: int = 0
     recomputed: str | None = None
     truncated_tokens: int = 0
 

@@ -8,6 +8,7 @@ import psutil
 import torch
 
 from gilot_plugin.backends.predictions import PART_BYTES
+from gilot_plugin.backends.probe import PROBE_TOKENS
 from gilot_plugin.backends.protocol import Load, Need
 from gilot_plugin.backends.tree.attention import attention_bytes
 
@@ -16,6 +17,15 @@ _SHARE = 0.5
 
 #: Vectors of the hidden size, and of a feed-forward layer's, alive at once for a token within a layer.
 _HIDDEN_COPIES, _INNER_COPIES = 8, 4
+
+#: Bytes of masks for each new token and token that it may see, numbers of the kernels included.
+_MASK_COPIES = 9
+
+#: Scores of attention alive at once.
+_SCORE_COPIES = 3
+
+#: Bytes of bookkeeping for each token of a tree.
+_TREE_BYTES = 64
 
 #: Distributions over the vocabulary alive at once for each whose logits are read.
 LOGIT_COPIES = 4
@@ -36,15 +46,18 @@ class MemoryModel:
         heads = _largest(config, "num_attention_heads") or 1
         hidden = _largest(config, "hidden_size") or heads
         inner = _largest(config, "intermediate_size") or 4 * hidden
-        self._heads, self._device = heads, device
-        #: Keys and values of one token over all layers.
-        self.token_bytes = _token_bytes(config, size)
         layers = _largest(config, "num_hidden_layers") or 1
-        self._layer_bytes = self.token_bytes // layers * heads // max(1, _kept_heads(config, heads))
+        kept_heads = _largest(config, "num_key_value_heads") or heads
+        self._device, self._heads = device, heads
+        self._token = _token_bytes(config, size)
+        #: Keys and values of one token in one layer, for every head that asks for them.
+        self._layer = self._token // layers * max(1, heads // kept_heads)
         self._activation = max(size, 4) * (_HIDDEN_COPIES * hidden + _INNER_COPIES * inner)
         self._state = 4 * hidden * size
-        self._row_of_logits = 4 * vocab_size
-        self._logits = LOGIT_COPIES * max(PART_BYTES, self._row_of_logits)
+        self._logits = LOGIT_COPIES * 4 * vocab_size
+        self._probe = 4 * vocab_size * PROBE_TOKENS
+        # Kernels that need no scores in memory do not bend them.
+        self._keeps_scores = getattr(config, "attn_logit_softcapping", None) is not None
 
     def of_trees(self, load: Load, most_tokens: int) -> Need:
         """What :class:`gilot_plugin.backends.tree.session.TreeSession` needs.
@@ -55,24 +68,28 @@ class MemoryModel:
         """
         own = load.own + load.room
         seen = load.known + own
-        passed = max(most_tokens, load.together)
-        scores = 4 * self._heads * seen * load.together
-        attention = max(attention_bytes(self._device), 3 * scores, 3 * seen * self._layer_bytes)
-        fixed = (load.known + 1) * self.token_bytes + passed * (self._activation + 5 * seen)
-        row = own * (self.token_bytes + 32) + load.room * load.room + (1 + load.together) * self._state
-        return Need(fixed + attention + self._logits, row)
+        passed = self._activation + _MASK_COPIES * seen
+        scored = min(load.own, most_tokens) if self._keeps_scores else load.together
+        attention = max(_SCORE_COPIES * 4 * self._heads * seen * scored, 3 * seen * self._layer)
+        read = load.own + load.together
+        return Need(
+            (load.known + 1) * self._token,
+            own * (self._token + _TREE_BYTES) + load.room * load.room + (1 + load.together) * self._state,
+            (
+                (read * passed, max(most_tokens, load.together) * passed),
+                (attention, max(attention_bytes(self._device), attention)),
+                (max(1, load.together) * self._logits, max(LOGIT_COPIES * PART_BYTES, self._logits)),
+            ),
+            self._probe,
+        )
 
     def of_runs(self, load: Load) -> Need:
         """What :class:`gilot_plugin.backends.sessions.RunSession` needs, whose logits are dense."""
         length = load.own + load.room
-        read = max(load.own, load.together)
-        row = (
-            load.beams * length * self.token_bytes
-            + read * self._activation
-            + LOGIT_COPIES * load.together * self._row_of_logits
-        )
+        kept = load.beams * length * self._token
+        passed = max(load.own, load.together) * self._activation
         scores = 4 * self._heads * length * length
-        return Need(self._logits + self.token_bytes * length, row + scores)
+        return Need(0, kept + passed + scores + (1 + load.together) * self._logits, (), self._probe)
 
 
 def free_memory(device: torch.device) -> int:
@@ -82,10 +99,6 @@ def free_memory(device: torch.device) -> int:
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int((free + unused) * _SHARE)
     return int(psutil.virtual_memory().available * _SHARE)
-
-
-def _kept_heads(config: Any, heads: int) -> int:
-    return _largest(config, "num_key_value_heads") or heads
 
 
 def _token_bytes(config: Any, element_size: int) -> int:

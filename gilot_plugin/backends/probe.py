@@ -29,6 +29,9 @@ _ROUND_OFF_OF_SINGLE_PRECISION = 1e-4
 #: Share of that by which equal rows of one batch may differ.
 _WITHIN_A_BATCH = 0.01
 
+#: Tokens whose logits are in memory at once.
+PROBE_TOKENS = 200
+
 #: Longest sequence that is tried: beyond the reach of the usual short convolutions, 4 tokens.
 _LONGEST = 13
 

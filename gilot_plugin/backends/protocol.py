@@ -117,10 +117,19 @@ class Need(NamedTuple):
     Attributes:
         fixed: For a batch of whatever size.
         row: More for each row.
+        capped: Pairs of what is taken for each row and what is never exceeded.
+        least: Before anything, to find out what the model can do.
     """
 
     fixed: int
     row: int
+    capped: tuple[tuple[int, int], ...] = ()
+    least: int = 0
+
+    def of(self, rows: int) -> int:
+        """For a batch of so many rows."""
+        needed = self.fixed + rows * self.row + sum(min(rows * row, most) for row, most in self.capped)
+        return max(self.least, needed)
 
 
 class TokenTree(NamedTuple):
@@ -199,6 +208,11 @@ class Backend(Protocol):
     eos_token_ids: tuple[int, ...]
     vocab_size: int
     max_positions: int | None
+
+    @property
+    def fill_tokens(self) -> int:
+        """Tokens of a pass below which the device is not filled."""
+        ...
 
     @property
     def pass_tokens(self) -> int:

@@ -11,7 +11,7 @@ import torch
 
 from gilot_plugin.backends.embedding import InputEmbedding
 from gilot_plugin.backends.memory import MemoryModel, free_memory
-from gilot_plugin.backends.pace import most_tokens
+from gilot_plugin.backends.pace import least_tokens, most_tokens
 from gilot_plugin.backends.passes import Passes
 from gilot_plugin.backends.probe import Reading, probe_positions, probe_reading
 from gilot_plugin.backends.protocol import Batch, DecodingSession, KnownPrompt, Load, Need, Row
@@ -66,6 +66,11 @@ class TransformersBackend:
     def model_tokens(self) -> int:
         """Token positions fed so far, padding and the probe's few tokens excluded."""
         return self._passes.model_tokens
+
+    @property
+    def fill_tokens(self) -> int:
+        """Tokens of a pass below which the device is not filled."""
+        return least_tokens(self.device)
 
     @property
     def pass_tokens(self) -> int:

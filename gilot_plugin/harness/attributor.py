@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from gilot_plugin.artifacts.records import Status, attributed_record, unattributed_record
-from gilot_plugin.attribution.engine import attribute, choices_inquiry, generation_inquiry
+from gilot_plugin.attribution.engine import (
+    Inquiry,
+    attribute_together,
+    choices_inquiry,
+    generation_inquiry,
+)
 from gilot_plugin.attribution.refinement import Refinement
 from gilot_plugin.attribution.tokens import continuation_ids, decode, token_label
 from gilot_plugin.attribution.types import Attribution
@@ -25,40 +30,114 @@ _LOGGER = logging.getLogger(__name__)
 _EXPLAINED_TYPES = ("generate_until", "multiple_choice")
 
 
+#: Samples that are explained at once where none of them fills the device.
+_MOST_TOGETHER = 16
+
+
+class _Asked(NamedTuple):
+    """A sample whose explanation is asked for.
+
+    Attributes:
+        inquiry: The question.
+        fed: The prompt.
+        describe: What the record says of the target beside the attribution.
+    """
+
+    inquiry: Inquiry[Any]
+    fed: SamplePrompt
+    describe: Callable[[Attribution], dict[str, Any]]
+
+
 @hookimpl
 def gilot_attribute_sample(run: EvaluationRun, sample: Sample) -> Mapping[str, Any]:
-    """Explain the sample; whatever goes wrong is its record's reason and does not stop the others."""
+    """Explain the sample; whatever goes wrong is its record's reason and does not stop the others.
+
+    Where it does not fill the device, the samples that come next are explained with it.
+    """
+    key = _key(sample)
+    if key not in run.ahead:
+        run.ahead = _records(run, [sample, *run.upcoming])
+    return run.ahead.pop(key)
+
+
+def _key(sample: Sample) -> tuple[str, int]:
+    return sample.identity.task, sample.identity.doc_id
+
+
+def _records(run: EvaluationRun, samples: Sequence[Sample]) -> dict[tuple[str, int], Mapping[str, Any]]:
+    """Records of the first sample, and of those after it that are explained with it."""
+    records: dict[tuple[str, int], Mapping[str, Any]] = {}
+    asked: dict[tuple[str, int], tuple[Sample, _Asked]] = {}
+    width = 0
+    for sample in samples[:_MOST_TOGETHER]:
+        if sample.identity.task != samples[0].identity.task:
+            break
+        found = _attempt(run, sample, lambda sample: _ask(run, sample))
+        if isinstance(found, _Asked):
+            asked[_key(sample)] = (sample, found)
+            width += found.inquiry.width
+        else:
+            records[_key(sample)] = found
+        if run.backend is None or width >= run.backend.fill_tokens:
+            break
+    if asked:
+        assert run.backend is not None
+        answers = attribute_together(run.backend, [one.inquiry for _, one in asked.values()])
+        for (key, (sample, one)), answer in zip(asked.items(), answers, strict=True):
+            records[key] = _attempt(run, sample, partial(_record, run, one, answer))
+    return records
+
+
+_FoundT = TypeVar("_FoundT")
+
+
+def _attempt(
+    run: EvaluationRun, sample: Sample, find: Callable[[Sample], _FoundT]
+) -> _FoundT | Mapping[str, Any]:
+    """What is looked for, or a record that says why it could not be found."""
     task = run.tasks[sample.identity.task]
-
-    def unattributed(status: Status, reason: str) -> dict[str, Any]:
-        return unattributed_record(
-            sample.identity, status, reason, config_hash=task.config.hash, model=run.model_name
-        )
-
-    if run.unsupported is not None:
-        return unattributed("skipped", run.unsupported)
-    if task.output_type not in _EXPLAINED_TYPES:
-        allowed = " and ".join(_EXPLAINED_TYPES)
-        return unattributed(
-            "skipped", f"requests of type {task.output_type!r} are not explained, only {allowed}"
-        )
-    if task.config.target == "choices" and task.output_type != "multiple_choice":
-        return unattributed("skipped", f"target='choices': a {task.output_type!r} sample has no choices")
+    status: Status
     try:
-        attribution, target = _explain(run, sample)
-        # A score that is NaN is refused here.
-        return attributed_record(
-            sample.identity, attribution, target=target, config_hash=task.config.hash, model=run.model_name
-        )
+        return find(sample)
     except PromptError as error:
-        return unattributed("skipped", str(error))
+        status, reason = "skipped", str(error)
     except Exception as error:
         _LOGGER.debug("attribution of %s doc %s failed", task.name, sample.identity.doc_id, exc_info=True)
-        return unattributed("failed", f"{type(error).__name__}: {error}")
+        status, reason = "failed", f"{type(error).__name__}: {error}"
+    return unattributed_record(
+        sample.identity, status, reason, config_hash=task.config.hash, model=run.model_name
+    )
 
 
-def _explain(run: EvaluationRun, sample: Sample) -> tuple[Attribution, dict[str, Any]]:
+def _record(
+    run: EvaluationRun, asked: _Asked, answer: Attribution | Exception, sample: Sample
+) -> Mapping[str, Any]:
+    if isinstance(answer, Exception):
+        raise answer
+    # A score that is NaN is refused here.
+    return attributed_record(
+        sample.identity,
+        _with_truncation(answer, asked.fed),
+        target=asked.describe(answer),
+        config_hash=run.tasks[sample.identity.task].config.hash,
+        model=run.model_name,
+    )
+
+
+def _ask(run: EvaluationRun, sample: Sample) -> _Asked:
+    """What is asked about a sample.
+
+    Raises:
+        PromptError: It is not explained.
+    """
     task = run.tasks[sample.identity.task]
+    if run.unsupported is not None:
+        raise PromptError(run.unsupported)
+    if task.output_type not in _EXPLAINED_TYPES:
+        allowed = " and ".join(_EXPLAINED_TYPES)
+        raise PromptError(f"requests of type {task.output_type!r} are not explained, only {allowed}")
+    if task.config.target == "choices" and task.output_type != "multiple_choice":
+        raise PromptError(f"target='choices': a {task.output_type!r} sample has no choices")
     config, tokenizer, backend = task.config, run.lm.tokenizer, run.backend
     assert backend is not None  # set when the run started, or else `unsupported` is
     recipe = make_recipe(config, backend, tokenizer, run.lm.prefix_token_id)
@@ -68,10 +147,7 @@ def _explain(run: EvaluationRun, sample: Sample) -> tuple[Attribution, dict[str,
     known = None if isinstance(units, Refinement) else len(units)
     run.progress.sample_started(sample.identity.task, sample.identity.doc_id, known)
     # Outcomes over choices are not defined for operators that read them from a second pass after a search.
-    explain_choices = (
-        has_choices and config.target != "generation" and recipe.absence.rescored_without is None
-    )
-    if explain_choices:
+    if has_choices and config.target != "generation" and recipe.absence.rescored_without is None:
         gold = _gold(sample.target, fed.choice_texts)
         asked_choices = choices_inquiry(
             backend,
@@ -84,25 +160,26 @@ def _explain(run: EvaluationRun, sample: Sample) -> tuple[Attribution, dict[str,
             lengths=_choice_lengths(task, sample, fed.choice_texts),
             gold=gold,
         )
-        attribution = attribute(backend, asked_choices)
-        target: dict[str, Any] = {"gold": gold}
-        if attribution.margin is not None:
-            target["margin"] = attribution.margin
-    else:
-        response = None if has_choices else str(sample.responses[0][0])
-        inquiry = generation_inquiry(
-            backend,
-            fed.prompt,
-            units,
-            recipe,
-            partial(token_label, tokenizer),
-            partial(decode, tokenizer),
-            run.progress.units_done,
-            answer=None if response is None else continuation_ids(tokenizer, fed.prompt, response),
-        )
-        attribution = attribute(backend, inquiry)
-        target = {} if response is None else {"response": response}
-    return _with_truncation(attribution, fed), target
+        return _Asked(asked_choices, fed, partial(_described_choices, gold))
+    response = None if has_choices else str(sample.responses[0][0])
+    asked_generation = generation_inquiry(
+        backend,
+        fed.prompt,
+        units,
+        recipe,
+        partial(token_label, tokenizer),
+        partial(decode, tokenizer),
+        run.progress.units_done,
+        answer=None if response is None else continuation_ids(tokenizer, fed.prompt, response),
+    )
+    return _Asked(asked_generation, fed, lambda _: {} if response is None else {"response": response})
+
+
+def _described_choices(gold: Sequence[int], attribution: Attribution) -> dict[str, Any]:
+    described: dict[str, Any] = {"gold": gold}
+    if attribution.margin is not None:
+        described["margin"] = attribution.margin
+    return described
 
 
 def _gold(target: Any, texts: Sequence[str]) -> list[int]:

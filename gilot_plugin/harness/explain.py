@@ -62,7 +62,8 @@ def _explain_chosen(run: EvaluationRun, logged: Mapping[str, list[dict[str, Any]
         run.selections[task] = _select(run, task, rows)
     chosen = [choice.sample for selection in run.selections.values() for choice in selection.choices]
     with run.progress.shown(len(chosen)):
-        for sample in chosen:
+        for place, sample in enumerate(chosen, start=1):
+            run.upcoming = chosen[place:]
             record = hook.gilot_attribute_sample(run=run, sample=sample)
             hook.gilot_write_record(run=run, record=record)
             for row in sample.rows:

@@ -28,7 +28,7 @@ class RunProgress:
         self._bars = Progress(*columns, console=Console(stderr=True))
         self._samples = self._bars.add_task("GiLOT: samples explained", total=None, count="")
         self._units = self._bars.add_task("", total=None, count="", visible=False)
-        self._samples_total = self._samples_done = self._units_total = self._units_done = 0
+        self._samples_total = self._samples_done = self._units_total = self._units_done = self._started = 0
 
     @contextmanager
     def shown(self, samples: int) -> Iterator[None]:
@@ -39,9 +39,21 @@ class RunProgress:
             yield
 
     def sample_started(self, task: str, doc_id: int, units: int | None) -> None:
-        """A sample with so many units comes next; None if their number is yet to be found out."""
-        self._units_total, self._units_done = units or 0, 0
-        self._bars.reset(self._units, description=f"  {task}, doc {doc_id}", total=units, visible=True)
+        """A sample with so many units comes next, perhaps beside others that have not finished.
+
+        ``units`` is None if their number is yet to be found out.
+        """
+        if self._started == 0:
+            self._units_total = self._units_done = 0
+        self._started += 1
+        self._units_total += units or 0
+        others = f" and {self._started - 1} before it" if self._started > 1 else ""
+        self._bars.reset(
+            self._units,
+            description=f"  {task}, doc {doc_id}{others}",
+            total=self._units_total or None,
+            visible=True,
+        )
         self._update()
 
     def units_done(self, count: int) -> None:
@@ -52,7 +64,9 @@ class RunProgress:
     def sample_finished(self) -> None:
         """The sample has its record."""
         self._samples_done += 1
-        self._units_total = self._units_done = 0
+        self._started = max(0, self._started - 1)
+        if self._started == 0:
+            self._units_total = self._units_done = 0
         self._update()
 
     def _update(self) -> None:

@@ -15,7 +15,7 @@ from gilot_plugin.harness.progress import RunProgress
 if TYPE_CHECKING:
     from gilot_plugin.artifacts.writer import RecordWriter
     from gilot_plugin.backends.protocol import Backend
-    from gilot_plugin.harness.samples import Choice
+    from gilot_plugin.harness.samples import Choice, Sample
 
 #: What identifies a fed prompt: the context, and the continuation of a log-likelihood request.
 FeedKey = tuple[str, str | None]
@@ -108,6 +108,8 @@ class EvaluationRun:
         renderings: Chat templates as rendered, by text.
         parts: Named parts of contexts as the harness built them, by task and context.
         selections: Chosen samples by task.
+        upcoming: Chosen samples that are explained after the present one.
+        ahead: Records of such samples that are there already, by task and document.
         records: Records so far, in order.
         writers: Open files by task.
         backend: The model as GiLOT uses it; None if it cannot be attributed.
@@ -126,6 +128,8 @@ class EvaluationRun:
     renderings: dict[str, Rendering] = field(default_factory=dict)
     parts: dict[tuple[str, str], tuple[Segment, ...]] = field(default_factory=dict)
     selections: dict[str, Selection] = field(default_factory=dict)
+    upcoming: Sequence[Sample] = ()
+    ahead: dict[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
     records: list[Mapping[str, Any]] = field(default_factory=list)
     writers: dict[str, RecordWriter] = field(default_factory=dict)
     backend: Backend | None = None

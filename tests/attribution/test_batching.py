@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gilot_plugin.attribution.batching import BatchPlan, Size, in_batches
+from gilot_plugin.backends.protocol import Need
 from gilot_plugin.errors import BudgetError
 
 MIB = 2**20
@@ -29,7 +30,7 @@ def sum_below(limit):
 def batches(items, compute, plan):
     """Results of all batches."""
     items = list(items)
-    return [result for _, result in in_batches(items, [Size(0, 1, 256)] * len(items), compute, plan)]
+    return [result for _, result in in_batches(items, [Size(Need(0, 1), 0, 256)] * len(items), compute, plan)]
 
 
 def test_batches_are_in_order_and_the_last_is_what_is_left():
@@ -40,7 +41,7 @@ def test_batches_are_in_order_and_the_last_is_what_is_left():
 
 def test_batches_come_with_their_results():
     items = list(range(5))
-    found = list(in_batches(items, [Size(0, 1, 9)] * 5, sum, BatchPlan(3, 0)))
+    found = list(in_batches(items, [Size(Need(0, 1), 0, 9)] * 5, sum, BatchPlan(3, 0)))
     assert found == [([0, 1, 2], 3), ([3, 4], 7)]
 
 
@@ -69,7 +70,7 @@ def test_single_item_that_does_not_fit():
 
 def test_error_of_the_consumer_is_not_taken_for_the_models():
     compute, sizes = sum_below(100)
-    found = in_batches(range(4), [Size(0, 1, 9)] * 4, compute, BatchPlan(2, 0))
+    found = in_batches(range(4), [Size(Need(0, 1), 0, 9)] * 4, compute, BatchPlan(2, 0))
     next(found)
     with pytest.raises(torch.OutOfMemoryError):
         found.throw(torch.OutOfMemoryError("elsewhere"))
@@ -79,15 +80,19 @@ def test_error_of_the_consumer_is_not_taken_for_the_models():
 @pytest.mark.parametrize(
     ("budget", "sizes", "expected"),
     [
-        (10, [Size(0, 3, 256)] * 9, 3),
-        (10, [Size(0, 10, 256)] * 9, 1),
-        (10, [Size(4, 3, 256)] * 9, 2),
-        (2**50, [Size(0, 1, 256)] * 999, 256),
+        (10, [Size(Need(0, 3), 0, 256)] * 9, 3),
+        (10, [Size(Need(0, 10), 0, 256)] * 9, 1),
+        (10, [Size(Need(4, 3), 0, 256)] * 9, 2),
+        (2**50, [Size(Need(0, 1), 0, 256)] * 999, 256),
         # Padding makes every item as large as the largest.
-        (10, [Size(0, 1, 256), Size(0, 1, 256), Size(0, 4, 256)], 2),
-        (10, [Size(0, 4, 256), Size(0, 1, 256), Size(0, 1, 256)], 2),
-        (10, [Size(1, 1, 256), Size(9, 1, 256)], 1),
-        (10, [Size(0, 1, 256)] * 2, 2),
+        (10, [Size(Need(0, 1), 0, 256), Size(Need(0, 1), 0, 256), Size(Need(0, 4), 0, 256)], 2),
+        (10, [Size(Need(0, 4), 0, 256), Size(Need(0, 1), 0, 256), Size(Need(0, 1), 0, 256)], 2),
+        (10, [Size(Need(1, 1), 0, 256), Size(Need(9, 1), 0, 256)], 1),
+        (10, [Size(Need(0, 1), 0, 256)] * 2, 2),
+        (10, [Size(Need(0, 1), 1, 256)] * 9, 5),
+        (10, [Size(Need(0, 1, ((3, 6),)), 0, 256)] * 9, 4),
+        (10, [Size(Need(0, 1, ((3, 6), (9, 3))), 0, 256)] * 9, 1),
+        (10, [Size(Need(0, 1, ((3, 0), (9, 0))), 0, 7)] * 9, 7),
     ],
 )
 def test_size_from_the_budget(budget, sizes, expected):
@@ -95,9 +100,9 @@ def test_size_from_the_budget(budget, sizes, expected):
 
 
 def test_size_that_was_asked_for_is_not_questioned():
-    assert BatchPlan(12, 1).take([Size(0, 3 * MIB, 4)] * 20) == 12
+    assert BatchPlan(12, 1).take([Size(Need(0, 3 * MIB), 0, 4)] * 20) == 12
 
 
 def test_budget_too_small_for_an_item():
     with pytest.raises(BudgetError, match="needs about 3 MiB, 1 MiB may be used"):
-        BatchPlan(None, MIB).take([Size(MIB, 2 * MIB - 5, 256)])
+        BatchPlan(None, MIB).take([Size(Need(MIB, 2 * MIB - 5), 0, 256)])
