@@ -50,10 +50,11 @@ def _against_published(ours: dict[str, list[Run]], theirs: SampledCost, console:
         )
     console.print(table)
     console.print(
-        f"The published procedure was timed on the full prompt and {len(theirs.model)} of {theirs.units} units, evenly "
-        f"spaced: {spread(theirs.model)} s of generation and scoring a unit, {spread(theirs.transport)} s of IPOT, which "
-        "runs in numpy. Its times are those, scaled to all units; its spread is over the units timed. Our transport "
-        "is what was left to do when the model was done: problems are solved in threads beside it."
+        "The published procedure was timed on the full prompt and "
+        f"{len(theirs.model)} of {theirs.units} units, evenly spaced: {spread(theirs.model)} s a unit of "
+        f"generation and scoring, {spread(theirs.transport)} s of IPOT, which runs in numpy. Its times are "
+        "those, scaled to all units, and its spread is over the units timed. Our transport is what was left "
+        "to do when the model was done: it is solved in threads beside it."
     )
 
 
@@ -62,8 +63,8 @@ def _against_machine(subject: Subject, ours: dict[str, list[Run]], console: Cons
     rates = {dtype: (square_rate(dtype, subject.device), layer_rate(subject, dtype)) for dtype in dtypes}
     for dtype, (square, layers) in rates.items():
         console.print(
-            f"Matrix products in {str(dtype).removeprefix('torch.')}: {square / _GIGA:,.0f} GFLOP/s for large square "
-            f"ones, {layers / _GIGA:,.0f} for the model's shapes with {TOKENS} tokens."
+            f"Matrix products in {str(dtype).removeprefix('torch.')}: {square / _GIGA:,.0f} GFLOP/s for "
+            f"large square ones, {layers / _GIGA:,.0f} for the model's shapes with {TOKENS} tokens."
         )
     best = max(rates[subject.model.dtype])
     table = Table(
@@ -90,7 +91,7 @@ def _against_machine(subject: Subject, ours: dict[str, list[Run]], console: Cons
         )
     console.print(table)
     console.print(
-        f"{subject.layer_flop / _GIGA:.3f} GFLOP a token in the layers and {subject.head_flop / _GIGA:.3f} in the output "
-        "layer where logits are read; attention's own products are not counted. The bound is all of it at the best rate "
-        f"above in the model's precision. What matrix products alone cannot explain is in the last column."
+        f"{subject.layer_flop / _GIGA:.3f} GFLOP a token in the layers, {subject.head_flop / _GIGA:.3f} in "
+        "the output layer where logits are read; attention's own products are not counted. The bound is all "
+        "of it at the best rate above in the model's precision."
     )

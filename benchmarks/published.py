@@ -67,8 +67,9 @@ class SampledCost:
 
 
 def evenly_spaced(units: int, wanted: int) -> list[int]:
-    """Indices of so many units, from the first to the last."""
-    return sorted({round(place) for place in np.linspace(0, units - 1, min(wanted, units))})
+    """Indices of so many units, each in the middle of an equal share of them."""
+    wanted = min(wanted, units)
+    return [(2 * share + 1) * units // (2 * wanted) for share in range(wanted)]
 
 
 def time_serially(

@@ -41,8 +41,8 @@ def report(subject: Subject, problems: int, console: Console) -> None:
         table.add_row(name, spread(seconds), spread(faster), f"{error:.1e}")
     console.print(table)
     console.print(
-        f"{len(posed)} problems of {min(sizes)} to {max(sizes)} outcomes, one at a time, in one process; IPOT on "
-        "two of them. The ratio is taken problem by problem. On a GPU, auto solves several at once when it may."
+        f"{len(posed)} problems of {min(sizes)} to {max(sizes)} outcomes, one at a time, IPOT on two. "
+        "Ratios are taken problem by problem. On a GPU, an attribution gives auto several at once."
     )
 
 
