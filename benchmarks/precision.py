@@ -12,7 +12,7 @@ from ours import Run, repeat, run, token_config
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
-from subject import Subject, chat_ids
+from subject import Subject
 from timing import spread, times
 
 QUESTIONS = (
@@ -28,7 +28,7 @@ SEARCH = {"num_beams": 4, "max_new_tokens": 5}
 def report(subject: Subject, quick: bool, console: Console) -> None:
     """Print rank correlations and times of float32, bfloat16 and float16."""
     questions = QUESTIONS[:2] if quick else QUESTIONS
-    prompts = [chat_ids(subject.tokenizer, question) for question in questions]
+    prompts = [subject.tokenizer(f"Question: {question}\nAnswer:")["input_ids"] for question in questions]
     table = Table(
         "", "mode", "rank correlation with float32", "model, s a prompt", "times faster than float32"
     )
@@ -82,7 +82,7 @@ def report_compiled(subject: Subject, repeats: int, console: Console) -> None:
 
 
 def _attribute(subject: Subject, prompts: list[list[int]], mode: str) -> list[Run]:
-    config: Any = token_config(subject, mode, **SEARCH, units="word", scope="content")
+    config: Any = token_config(subject, mode, **SEARCH, units="word")
     run(subject.with_prompt(prompts[1]), config)  # warms up
     return [run(subject.with_prompt(prompt), config) for prompt in prompts]
 
