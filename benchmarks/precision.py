@@ -25,8 +25,8 @@ QUESTIONS = (
 SEARCH = {"num_beams": 4, "max_new_tokens": 5}
 
 
-def report(subject: Subject, quick: bool, console: Console) -> None:
-    """Print rank correlations and times of float32, bfloat16 and float16."""
+def report(subject: Subject, quick: bool, slow: bool, console: Console) -> None:
+    """Print rank correlations and times; of float16 on a CPU, which seldom has arithmetic for it, if slow."""
     questions = QUESTIONS[:2] if quick else QUESTIONS
     prompts = [subject.tokenizer(f"Question: {question}\nAnswer:")["input_ids"] for question in questions]
     table = Table(
@@ -35,8 +35,8 @@ def report(subject: Subject, quick: bool, console: Console) -> None:
     for mode in ("regenerate", "response"):
         reference: list[Run] = []
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
-            if dtype == torch.float16 and subject.device.type == "cpu" and mode == "regenerate":
-                continue  # most processors have no arithmetic for it: minutes
+            if dtype == torch.float16 and subject.device.type == "cpu" and not slow:
+                continue
             model = copy.deepcopy(subject.model).to(dtype)
             found = _attribute(replace(subject, model=model), prompts, mode)
             reference = reference or found

@@ -64,7 +64,7 @@ def _measure(section: str, subject: Subject, options: argparse.Namespace, consol
     elif section == "growth":
         growth.report(subject, options.quick, options.long, options.unit_budget, console)
     elif section == "precision":
-        precision.report(subject, options.quick, console)
+        precision.report(subject, options.quick, options.long, console)
     elif section == "compile":
         precision.report_compiled(subject, repeats, console)
     else:
@@ -91,7 +91,9 @@ def _options() -> argparse.Namespace:
     add_options(parser)
     parser.add_argument("--only", action="append", choices=(*SECTIONS, "compile"), help="may be repeated")
     parser.add_argument("--quick", action="store_true", help="small settings: does it run at all?")
-    parser.add_argument("--long", action="store_true", help="prompts of up to 4096 tokens, too")
+    parser.add_argument(
+        "--long", action="store_true", help="prompts of up to 4096 tokens and float16 on a CPU, too"
+    )
     parser.add_argument("--repeats", type=int, default=2, help="of ours")
     parser.add_argument(
         "--sample", type=int, default=5, help="units that the published procedure is timed on, 0 for all"
