@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -278,13 +278,15 @@ def attribute(backend: Backend, inquiry: Inquiry[Any]) -> Attribution:
         NonFiniteLogitsError: The model returned NaN.
         BudgetError: The memory budget is too small.
     """
-    (found,) = attribute_together(backend, [inquiry])
+    ((_, found),) = attribute_together(backend, [inquiry])
     if isinstance(found, Exception):
         raise found
     return found
 
 
-def attribute_together(backend: Backend, inquiries: Sequence[Inquiry[Any]]) -> list[Attribution | Exception]:
+def attribute_together(
+    backend: Backend, inquiries: Sequence[Inquiry[Any]]
+) -> Iterator[tuple[Inquiry[Any], Attribution | Exception]]:
     """Explain several prompts at once: their units go through the model together, round by round.
 
     Args:
@@ -292,8 +294,9 @@ def attribute_together(backend: Backend, inquiries: Sequence[Inquiry[Any]]) -> l
         inquiries: The prompts; they have the same ``batch_size``, ``memory_budget``, ``num_threads`` and
             solver, which are taken from the first.
 
-    Returns:
-        For each prompt its attribution, or the error that ended it; the others go on.
+    Yields:
+        Each prompt with its attribution, or with the error that ended it, as soon as it is known; the others
+        go on.
     """
     return _Together(backend, inquiries).run()
 
@@ -302,21 +305,24 @@ class _Together:
     """Inquiries under way."""
 
     def __init__(self, backend: Backend, inquiries: Sequence[Inquiry[Any]]) -> None:
-        self._backend, self._inquiries = backend, inquiries
+        self._backend = backend
         self._rounds = {inquiry: inquiry.rounds() for inquiry in inquiries}
         self._wanted: dict[Inquiry[Any], tuple[Unit, ...]] = {}
-        self._results: dict[Inquiry[Any], Attribution | Exception] = {}
 
-    def run(self) -> list[Attribution | Exception]:
-        for inquiry in self._inquiries:
-            self._go_on(inquiry, None)
-        while self._wanted:
-            for inquiry, measured in self._measured(dict(self._wanted)).items():
-                self._go_on(inquiry, measured)
-        return [self._results[inquiry] for inquiry in self._inquiries]
+    def run(self) -> Iterator[tuple[Inquiry[Any], Attribution | Exception]]:
+        heard: dict[Inquiry[Any], list[list[Measurement]] | Exception | None]
+        heard = dict.fromkeys(self._rounds)
+        while heard:
+            for inquiry, measured in heard.items():
+                end = self._go_on(inquiry, measured)
+                if end is not None:
+                    yield inquiry, end
+            heard = dict(self._measured(dict(self._wanted)))
 
-    def _go_on(self, inquiry: Inquiry[Any], measured: list[list[Measurement]] | Exception | None) -> None:
-        """Hand an inquiry what it asked for and take its next question, or its end."""
+    def _go_on(
+        self, inquiry: Inquiry[Any], measured: list[list[Measurement]] | Exception | None
+    ) -> Attribution | Exception | None:
+        """Hand an inquiry what it asked for and take its next question; its end, if there is none."""
         started = time.perf_counter()
         self._wanted.pop(inquiry, None)
         try:
@@ -325,15 +331,20 @@ class _Together:
             rounds = self._rounds[inquiry]
             self._wanted[inquiry] = next(rounds) if measured is None else rounds.send(measured)
         except StopIteration as stop:
-            self._results[inquiry] = stop.value
+            attribution: Attribution = stop.value
+            return attribution
         except Exception as error:
-            self._results[inquiry] = error
-        inquiry.seconds += time.perf_counter() - started
+            return error
+        finally:
+            inquiry.seconds += time.perf_counter() - started
+        return None
 
     def _measured(
         self, wanted: dict[Inquiry[Any], tuple[Unit, ...]]
     ) -> dict[Inquiry[Any], list[list[Measurement]] | Exception]:
         """Measurements of all; if that fails, of each by itself, so that an error stays with its prompt."""
+        if not wanted:
+            return {}
         started = time.perf_counter()
         questions = [(inquiry.subject, units) for inquiry, units in wanted.items()]
         try:

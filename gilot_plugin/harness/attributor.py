@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -55,8 +55,12 @@ def gilot_attribute_sample(run: EvaluationRun, sample: Sample) -> Mapping[str, A
     Where it does not fill the device, the samples that come next are explained with it.
     """
     key = _key(sample)
-    if key not in run.ahead:
-        run.ahead = _records(run, [sample, *run.upcoming])
+    while key not in run.ahead:
+        found = next(run.under_way, None)
+        if found is None:
+            run.under_way = _records(run, [sample, *run.upcoming])
+        else:
+            run.ahead.update([found])
     return run.ahead.pop(key)
 
 
@@ -64,28 +68,28 @@ def _key(sample: Sample) -> tuple[str, int]:
     return sample.identity.task, sample.identity.doc_id
 
 
-def _records(run: EvaluationRun, samples: Sequence[Sample]) -> dict[tuple[str, int], Mapping[str, Any]]:
-    """Records of the first sample, and of those after it that are explained with it."""
-    records: dict[tuple[str, int], Mapping[str, Any]] = {}
-    asked: dict[tuple[str, int], tuple[Sample, _Asked]] = {}
+def _records(
+    run: EvaluationRun, samples: Sequence[Sample]
+) -> Iterator[tuple[tuple[str, int], Mapping[str, Any]]]:
+    """Records of the first sample, and of those after it that are explained with it, as they are ready."""
+    asked: dict[Inquiry[Any], tuple[Sample, _Asked]] = {}
     width = 0
     for sample in samples[:_MOST_TOGETHER]:
         if sample.identity.task != samples[0].identity.task:
             break
         found = _attempt(run, sample, lambda sample: _ask(run, sample))
         if isinstance(found, _Asked):
-            asked[_key(sample)] = (sample, found)
+            asked[found.inquiry] = (sample, found)
             width += found.inquiry.width
         else:
-            records[_key(sample)] = found
+            yield _key(sample), found
         if run.backend is None or width >= run.backend.fill_tokens:
             break
     if asked:
         assert run.backend is not None
-        answers = attribute_together(run.backend, [one.inquiry for _, one in asked.values()])
-        for (key, (sample, one)), answer in zip(asked.items(), answers, strict=True):
-            records[key] = _attempt(run, sample, partial(_record, run, one, answer))
-    return records
+        for inquiry, answer in attribute_together(run.backend, list(asked)):
+            sample, one = asked[inquiry]
+            yield _key(sample), _attempt(run, sample, partial(_record, run, one, answer))
 
 
 _FoundT = TypeVar("_FoundT")

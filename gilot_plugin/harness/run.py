@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -109,7 +109,8 @@ class EvaluationRun:
         parts: Named parts of contexts as the harness built them, by task and context.
         selections: Chosen samples by task.
         upcoming: Chosen samples that are explained after the present one.
-        ahead: Records of such samples that are there already, by task and document.
+        under_way: Records that are being made, with their tasks and documents.
+        ahead: Records of upcoming samples that are there already.
         records: Records so far, in order.
         writers: Open files by task.
         backend: The model as GiLOT uses it; None if it cannot be attributed.
@@ -129,6 +130,7 @@ class EvaluationRun:
     parts: dict[tuple[str, str], tuple[Segment, ...]] = field(default_factory=dict)
     selections: dict[str, Selection] = field(default_factory=dict)
     upcoming: Sequence[Sample] = ()
+    under_way: Iterator[tuple[tuple[str, int], Mapping[str, Any]]] = field(default_factory=lambda: iter(()))
     ahead: dict[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
     records: list[Mapping[str, Any]] = field(default_factory=list)
     writers: dict[str, RecordWriter] = field(default_factory=dict)

@@ -215,7 +215,7 @@ def read_prompts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     prefill = TransformersBackend.prefill
 
     def spy(self: Any, batch: Any, room: int) -> Any:
-        read.append(batch.rows[0].token_ids)
+        read.extend(row.token_ids for row in batch.rows)
         return prefill(self, batch, room)
 
     monkeypatch.setattr(TransformersBackend, "prefill", spy)
