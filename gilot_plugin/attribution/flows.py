@@ -48,7 +48,7 @@ def moves_of(plan: Coupling, costs: torch.Tensor, outcomes: NDArray[np.int64]) -
     """
     large = (plan.masses >= _MIN_FLOW_MASS) & (plan.rows != plan.columns)
     sources, targets, masses = (part[large] for part in plan)
-    order = np.lexsort((targets, sources, -masses))
+    order = np.lexsort((outcomes[targets], outcomes[sources], -masses))
     sources, targets, masses = sources[order], targets[order], masses[order]
     places = torch.from_numpy(sources).to(costs.device), torch.from_numpy(targets).to(costs.device)
     columns = (outcomes[sources], outcomes[targets], masses, costs[places].double().cpu().numpy())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gilot_plugin.attribution.distances import optimal_transport
 from gilot_plugin.attribution.flows import Move, mean_moves, moves_of, readable_flows, total_flows
+from gilot_plugin.attribution.transport import Coupling
 from tests.attribution.outcome_pairs import (
     MatrixGeometry,
     cosine_costs,
