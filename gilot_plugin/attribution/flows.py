@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from gilot_plugin.attribution.geometry import Geometry
+from gilot_plugin.attribution.transport import Coupling
 from gilot_plugin.attribution.types import Flow, TotalFlow
 
 #: Flows kept a unit and a prompt, and the least mass of one.
@@ -34,22 +35,20 @@ class Move(NamedTuple):
     cost: float
 
 
-def moves_of(plan: NDArray[np.float64], costs: torch.Tensor, outcomes: NDArray[np.int64]) -> tuple[Move, ...]:
+def moves_of(plan: Coupling, costs: torch.Tensor, outcomes: NDArray[np.int64]) -> tuple[Move, ...]:
     """Transports off the diagonal of a coupling, largest first; ties in the order of the outcomes.
 
     Args:
-        plan: ``[n, n]``.
+        plan: Between ``n`` outcomes.
         costs: ``[n, n]``.
         outcomes: What the rows and columns stand for, ``[n]``.
 
     Returns:
         Those of at least 0.001, so at most a thousand.
     """
-    sources, targets = np.nonzero(plan >= _MIN_FLOW_MASS)
-    moved = sources != targets
-    sources, targets = sources[moved], targets[moved]
-    masses = plan[sources, targets]
-    order = np.argsort(-masses, kind="stable")
+    large = (plan.masses >= _MIN_FLOW_MASS) & (plan.rows != plan.columns)
+    sources, targets, masses = (part[large] for part in plan)
+    order = np.lexsort((outcomes[targets], outcomes[sources], -masses))
     sources, targets, masses = sources[order], targets[order], masses[order]
     places = torch.from_numpy(sources).to(costs.device), torch.from_numpy(targets).to(costs.device)
     columns = (outcomes[sources], outcomes[targets], masses, costs[places].double().cpu().numpy())

@@ -71,7 +71,7 @@ class OutcomePair:
     @cached_property
     def costs(self) -> torch.Tensor:
         """Ground costs on the support, ``[n, n]``."""
-        return self.ground.geometry.costs(self.support.outcomes)
+        return self.ground.geometry.costs(self.support.outcomes, self.support.shared)
 
     @cached_property
     def problem(self) -> TransportProblem:

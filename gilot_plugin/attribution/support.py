@@ -14,7 +14,9 @@ class Support(NamedTuple):
     """Two distributions on the outcomes that matter to them.
 
     Attributes:
-        outcomes: Indices of the outcomes, ascending, ``[n]``.
+        outcomes: Indices of the outcomes, ``[n]``: the first distribution's own nucleus, ascending, then
+            what the second one adds to it, ascending.
+        shared: Number of outcomes in the first distribution's nucleus, which all its supports begin with.
         source: The first distribution on them, renormalised, ``[n]``.
         target: The second one, ``[n]``.
         outside_source: Mass of the first distribution that was left out.
@@ -22,6 +24,7 @@ class Support(NamedTuple):
     """
 
     outcomes: NDArray[np.int64]
+    shared: int
     source: FloatArray
     target: FloatArray
     outside_source: float
@@ -58,8 +61,9 @@ def joint_support(source: FloatArray, target: FloatArray, top_p: float, top_k: i
     Returns:
         The restricted pair.
     """
-    outcomes = np.union1d(nucleus(source, top_p, top_k), nucleus(target, top_p, top_k))
+    shared = np.sort(nucleus(source, top_p, top_k))
+    outcomes = np.concatenate((shared, np.setdiff1d(nucleus(target, top_p, top_k), shared)))
     a, b = source[outcomes], target[outcomes]
     inside_a, inside_b = a.sum(), b.sum()
     outside_a, outside_b = (max(0.0, 1.0 - float(inside)) for inside in (inside_a, inside_b))
-    return Support(outcomes, a / inside_a, b / inside_b, outside_a, outside_b)
+    return Support(outcomes, len(shared), a / inside_a, b / inside_b, outside_a, outside_b)

@@ -21,7 +21,7 @@ class MatrixGeometry:
     def __init__(self, costs):
         self._costs = torch.from_numpy(costs)
 
-    def costs(self, outcomes):
+    def costs(self, outcomes, shared):
         return self._costs[outcomes][:, outcomes]
 
     def label(self, outcome):

@@ -30,7 +30,7 @@ class LineGeometry:
 
     largest_cost = 3.0
 
-    def costs(self, outcomes):
+    def costs(self, outcomes, shared):
         return LINE[outcomes][:, outcomes]
 
     def label(self, outcome):

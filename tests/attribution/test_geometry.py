@@ -7,7 +7,12 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from gilot_plugin.attribution.geometry import ChoiceGeometry, VocabularyGeometry, cosine_costs
+from gilot_plugin.attribution.geometry import (
+    ChoiceGeometry,
+    Directions,
+    VocabularyGeometry,
+    cosine_costs,
+)
 from gilot_plugin.backends.transformers import TransformersBackend
 
 
@@ -42,8 +47,35 @@ def test_vocabulary_uses_the_input_embeddings(tiny_model):
     geometry = VocabularyGeometry(TransformersBackend(model), "token {}".format)
     chosen = np.array([4, 200, 33])
     vectors = model.transformer.wte.weight.detach()[chosen]
-    np.testing.assert_allclose(geometry.costs(chosen), cdist(vectors, vectors, "cosine"), atol=1e-6)
+    np.testing.assert_allclose(geometry.costs(chosen, 1), cdist(vectors, vectors, "cosine"), atol=1e-6)
     assert geometry.label(33) == "token 33"
+
+
+@pytest.mark.parametrize("shared", [0, 1, 5, 8])
+def test_costs_with_more_vectors_are_those_of_all(shared):
+    vectors = torch.randn(8, 16, generator=torch.Generator().manual_seed(3))
+    costs = Directions.of(vectors[:shared]).costs_with(vectors[shared:])
+    np.testing.assert_allclose(costs, cosine_costs(vectors), atol=1e-6)
+    assert costs.diag().tolist() == [0.0] * 8
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 2**28])
+def test_what_is_kept_changes_no_bit(monkeypatch, tiny_model, kept_bytes):
+    monkeypatch.setattr("gilot_plugin.attribution.geometry._KEPT_BYTES", kept_bytes)
+    backend = TransformersBackend(tiny_model("gpt2"))
+    calls = [([3, 8, 90], 2), ([3, 8, 7, 100, 2], 2), ([9, 1, 2], 1), ([3, 8, 90], 2), ([5, 6], 0)]
+    kept = VocabularyGeometry(backend, str)
+    for outcomes, shared in calls:
+        alone = VocabularyGeometry(backend, str).costs(np.array(outcomes), shared)
+        assert torch.equal(kept.costs(np.array(outcomes), shared), alone)
+
+
+def test_memory_of_what_is_kept_is_bounded(monkeypatch, tiny_model):
+    monkeypatch.setattr("gilot_plugin.attribution.geometry._KEPT_BYTES", 2**14)
+    geometry = VocabularyGeometry(TransformersBackend(tiny_model("gpt2")), str)
+    for first in range(40):
+        geometry.costs(np.arange(first, first + 20), 18)
+    assert 0 < sum(kept.nbytes for kept in geometry._kept.values()) <= 2**14
 
 
 def test_choices_use_the_mean_of_their_tokens(tiny_model):
@@ -52,12 +84,13 @@ def test_choices_use_the_mean_of_their_tokens(tiny_model):
     weight = model.model.embed_tokens.weight.detach()
     means = torch.stack([weight[[4, 5, 6]].mean(0), weight[7], weight[[8, 9]].mean(0)])
     expected = cdist(means, means, "cosine")
-    np.testing.assert_allclose(geometry.costs(np.array([0, 1, 2])), expected, atol=1e-6)
-    np.testing.assert_allclose(geometry.costs(np.array([2, 0])), expected[np.ix_([2, 0], [2, 0])], atol=1e-6)
+    np.testing.assert_allclose(geometry.costs(np.array([0, 1, 2]), 2), expected, atol=1e-6)
+    chosen = np.array([2, 0])
+    np.testing.assert_allclose(geometry.costs(chosen, 1), expected[np.ix_(chosen, chosen)], atol=1e-6)
     assert geometry.label(1) == "b"
 
 
 @pytest.mark.parametrize("chosen", [[0], [1]])
 def test_single_choice(tiny_model, chosen):
     geometry = ChoiceGeometry(TransformersBackend(tiny_model("llama")), [(4,), (5,)], ["a", "b"])
-    assert geometry.costs(np.array(chosen)).tolist() == [[0.0]]
+    assert geometry.costs(np.array(chosen), 1).tolist() == [[0.0]]

@@ -51,7 +51,10 @@ def test_any_support(size, seed, top_p, top_k):
     generator = np.random.default_rng(seed)
     source, target = generator.dirichlet(np.full(size, 0.3), size=2)
     support = joint_support(source, target, top_p, top_k)
-    assert np.all(np.diff(support.outcomes) > 0)
+    assert len(set(support.outcomes)) == len(support.outcomes)
+    assert set(support.outcomes[: support.shared]) == set(nucleus(source, top_p, top_k))
+    for part in (support.outcomes[: support.shared], support.outcomes[support.shared :]):
+        assert np.all(np.diff(part) > 0)
     assert len(support.outcomes) <= 2 * top_k
     assert support.source.sum() == pytest.approx(1.0)
     assert support.target.sum() == pytest.approx(1.0)

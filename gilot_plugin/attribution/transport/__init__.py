@@ -11,6 +11,7 @@ from gilot_plugin.attribution.transport.auto import Auto
 from gilot_plugin.attribution.transport.exact import Exact
 from gilot_plugin.attribution.transport.ipot import Ipot
 from gilot_plugin.attribution.transport.problem import (
+    Coupling,
     FloatArray,
     Solver,
     TransportProblem,
@@ -21,6 +22,7 @@ from gilot_plugin.attribution.transport.sinkhorn import Sinkhorn
 
 __all__ = [
     "SOLVER_NAMES",
+    "Coupling",
     "FloatArray",
     "Solver",
     "TransportProblem",

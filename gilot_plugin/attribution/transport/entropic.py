@@ -14,7 +14,7 @@ import torch
 from gilot_plugin.attribution.transport import padding
 from gilot_plugin.attribution.transport.certificate import lower_bound, rounded
 from gilot_plugin.attribution.transport.padding import Batch, in_chunks, padded
-from gilot_plugin.attribution.transport.problem import TransportProblem, TransportResult
+from gilot_plugin.attribution.transport.problem import Coupling, TransportProblem, TransportResult
 from gilot_plugin.attribution.transport.scaling import Scalings, scale, unscaled
 
 #: Iterations (one update of rows and columns each) after which a problem stays as good as it is. Problems
@@ -68,7 +68,7 @@ class EntropicSolver:
         for chunk in in_chunks(problems, padding.WORKING_BYTES):
             solved = _solve(padded([problems[index] for index in chunk]), self._tolerance, self._path)
             for index, result in solved.items():
-                results[chunk[index]] = _without_padding(result, len(problems[chunk[index]].source))
+                results[chunk[index]] = result
         return [results[index] for index in range(len(problems))]
 
 
@@ -128,8 +128,6 @@ def _result(
     plan: torch.Tensor, upper: torch.Tensor, lower: torch.Tensor, cost_range: torch.Tensor
 ) -> TransportResult:
     cost = float(upper * cost_range)
-    return TransportResult(cost, plan.cpu().numpy(), min(float(lower * cost_range), cost), cost)
-
-
-def _without_padding(result: TransportResult, size: int) -> TransportResult:
-    return result._replace(plan=result.plan[:size, :size].copy())
+    rows, columns = plan.nonzero(as_tuple=True)
+    coupling = Coupling(*(part.cpu().numpy() for part in (rows, columns, plan[rows, columns])))
+    return TransportResult(cost, coupling, min(float(lower * cost_range), cost), cost)

@@ -12,6 +12,7 @@ import torch
 from gilot_plugin.attribution.transport.certificate import lower_bound, rounded
 from gilot_plugin.attribution.transport.column_generation import Optimum, generate_columns
 from gilot_plugin.attribution.transport.problem import (
+    Coupling,
     FloatArray,
     TransportProblem,
     TransportResult,
@@ -29,7 +30,7 @@ _SPARSE_FROM = 200
 class Exact:
     """Network simplex of POT (``ot.emd``), certified by its own potentials.
 
-    The potentials are made feasible by c-transforms, so that the lower bound holds whatever the simplex did.
+    Its potentials are checked on every arc, so that the lower bound holds whatever the simplex did.
     ``upper - lower`` is round-off. If the simplex runs out of pivots (which a ``RuntimeWarning`` says), the
     result is the best plan that it found.
     """
@@ -45,10 +46,8 @@ def _solve(problem: TransportProblem) -> TransportResult:
     source, target, _ = problem
     costs = host_costs(problem)
     found = generate_columns(source, target, costs, _MAX_PIVOTS) if len(source) >= _SPARSE_FROM else None
-    plan, potentials = found or _all_arcs(source, target, costs)
-    cost = float(np.vdot(plan, costs))
-    a, b, c, guess = (torch.from_numpy(array)[None] for array in (source, target, costs, potentials))
-    lower = float(lower_bound(guess, a, b, c))
+    plan, lower = found or _all_arcs(source, target, costs.astype(np.float64, copy=False))
+    cost = float(plan.masses @ costs[plan.rows, plan.columns])
     return TransportResult(cost, plan, min(max(0.0, lower), cost), cost)
 
 
@@ -59,4 +58,5 @@ def _all_arcs(source: FloatArray, target: FloatArray, costs: FloatArray) -> Opti
         warnings.warn(f"network simplex did not finish: {log['warning']}", RuntimeWarning, stacklevel=2)
         tensors = (torch.from_numpy(array)[None] for array in (plan, source, target))
         plan = rounded(*tensors).plan[0].numpy()
-    return Optimum(plan, log["u"])
+    tensors = (torch.from_numpy(array)[None] for array in (log["u"], source, target, costs))
+    return Optimum(Coupling.of(plan), float(lower_bound(*tensors)))

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from gilot_plugin.attribution.transport.exact import Exact
-from gilot_plugin.attribution.transport.problem import TransportProblem, TransportResult, host_costs
+from gilot_plugin.attribution.transport.problem import (
+    Coupling,
+    TransportProblem,
+    TransportResult,
+    host_costs,
+)
 
 _BETA = 2.0
 _ITERATIONS = 1000
@@ -32,7 +37,7 @@ class Ipot:
 
 
 def _solve(problem: TransportProblem) -> TransportResult:
-    costs = host_costs(problem)
+    costs = host_costs(problem).astype(np.float64, copy=False)
     size = len(costs)
     mu, nu = problem.source + _FLOOR, problem.target + _FLOOR
     kernel = np.exp(-costs / _BETA)
@@ -52,4 +57,4 @@ def _solve(problem: TransportProblem) -> TransportResult:
     plan = left[:, None] * core * right
     cost = float(np.vdot(plan, costs))
     (optimum,) = Exact()([problem])
-    return TransportResult(cost, plan, optimum.lower, optimum.upper)
+    return TransportResult(cost, Coupling.of(plan), optimum.lower, optimum.upper)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+Indices = NDArray[np.intp]
+#: Costs on the host, float32 or float64.
+Costs = NDArray[np.floating[Any]]
 
 
 class TransportProblem(NamedTuple):
@@ -26,18 +29,44 @@ class TransportProblem(NamedTuple):
     costs: torch.Tensor
 
 
+class Coupling(NamedTuple):
+    """A transport plan: what it moves from where to where, each pair at most once.
+
+    Attributes:
+        rows: Where it comes from, ``[k]``.
+        columns: Where it goes to, ``[k]``.
+        masses: How much, ``[k]``.
+    """
+
+    rows: Indices
+    columns: Indices
+    masses: FloatArray
+
+    @classmethod
+    def of(cls, plan: FloatArray) -> Coupling:
+        """What a plan ``[n, n]`` moves."""
+        rows, columns = np.nonzero(plan)
+        return cls(rows, columns, plan[rows, columns])
+
+    def dense(self, size: int) -> FloatArray:
+        """The plan, ``[size, size]``."""
+        plan = np.zeros((size, size))
+        plan[self.rows, self.columns] = self.masses
+        return plan
+
+
 class TransportResult(NamedTuple):
     """Solution of a transport problem.
 
     Attributes:
         cost: Value that the solver reports, ``<plan, costs>``.
-        plan: Coupling, ``[n, n]``.
+        plan: The coupling.
         lower: Certified lower bound of the optimal cost: value of feasible dual potentials.
         upper: Certified upper bound: cost of a feasible plan.
     """
 
     cost: float
-    plan: FloatArray
+    plan: Coupling
     lower: float
     upper: float
 
@@ -60,8 +89,7 @@ class Solver(Protocol):
         ...
 
 
-def host_costs(problem: TransportProblem) -> FloatArray:
-    """The costs as numpy sees them, ``[n, n]`` in C order."""
-    # To the host before to float64, which some accelerators do not have.
-    costs: FloatArray = problem.costs.detach().cpu().double().contiguous().numpy()
+def host_costs(problem: TransportProblem) -> Costs:
+    """The costs as numpy sees them, ``[n, n]`` in C order, as precise as they are."""
+    costs: Costs = problem.costs.detach().cpu().contiguous().numpy()
     return costs

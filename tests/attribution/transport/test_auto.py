@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gilot_plugin.attribution.transport import TransportResult, exact, make_solver
+from gilot_plugin.attribution.transport import Coupling, TransportResult, exact, make_solver
 from gilot_plugin.attribution.transport.auto import Auto
 from tests.attribution.transport.problems import cost_range, random_problem
 
@@ -24,7 +24,9 @@ class Sloppy:
     def __call__(self, problems):
         assert len(problems) == len(self.gaps)
         return [
-            TransportResult(-1.0, np.outer(problem.source, problem.target), 0.0, gap * cost_range(problem))
+            TransportResult(
+                -1.0, Coupling.of(np.outer(problem.source, problem.target)), 0.0, gap * cost_range(problem)
+            )
             for problem, gap in zip(problems, self.gaps, strict=True)
         ]
 

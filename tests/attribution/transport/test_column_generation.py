@@ -26,11 +26,13 @@ def generate(problem):
 
 
 def assert_optimal(problem, optimum):
-    costs = problem.costs.double().numpy()
-    np.testing.assert_allclose(optimum.plan.sum(axis=1), problem.source, atol=1e-12)
-    np.testing.assert_allclose(optimum.plan.sum(axis=0), problem.target, atol=1e-12)
-    assert optimum.plan.min() >= 0.0
-    assert (optimum.plan * costs).sum() == pytest.approx(true_cost(problem), abs=1e-11)
+    plan = optimum.plan.dense(len(problem.source))
+    np.testing.assert_allclose(plan.sum(axis=1), problem.source, atol=1e-12)
+    np.testing.assert_allclose(plan.sum(axis=0), problem.target, atol=1e-12)
+    assert plan.min() >= 0.0
+    value = true_cost(problem)
+    assert (plan * problem.costs.double().numpy()).sum() == pytest.approx(value, abs=1e-11)
+    assert value - 1e-10 <= optimum.lower <= value + 1e-12
 
 
 @pytest.fixture
@@ -68,10 +70,6 @@ def test_realistic_problems(monkeypatch, most):
         optimum = generate(problem)
         assert optimum is not None
         assert_optimal(problem, optimum)
-        # Complementary slackness: mass moves where it is cheapest by the potentials.
-        reduced = problem.costs.double().numpy() - optimum.potentials[:, None]
-        reduced -= reduced.min(axis=0)
-        assert reduced[optimum.plan > 0.0].max() < 1e-10
 
 
 @pytest.mark.usefixtures("no_hubs")
