@@ -68,7 +68,8 @@ class Inquiry(Generic[_TargetT]):
         self.subject.model_tokens = backend.model_tokens - tokens
         self.seconds = self.subject.model_seconds = time.perf_counter() - started
         # What finds out about the full prompt beforehand reads what rows have in common with it.
-        self._unread = 0 if self.subject.model_tokens else self._target.load(None).known
+        if not self.subject.model_tokens:
+            self.subject.unread = self._target.load(None).known
 
     @property
     def width(self) -> int:
@@ -101,7 +102,7 @@ class Inquiry(Generic[_TargetT]):
 
     def _estimate(self, unit: Unit | None) -> int:
         load = self._target.load(unit)
-        return load.own + load.room + (self._unread if unit is None else 0)
+        return load.own + load.room + (self.subject.unread if unit is None else 0)
 
     def _attribution(
         self, units: tuple[Unit, ...], coarse: tuple[Unit, ...], measurements: dict[Unit, list[Measurement]]

@@ -63,6 +63,7 @@ class Subject:
         measure_seconds: Spent on distances, summed over threads.
         batch_size: Prompts of the largest batch that it was part of.
         out_of_memory: How often the device ran out of memory meanwhile.
+        unread: Tokens of the prompt that are read once for all units, if that is yet to be done.
     """
 
     target: Target
@@ -75,6 +76,7 @@ class Subject:
     measure_seconds: float = 0.0
     batch_size: int = 0
     out_of_memory: int = 0
+    unread: int = 0
     ground: Ground = field(init=False)
 
     def __post_init__(self) -> None:
@@ -189,8 +191,9 @@ class Measurer:
         ]
         seconds, tokens = time.perf_counter() - started, self._backend.model_tokens - tokens
         # What a batch took is shared out by what was to be read.
-        loads = [sum(_tokens(item) for item in items) for _, items in subjects]
+        loads = [subject.unread + sum(map(_tokens, items)) for subject, items in subjects]
         for (subject, _), load in zip(subjects, loads, strict=True):
+            subject.unread = 0
             subject.model_seconds += seconds * load / sum(loads)
             subject.model_tokens += round(tokens * load / sum(loads))
             subject.batch_size = max(subject.batch_size, len(batch))

@@ -26,6 +26,9 @@ from gilot_plugin.errors import UnsupportedModelError
 _ROUND_OFF = {torch.float16: 0.02, torch.bfloat16: 0.1}
 _ROUND_OFF_OF_SINGLE_PRECISION = 1e-4
 
+#: How much farther single tokens may lie apart.
+_OUTLIER = 4.0
+
 #: Share of that by which equal rows of one batch may differ.
 _WITHIN_A_BATCH = 0.01
 
@@ -260,18 +263,26 @@ class _Closeness:
         if dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
             dtype = torch.float16  # whose precision TF32 has
         self._round_off = share * _ROUND_OFF.get(dtype, _ROUND_OFF_OF_SINGLE_PRECISION)
+        self._unit = share * 2 * torch.finfo(dtype).eps
 
     def __call__(self, found: torch.Tensor, expected: torch.Tensor) -> bool:
-        """Compare logits ``[n, vocab]`` token by token."""
-        return found.shape == expected.shape and all(map(self._same, found, expected))
+        """Compare logits ``[n, vocab]`` token by token; a few may be off a little more than typical."""
+        if found.shape != expected.shape:
+            return False
+        shares = sorted(map(self._share, found, expected))
+        return shares[len(shares) // 2] <= 1.0 and shares[-1] <= _OUTLIER
 
-    def _same(self, found: torch.Tensor, expected: torch.Tensor) -> bool:
+    def _share(self, found: torch.Tensor, expected: torch.Tensor) -> float:
+        """How far two predictions of a token lie apart, as a share of what is allowed."""
         finite = expected.isfinite()
         if not finite.any() or not torch.equal(finite, found.isfinite()):
-            return False
+            return float("inf")
         found, expected = found[finite], expected[finite]
         spread = (expected - expected.median()).abs().median()
-        return bool((found - expected).abs().median() <= self._round_off * spread)
+        # Logits that are large beside their spread are rounded as such.
+        allowed = self._round_off * spread + self._unit * expected.abs().median()
+        apart = (found - expected).abs().median()
+        return 0.0 if apart == 0.0 else float(apart / allowed)
 
 
 def _describe(error: Exception) -> str:
