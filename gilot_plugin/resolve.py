@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from gilot_plugin import plugins
@@ -55,7 +56,12 @@ def make_recipe(
             _replacement(config.replace_with, backend, tokenizer), empty_prompt_id
         ),
         methods=tuple(methods[name] for name in config.methods),
-        solver=make_solver(config.solver, config.transport_tolerance, backend.device),
+        solver=make_solver(
+            config.solver,
+            config.transport_tolerance,
+            backend.device,
+            config.num_threads or os.cpu_count() or 1,
+        ),
         top_p=config.top_p,
         top_k=config.top_k,
         batch_size=None if config.batch_size == "auto" else config.batch_size,

@@ -31,18 +31,18 @@ __all__ = [
 ]
 
 
-def _auto(tolerance: float, device: torch.device) -> Solver:
+def _auto(tolerance: float, device: torch.device, threads: int) -> Solver:
     # Sinkhorn, because it takes two thirds of the iterations of Proximal on problems of language models.
-    return Auto(None if device.type == "cpu" else Sinkhorn(tolerance), tolerance)
+    return Auto(None if device.type == "cpu" else Sinkhorn(tolerance), tolerance, threads)
 
 
-_MAKERS: Mapping[str, Callable[[float, torch.device], Solver]] = MappingProxyType(
+_MAKERS: Mapping[str, Callable[[float, torch.device, int], Solver]] = MappingProxyType(
     {
         "auto": _auto,
-        "exact": lambda tolerance, device: Exact(),
-        "sinkhorn": lambda tolerance, device: Sinkhorn(tolerance),
-        "proximal": lambda tolerance, device: Proximal(tolerance),
-        "ipot": lambda tolerance, device: Ipot(),
+        "exact": lambda tolerance, device, threads: Exact(),
+        "sinkhorn": lambda tolerance, device, threads: Sinkhorn(tolerance),
+        "proximal": lambda tolerance, device, threads: Proximal(tolerance),
+        "ipot": lambda tolerance, device, threads: Ipot(),
     }
 )
 
@@ -50,7 +50,7 @@ _MAKERS: Mapping[str, Callable[[float, torch.device], Solver]] = MappingProxyTyp
 SOLVER_NAMES: tuple[str, ...] = tuple(_MAKERS)
 
 
-def make_solver(name: str, tolerance: float, device: torch.device) -> Solver:
+def make_solver(name: str, tolerance: float, device: torch.device, threads: int = 1) -> Solver:
     """The solver of a name.
 
     Args:
@@ -58,8 +58,10 @@ def make_solver(name: str, tolerance: float, device: torch.device) -> Solver:
         tolerance: Largest certified gap that the approximate solvers aim at, relative to each problem's cost
             range.
         device: Where the costs will be.
+        threads: Of the exact solves that a batched ``auto`` has left over; solvers that are not batched
+            expect to be called from threads.
 
     Raises:
         KeyError: The name is unknown.
     """
-    return _MAKERS[name](tolerance, device)
+    return _MAKERS[name](tolerance, device, threads)

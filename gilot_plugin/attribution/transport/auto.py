@@ -14,26 +14,36 @@ class Auto:
     Args:
         first: Solves all problems at first; None for the exact solver alone.
         tolerance: Largest gap of the first solver that is accepted, relative to the cost range.
+        threads: Problems that the exact solver takes at the same time.
     """
 
-    def __init__(self, first: Solver | None, tolerance: float) -> None:
+    def __init__(self, first: Solver | None, tolerance: float, threads: int = 1) -> None:
         self._first = first
         self._tolerance = tolerance
-        self._exact = Exact()
+        self._exact = Exact(threads)
 
     @property
     def batched(self) -> bool:
         """As the first solver."""
         return self._first is not None and self._first.batched
 
+    def peak_bytes(self, outcomes: int) -> int:
+        """That of both solvers: the first one's results wait for the exact ones."""
+        exact = self._exact.peak_bytes(outcomes)
+        return exact if self._first is None else exact + self._first.peak_bytes(outcomes)
+
     def __call__(self, problems: Sequence[TransportProblem]) -> list[TransportResult]:
         """One result a problem, in their order."""
         if self._first is None:
             return self._exact(problems)
         results = self._first(problems)
-        for index, (problem, result) in enumerate(zip(problems, results, strict=True)):
-            if not result.gap <= self._tolerance * float(problem.costs.max()):
-                (second,) = self._exact([problem])
-                # An exact solver that ran out of pivots may be the worse of the two.
-                results[index] = second if not second.gap > result.gap else result
+        wide = [
+            index
+            for index, (problem, result) in enumerate(zip(problems, results, strict=True))
+            if not result.gap <= self._tolerance * float(problem.costs.max())
+        ]
+        for index, second in zip(wide, self._exact([problems[index] for index in wide]), strict=True):
+            # An exact solver that ran out of pivots may be the worse of the two.
+            if not second.gap > results[index].gap:
+                results[index] = second
         return results

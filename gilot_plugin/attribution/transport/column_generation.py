@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import ot
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 
 from gilot_plugin.attribution.transport.problem import Costs, Coupling, FloatArray, Indices
@@ -22,6 +23,10 @@ _DROPPING_ROUNDS = 20
 
 #: Arcs an outcome that are added without choosing the worst among them.
 _ALL_ARCS = 40
+
+#: Arcs an outcome, in the mean of a block, that are looked at further: a bound of memory, which problems of
+#: language models hardly reach.
+_MOST_ARCS = 80
 
 #: An arc is added where its reduced cost is at most this part of the worst one's at either of its ends.
 _WORST_SHARE = 0.6
@@ -167,14 +172,26 @@ def _scan(costs: Costs, u: FloatArray, v: FloatArray, negative: float) -> _Scan:
         least = min(least, lowest)
         if lowest < negative:
             found = np.flatnonzero(reduced < negative)
+            values_found = reduced.ravel()[found]
+            most = _MOST_ARCS * len(reduced)
+            if len(found) > most:
+                lowest_first = np.argpartition(values_found, most)[:most]
+                found, values_found = found[lowest_first], values_found[lowest_first]
             places.append(found + top * width)
-            values.append(reduced.ravel()[found])
+            values.append(values_found)
     rows, columns = np.divmod(np.concatenate(places), width)
-    if len(rows) > _ALL_ARCS * len(costs):
-        reduced = np.concatenate(values)
-        worst_of_rows, worst_of_columns = np.zeros(len(u)), np.zeros(len(v))
-        np.minimum.at(worst_of_rows, rows, reduced)
-        np.minimum.at(worst_of_columns, columns, reduced)
-        worst = reduced <= _WORST_SHARE * np.maximum(worst_of_rows[rows], worst_of_columns[columns])
-        rows, columns = rows[worst], columns[worst]
-    return _Scan(least, _Arcs(rows, columns))
+    chosen = _worst(rows, columns, np.concatenate(values), costs.shape)
+    return _Scan(least, _Arcs(rows[chosen], columns[chosen]))
+
+
+def _worst(
+    rows: Indices, columns: Indices, reduced: FloatArray, shape: tuple[int, ...]
+) -> NDArray[np.bool_] | slice:
+    """Which of the negative reduced costs of a matrix are to be removed: all if they are few."""
+    if len(rows) <= _ALL_ARCS * shape[0]:
+        return slice(None)
+    of_rows, of_columns = np.zeros(shape[0]), np.zeros(shape[1])
+    np.minimum.at(of_rows, rows, reduced)
+    np.minimum.at(of_columns, columns, reduced)
+    chosen: NDArray[np.bool_] = reduced <= _WORST_SHARE * np.maximum(of_rows[rows], of_columns[columns])
+    return chosen

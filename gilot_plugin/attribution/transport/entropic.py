@@ -31,6 +31,10 @@ _RELAXATION = 1.6
 #: No sharper: the exponents would lose what float64 can tell.
 _SHARPEST = 1e7
 
+#: Memory of a plan of which every entry carries something, by entry: the entry, its row and its column.
+_RESULT_BYTES = 24
+_FIXED_BYTES = 2**16
+
 
 class Path(NamedTuple):
     """How the entropic regularisation vanishes.
@@ -61,6 +65,10 @@ class EntropicSolver:
     def __init__(self, tolerance: float, path: Path) -> None:
         self._tolerance = tolerance
         self._path = path
+
+    def peak_bytes(self, outcomes: int) -> int:
+        """Its part of the batch's tensors, and its plan with the place of every entry."""
+        return (padding.ENTRY_BYTES + _RESULT_BYTES) * outcomes**2 + _FIXED_BYTES
 
     def __call__(self, problems: Sequence[TransportProblem]) -> list[TransportResult]:
         """One result a problem, in their order: a coupling, which costs ``upper``, and its certificate."""

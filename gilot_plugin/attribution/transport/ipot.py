@@ -19,6 +19,8 @@ _ITERATIONS = 1000
 _FLOOR = 1e-4
 #: Iterations after which the scalings are multiplied into the plan, before they could overflow.
 _ABSORB = 50
+#: Memory by entry of the cost matrix: seven arrays of 8 bytes.
+_ENTRY_BYTES = 56
 
 
 class Ipot:
@@ -30,6 +32,10 @@ class Ipot:
     """
 
     batched = False
+
+    def peak_bytes(self, outcomes: int) -> int:
+        """Its matrices and the plan with the place of every entry, and what the exact solver takes."""
+        return _ENTRY_BYTES * outcomes**2 + Exact().peak_bytes(outcomes)
 
     def __call__(self, problems: Sequence[TransportProblem]) -> list[TransportResult]:
         """The last plan of each problem and its cost, in their order."""

@@ -13,8 +13,9 @@ from gilot_plugin.attribution.transport.problem import TransportProblem
 #: Bytes that a batch may take while it is solved; a problem that needs more by itself is solved alone.
 WORKING_BYTES = 2**30
 
-#: Tensors ``[b, n, n]`` of float64 that are alive at once: the costs, the plan, and what is made on the way.
-_TENSORS = 5
+#: Memory by entry of ``[b, n, n]``: five tensors of float64 are alive at once, the costs, the plan, and what
+#: is made on the way.
+ENTRY_BYTES = 5 * 8
 
 
 class Batch(NamedTuple):
@@ -48,7 +49,7 @@ def in_chunks(problems: Sequence[TransportProblem], working_bytes: int) -> Itera
         # Ascending sizes: the next problem is the one that the others would be padded to.
         entries = (len(chunk) + 1) * len(problems[index].source) ** 2
         elsewhere = chunk and problems[chunk[0]].costs.device != problems[index].costs.device
-        if chunk and (elsewhere or entries * _TENSORS * 8 > working_bytes):
+        if chunk and (elsewhere or entries * ENTRY_BYTES > working_bytes):
             yield chunk
             chunk = []
         chunk.append(index)

@@ -84,6 +84,17 @@ class Solver(Protocol):
         """Whether many problems at once are faster than one at a time in each of several threads."""
         ...
 
+    def peak_bytes(self, outcomes: int) -> int:
+        """Upper bound of the memory that solving takes for each problem of a call, its result included.
+
+        The problem itself, given by the caller, is not counted. A call with several problems takes at most
+        the sum over them.
+
+        Args:
+            outcomes: Outcomes of the problem (of the largest one in the call, where sizes differ).
+        """
+        ...
+
     def __call__(self, problems: Sequence[TransportProblem]) -> list[TransportResult]:
         """One result a problem, in their order."""
         ...

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 import torch
 
 from gilot_plugin.attribution.transport import Coupling, TransportResult, exact, make_solver
 from gilot_plugin.attribution.transport.auto import Auto
-from tests.attribution.transport.problems import cost_range, random_problem
+from tests.attribution.transport.problems import cost_range, random_problem, realistic_problem
 
 EXACT = make_solver("exact", 1e-3, torch.device("cpu"))
 
@@ -20,6 +23,9 @@ class Sloppy:
 
     def __init__(self, gaps):
         self.gaps = gaps
+
+    def peak_bytes(self, outcomes):
+        return 8 * outcomes**2
 
     def __call__(self, problems):
         assert len(problems) == len(self.gaps)
@@ -50,6 +56,28 @@ def test_the_narrower_of_two_gaps_is_kept(monkeypatch):
     assert kept.cost == -1.0
     (replaced,) = Auto(Sloppy([1.1 * share]), tolerance=0.1 * share)([problem])
     assert replaced.cost == unfinished.cost
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_is_left_is_solved_in_threads_with_the_same_result(monkeypatch, threads):
+    seen = set()
+
+    def spy(problem):
+        seen.add(threading.current_thread())
+        time.sleep(0.01)
+        return exact_solve(problem)
+
+    exact_solve = exact._solve
+    monkeypatch.setattr(exact, "_solve", spy)
+    batch = [realistic_problem(200 + size, seed=size) for size in range(6)]
+    results = Auto(Sloppy([0.9, 1e-4, 0.9, 0.9, 0.9, 0.9]), 1e-3, threads)(batch)
+    assert len(seen) == threads
+    assert results[1].cost == -1.0
+    for index in (0, 2, 3, 4, 5):
+        expected = exact_solve(batch[index])
+        assert (results[index].cost, results[index].lower) == (expected.cost, expected.lower)
+        for ours, theirs in zip(results[index].plan, expected.plan, strict=True):
+            assert np.array_equal(ours, theirs)
 
 
 def test_without_a_first_solver_all_is_exact():

@@ -52,6 +52,31 @@ def test_small_problems(problem):
         assert_optimal(problem, optimum)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("_DROPPING_ROUNDS", 0), ("_KEPT", 0.0), ("_MOST_ARCS", 3), ("_BLOCK", 500)]
+)
+@pytest.mark.parametrize("uniform_costs", [False, True])
+def test_what_is_kept_and_looked_at_does_not_change_the_optimum(monkeypatch, name, value, uniform_costs):
+    monkeypatch.setattr(column_generation, name, value)
+    monkeypatch.setattr(column_generation, "_ALL_ARCS", 2)
+    monkeypatch.setattr(column_generation, "_MAX_ROUNDS", 1000)
+    problem = random_problem(120, 3, "dense", uniform_costs=uniform_costs)
+    optimum = generate(problem)
+    assert optimum is not None
+    assert_optimal(problem, optimum)
+
+
+@pytest.mark.parametrize("masses", MASSES)
+def test_single_precision_costs_are_taken_as_they_are(masses):
+    problem = random_problem(90, 2, masses, dtype=torch.float32)
+    single = generate_columns(problem.source, problem.target, problem.costs.numpy(), PIVOTS)
+    double = generate(problem)
+    assert single is not None
+    assert double is not None
+    assert_optimal(problem, single)
+    assert all(np.array_equal(*parts) for parts in zip(single.plan, double.plan, strict=True))
+
+
 @pytest.mark.usefixtures("no_hubs")
 @pytest.mark.parametrize("uniform_costs", [False, True])
 @pytest.mark.parametrize("masses", MASSES)
