@@ -51,10 +51,11 @@ class BatchPlan:
         self.largest = self.out_of_memory = 0
         self._batch_size, self._budget = batch_size, budget
         self._limit: int | None = None
+        self._reserved = 0
 
     def reserve(self, size: int) -> None:
-        """So many bytes of the budget are taken by something else."""
-        self._budget -= size
+        """So many bytes of the budget are taken by something else for now."""
+        self._reserved = size
 
     def take(self, sizes: Sequence[Size]) -> int:
         """How many of the next items go into one batch, at least one.
@@ -63,7 +64,7 @@ class BatchPlan:
             sizes: What the items ask of it.
 
         Raises:
-            BudgetError: A single item does not fit the budget.
+            BudgetError: One of them does not fit the budget by itself.
         """
         count = self._batch_size or self._fitting(sizes)
         return min(count, len(sizes), self._limit or count)
@@ -80,18 +81,17 @@ class BatchPlan:
 
     def _fitting(self, sizes: Sequence[Size]) -> int:
         """As many items as fit; padding makes each as large as the largest."""
+        largest = self._reserved + max(kind.of(1) for kind in set(sizes))
+        if largest > self._budget:
+            raise BudgetError(
+                f"one prompt needs about {_mib(largest)} MiB, {_mib(self._budget)} MiB may be used: raise "
+                "memory_budget, or lower num_beams, max_new_tokens or top_k"
+            )
         kinds: dict[Size, None] = {}
         for count, size in enumerate(sizes):
             kinds[size] = None
-            needed = max(kind.of(count + 1) for kind in kinds)
-            if needed > self._budget:
-                if count == 0:
-                    raise BudgetError(
-                        f"one prompt needs about {_mib(needed)} MiB, {_mib(self._budget)} MiB may be "
-                        "used: raise memory_budget, or lower num_beams, max_new_tokens or top_k"
-                    )
-                return count
-            if count >= size.most:
+            needed = self._reserved + max(kind.of(count + 1) for kind in kinds)
+            if needed > self._budget or count >= size.most:
                 return count
         return len(sizes)
 

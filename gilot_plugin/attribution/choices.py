@@ -59,6 +59,7 @@ class ChoicesTarget:
         self._lengths = tuple(map(len, texts)) if lengths is None else tuple(lengths)
         self.geometry = ChoiceGeometry(backend, token_ids, texts)
         self.gold = tuple(gold)
+        self.outcome_count = len(self._token_ids)
         self.outcome_bytes = 4 * len(self._token_ids)
         self._nodes = node_count([choice[:-1] for choice in self._token_ids])
         self._likelihoods: torch.Tensor | None = None

@@ -61,7 +61,8 @@ class GenerationTarget(ABC):
     def __init__(self, question: Question, steps: int) -> None:
         self._backend, self._recipe, self._answer = question.backend, question.recipe, question.answer
         self._rows = question.rows
-        self.geometry = VocabularyGeometry(question.backend, question.labels)
+        self.geometry = VocabularyGeometry(question.backend, question.labels, steps)
+        self.outcome_count = self._backend.vocab_size
         self.outcome_bytes = steps * self._backend.vocab_size * 4
         #: Hypotheses of the full prompt with their log-probabilities, once they are known.
         self._known: list[tuple[Continuation, float]] = []

@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from gilot_plugin.backends.protocol import Backend
 
+#: Memory of the costs of a problem while they are made, in bytes for each pair of outcomes.
+COST_BYTES = 12
+
 #: That of vectors which point in opposite directions.
 LARGEST_COSINE_COST = 2.0
 
 #: Directions that a prompt's geometry keeps, in bytes: 30 steps of 1,000 tokens each.
-_KEPT_BYTES = 2**28
+KEPT_BYTES = 2**28
 
 
 class Geometry(Protocol):
@@ -35,6 +38,10 @@ class Geometry(Protocol):
             outcomes: ``[n]``.
             shared: So many of them, the first ones, are likely the first ones in other calls too.
         """
+        ...
+
+    def kept_bytes(self, shared: int) -> int:
+        """Memory that is kept between calls in which so many outcomes are likely the same."""
         ...
 
     def label(self, outcome: int) -> str:
@@ -105,12 +112,13 @@ class VocabularyGeometry:
     Args:
         backend: The model whose embeddings are the geometry.
         labels: Text of a token id.
+        distributions: Outcome distributions that others are compared to.
     """
 
     largest_cost = LARGEST_COSINE_COST
 
-    def __init__(self, backend: Backend, labels: Labels) -> None:
-        self._backend = backend
+    def __init__(self, backend: Backend, labels: Labels, distributions: int = 1) -> None:
+        self._backend, self._distributions = backend, distributions
         self._labels = labels
         self._kept: dict[bytes, Directions] = {}
         self._lock = threading.Lock()
@@ -119,6 +127,11 @@ class VocabularyGeometry:
         """Cosine costs between the embeddings of the given token ids."""
         directions = self._directions(outcomes[:shared])
         return directions.costs_with(self._embeddings(outcomes[shared:]))
+
+    def kept_bytes(self, shared: int) -> int:
+        """Memory of the directions that are kept, of as many distributions as a prompt has."""
+        (dim,) = self._backend.embeddings(torch.zeros(1, dtype=torch.long)).shape[1:]
+        return min(KEPT_BYTES, self._distributions * 4 * shared * (shared + dim))
 
     def label(self, outcome: int) -> str:
         """Text of the token."""
@@ -131,7 +144,7 @@ class VocabularyGeometry:
             kept = self._kept.get(name)
             if kept is None:
                 kept = Directions.of(self._embeddings(tokens))
-                if sum(others.nbytes for others in self._kept.values()) + kept.nbytes <= _KEPT_BYTES:
+                if sum(others.nbytes for others in self._kept.values()) + kept.nbytes <= KEPT_BYTES:
                     self._kept[name] = kept
             return kept
 
@@ -159,6 +172,10 @@ class ChoiceGeometry:
         """Cosine costs between the given choices."""
         places = torch.from_numpy(outcomes).to(self._costs.device)
         return self._costs[places][:, places]
+
+    def kept_bytes(self, shared: int) -> int:
+        """None: the costs are those of all choices."""
+        return 0
 
     def label(self, outcome: int) -> str:
         """Text of the choice."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gilot_plugin.attribution.batching import BatchPlan, Size, in_batches
+from gilot_plugin.attribution.geometry import COST_BYTES
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
 from gilot_plugin.attribution.methods import Distance, Measurement, mean_measurement
 from gilot_plugin.attribution.pair import Ground, OutcomePair, solve_together
@@ -103,6 +104,20 @@ class _Job(NamedTuple):
     result: Future[tuple[list[list[Measurement]], float]]
 
 
+class _Beside(NamedTuple):
+    """How distances are computed beside the model.
+
+    Attributes:
+        threads: Units that are measured at the same time.
+        group: Units that a thread is given at once.
+        size: Memory that this takes, in bytes.
+    """
+
+    threads: int
+    group: int
+    size: int
+
+
 class Measurer:
     """Measures what the absence of units does to one prompt, or to several at once.
 
@@ -116,11 +131,10 @@ class Measurer:
 
     def __init__(self, backend: Backend, recipe: Recipe) -> None:
         self._backend = backend
-        budget = recipe.memory_budget if recipe.memory_budget is not None else backend.free_memory()
-        self._plan = BatchPlan(recipe.batch_size, budget)
-        # A solver that takes many problems has its own parallelism, on a device.
-        self._together = recipe.solver.batched
-        self._threads = 1 if self._together else recipe.num_threads or os.cpu_count() or 1
+        self._budget = recipe.memory_budget if recipe.memory_budget is not None else backend.free_memory()
+        self._plan = BatchPlan(recipe.batch_size, self._budget)
+        self._solver = recipe.solver
+        self._threads = recipe.num_threads or os.cpu_count() or 1
 
     def measure(self, wanted: Sequence[tuple[Subject, Sequence[Unit]]]) -> list[list[list[Measurement]]]:
         """Compute the outcome without each unit in batches; measure it in threads while the next batch runs.
@@ -144,12 +158,13 @@ class Measurer:
                 if subject.progress is not None:
                     subject.progress(len(group))
 
-        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="gilot-measure")
+        beside = self._beside([subject for subject, _ in wanted])
+        pool = ThreadPoolExecutor(beside.threads, thread_name_prefix="gilot-measure")
         try:
-            for subject, outcomes in self._outcomes(wanted):
+            for subject, outcomes in self._outcomes(wanted, beside.size):
                 if subject.present is None:
                     subject.present, *outcomes = outcomes
-                size = _GROUP if self._together and subject.transports else 1
+                size = beside.group if subject.transports else 1
                 for start in range(0, len(outcomes), size):
                     group = outcomes[start : start + size]
                     pending.append(_Job(subject, pool.submit(_measure, subject, group)))
@@ -160,8 +175,22 @@ class Measurer:
             pool.shutdown(cancel_futures=True)
         return [measured[subject] for subject, _ in wanted]
 
+    def _beside(self, subjects: Sequence[Subject]) -> _Beside:
+        """Transport takes half of the budget at most, but solves one problem at a time at least."""
+        transported = [subject for subject in subjects if subject.transports]
+        if not transported:
+            return _Beside(self._threads, 1, 0)
+        outcomes = max(min(2 * one.recipe.top_k, one.target.outcome_count) for one in transported)
+        problem = self._solver.peak_bytes(outcomes) + COST_BYTES * outcomes**2
+        kept = max(one.target.geometry.kept_bytes(one.recipe.top_k) for one in transported)
+        at_once = _GROUP if self._solver.batched else self._threads
+        at_once = max(1, min(at_once, (self._budget // 2 - kept) // problem))
+        size = at_once * problem + kept
+        # A solver that takes many problems has its own parallelism, on a device.
+        return _Beside(1, at_once, size) if self._solver.batched else _Beside(at_once, 1, size)
+
     def _outcomes(
-        self, wanted: Sequence[tuple[Subject, Sequence[Unit]]]
+        self, wanted: Sequence[tuple[Subject, Sequence[Unit]]], reserved: int
     ) -> Iterator[tuple[Subject, list[HostOutcome]]]:
         """Outcomes of the subjects, some of one at a time; that of the full prompt is the first ever."""
         items = [
@@ -171,7 +200,7 @@ class Measurer:
         ]
         # What the model has read of the other prompts stays in memory, too.
         known = [self._backend.memory(subject.target.load(None)).fixed for subject, _ in wanted]
-        self._plan.reserve(sum(known) - max(known))
+        self._plan.reserve(reserved + sum(known) - max(known))
         for _, alike in groupby(items, key=_kind):
             some = list(alike)
             sizes = [self._size(item) for item in some]

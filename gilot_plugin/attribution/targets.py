@@ -50,6 +50,11 @@ class Target(Protocol):
         ...
 
     @property
+    def outcome_count(self) -> int:
+        """Number of outcomes."""
+        ...
+
+    @property
     def outcome_bytes(self) -> int:
         """Memory that the outcomes of one prompt take, as they are returned."""
         ...

@@ -22,7 +22,7 @@ _HIDDEN_COPIES, _INNER_COPIES = 8, 4
 _MASK_COPIES = 9
 
 #: Scores of attention alive at once.
-_SCORE_COPIES = 3
+_SCORE_COPIES = 4
 
 #: Bytes of bookkeeping for each token of a tree.
 _TREE_BYTES = 64
@@ -88,7 +88,7 @@ class MemoryModel:
         length = load.own + load.room
         kept = load.beams * length * self._token
         passed = max(load.own, load.together) * self._activation
-        scores = 4 * self._heads * length * length
+        scores = _SCORE_COPIES * 4 * self._heads * length * length
         return Need(0, kept + passed + scores + (1 + load.together) * self._logits, (), self._probe)
 
 

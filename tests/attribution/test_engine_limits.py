@@ -52,12 +52,15 @@ def test_budget_below_one_prompt(tiny_model):
 
 def test_budget_sets_the_batch(tiny_model, monkeypatch):
     model = tiny_model("llama")
-    usual = engine_calls.generation(model, PROMPT, EVERY_TOKEN)
+    methods = engine_calls.methods("l2")
+    usual = engine_calls.generation(model, PROMPT, EVERY_TOKEN, methods=methods)
     mib = 2**20
     monkeypatch.setattr(TransformersBackend, "memory", lambda self, load: Need(mib, mib))
     # Outcomes count, too, but these are small.
     budget = 4 * mib + mib // 2
-    found = engine_calls.generation(model, PROMPT, EVERY_TOKEN, batch_size=None, memory_budget=budget)
+    found = engine_calls.generation(
+        model, PROMPT, EVERY_TOKEN, batch_size=None, memory_budget=budget, methods=methods
+    )
     assert_same(found, usual)
     assert found.diagnostics.batch_size == 3
 

@@ -283,10 +283,9 @@ def _in_two_parts(
         """``[rows, kept, groups * new, n]``, float32, from the products of queries and keys."""
         found = products.float()
         if softcap is not None:
-            found = (found / softcap).tanh() * softcap
+            found.div_(softcap).tanh_().mul_(softcap)
         if seen is not None:
-            split = found.view(rows, kept, groups, new, -1)
-            found = split.masked_fill(~seen[:, None, None], float("-inf")).flatten(2, 3)
+            found.view(rows, kept, groups, new, -1).masked_fill_(~seen[:, None, None], float("-inf"))
         return found
 
     own = scores(query @ key.transpose(2, 3), seen)
@@ -302,11 +301,11 @@ def _in_two_parts(
         )
         highest = torch.maximum(highest, sink)
     highest.clamp_(min=torch.finfo(torch.float32).min)
-    own = (own - highest).exp_()
+    own.sub_(highest).exp_()
     total = own.sum(dim=3, keepdim=True)
     found = (own.to(value.dtype) @ value).float()
     if past is not None:
-        before = (before - highest).exp_()
+        before.sub_(highest).exp_()
         total += before.sum(dim=3, keepdim=True)
         flat = before.transpose(0, 1).reshape(kept, rows * groups * new, -1).to(value.dtype)
         found += (flat @ past.values).view(kept, rows, groups * new, -1).transpose(0, 1)
