@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,24 @@ from gilot_plugin.attribution.support import Support, joint_support
 from gilot_plugin.attribution.transport import Solver, TransportProblem, TransportResult
 
 FloatArray = NDArray[np.float64]
+Value = TypeVar("Value")
+
+
+class computed_once(Generic[Value]):  # noqa: N801, as functools.cached_property
+    """``functools.cached_property`` without its lock.
+
+    Before Python 3.12 that lock is one for all instances, so that threads would measure one pair at a time.
+    """
+
+    def __init__(self, compute: Callable[[Any], Value]) -> None:
+        self._compute = compute
+        self._name = compute.__name__
+        self.__doc__ = compute.__doc__
+
+    def __get__(self, instance: object, owner: type) -> Value:
+        """The value, computed at the first time; afterwards the instance's own attribute is found first."""
+        value = vars(instance)[self._name] = self._compute(instance)
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +71,32 @@ class OutcomePair:
     ground: Ground
     answer_drop: float = float("nan")
 
-    @cached_property
+    @computed_once
     def present(self) -> FloatArray:
         """P(v | x), ``[outcomes]``."""
         return np.exp(self.log_present)
 
-    @cached_property
+    @computed_once
     def absent(self) -> FloatArray:
         """P(v | x without the unit), ``[outcomes]``."""
         return np.exp(self.log_absent)
 
-    @cached_property
+    @computed_once
     def support(self) -> Support:
         """The outcomes that take part in transport."""
         return joint_support(self.present, self.absent, self.ground.top_p, self.ground.top_k)
 
-    @cached_property
+    @computed_once
     def costs(self) -> torch.Tensor:
         """Ground costs on the support, ``[n, n]``."""
         return self.ground.geometry.costs(self.support.outcomes, self.support.shared)
 
-    @cached_property
+    @computed_once
     def problem(self) -> TransportProblem:
         """The transport problem on the support."""
         return TransportProblem(self.support.source, self.support.target, self.costs)
 
-    @cached_property
+    @computed_once
     def transport(self) -> TransportResult:
         """Solution of the transport problem."""
         (result,) = self.ground.solver([self.problem])
