@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 #: By kind of device; others are taken for as large as a GPU.
-_LEAST = {"cpu": 128, "cuda": 1024}
+_LEAST = {"cpu": 192, "cuda": 1024}
 _MOST = {"cpu": 512, "cuda": 4096}
 
 

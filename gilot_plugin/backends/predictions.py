@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 #: Logits that are in memory at once, in bytes: more would fall out of the caches of a CPU and gain nothing.
-PART_BYTES = 2**25
+PART_BYTES = 2**26
 
 
 class Predictions:

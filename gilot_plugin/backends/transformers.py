@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from gilot_plugin.backends.embedding import InputEmbedding
+from gilot_plugin.backends.findings import found_once
 from gilot_plugin.backends.memory import MemoryModel, free_memory
 from gilot_plugin.backends.pace import least_tokens, most_tokens
 from gilot_plugin.backends.passes import Passes
@@ -105,7 +106,11 @@ class TransformersBackend:
         def open_session(rows: Sequence[Row]) -> DecodingSession:
             return self._session(passes, tree, Batch(rows, [NOTHING] * len(rows)), room=1)
 
-        return probe_positions(passes, open_session, self.vocab_size, self.max_positions)
+        return found_once(
+            passes,
+            ("positions", tree is None),
+            lambda: probe_positions(passes, open_session, self.vocab_size, self.max_positions),
+        )
 
     @property
     def shares_prompts(self) -> bool:
@@ -156,7 +161,10 @@ class TransformersBackend:
 
     @cached_property
     def _reading(self) -> Reading:
-        reading = probe_reading(self._new_passes(), self.vocab_size, self.max_positions)
+        passes = self._new_passes()
+        reading = found_once(
+            passes, "reading", lambda: probe_reading(passes, self.vocab_size, self.max_positions)
+        )
         self._passes.inputs = reading.inputs
         if reading.recomputes is not None:
             _logger.warning(
