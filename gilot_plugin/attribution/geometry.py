@@ -19,7 +19,7 @@ COST_BYTES = 12
 LARGEST_COSINE_COST = 2.0
 
 #: Directions that a prompt's geometry keeps, in bytes: 30 steps of 1,000 tokens each.
-KEPT_BYTES = 2**28
+_KEPT_BYTES = 2**28
 
 
 class Geometry(Protocol):
@@ -131,7 +131,7 @@ class VocabularyGeometry:
     def kept_bytes(self, shared: int) -> int:
         """Memory of the directions that are kept, of as many distributions as a prompt has."""
         (dim,) = self._backend.embeddings(torch.zeros(1, dtype=torch.long)).shape[1:]
-        return min(KEPT_BYTES, self._distributions * 4 * shared * (shared + dim))
+        return min(_KEPT_BYTES, self._distributions * 4 * shared * (shared + dim))
 
     def label(self, outcome: int) -> str:
         """Text of the token."""
@@ -144,7 +144,7 @@ class VocabularyGeometry:
             kept = self._kept.get(name)
             if kept is None:
                 kept = Directions.of(self._embeddings(tokens))
-                if sum(others.nbytes for others in self._kept.values()) + kept.nbytes <= KEPT_BYTES:
+                if sum(others.nbytes for others in self._kept.values()) + kept.nbytes <= _KEPT_BYTES:
                     self._kept[name] = kept
             return kept
 

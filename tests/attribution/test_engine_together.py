@@ -122,7 +122,7 @@ def test_an_error_stays_with_its_prompt(tiny_model):
 def test_prompts_that_do_not_fit_the_budget_together(tiny_model):
     backend = TransformersBackend(tiny_model("llama"))
     needed = []
-    for budget in np.geomspace(1e5, 1e7, 15).astype(int).tolist():
+    for budget in np.geomspace(1e6, 1e8, 15).astype(int).tolist():
         settings = {"batch_size": None, "memory_budget": budget, "num_beams": 2, "max_new_tokens": 2}
         found = [one for _, one in attribute_together(backend, generations(backend, **settings))]
         failed = [isinstance(one, BudgetError) for one in found]
