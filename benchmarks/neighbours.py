@@ -62,8 +62,8 @@ def report(subject: Subject, repeats: int, sampled: int, console: Console) -> No
         table.add_row(name, f"{theirs.does}; {theirs.explained} of {len(answer)} tokens", *cells)
     console.print(table)
     console.print(
-        f"All of them explain the same {len(answer)} greedy tokens, which are given. inseq starts anew for "
-        "each of them, so it is timed on the first ones and scaled to all."
+        f"All of them explain the same {len(answer)} greedy tokens, which are given. The others start anew for "
+        "each of them, so they are timed on the first ones and scaled to all."
     )
 
 
@@ -84,7 +84,7 @@ def greedy(subject: Subject) -> list[int]:
 
 
 def _neighbours(subject: Subject, answer: list[int], sampled: int) -> dict[str, Callable[[], Measured]]:
-    """What attributes the tokens of an answer with each of them, with inseq only so many of them."""
+    """What attributes the first tokens of an answer with each of them."""
     # Both leave traces in the model they are given. inseq leaves every token like the one for padding out of
     # what it attributes, and in some chat templates that one ends a turn.
     model, tokenizer = copy.deepcopy(subject.model), copy.deepcopy(subject.tokenizer)
@@ -95,7 +95,7 @@ def _neighbours(subject: Subject, answer: list[int], sampled: int) -> dict[str, 
     subject = replace(subject, model=model, tokenizer=tokenizer)
     logging.getLogger("inseq").setLevel(logging.ERROR)
     return {
-        "captum, FeatureAblation": partial(_captum, subject, answer),
+        "captum, FeatureAblation": partial(_captum, subject, answer[:sampled]),
         "inseq, occlusion": partial(_inseq, subject, answer, "occlusion", sampled),
         "inseq, integrated_gradients": partial(_inseq, subject, answer, "integrated_gradients", sampled),
     }

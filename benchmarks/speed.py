@@ -99,9 +99,9 @@ def _options() -> argparse.Namespace:
         "--sample", type=int, default=5, help="units that the published procedure is timed on, 0 for all"
     )
     parser.add_argument(
-        "--answer_sample", type=int, default=4, help="answer tokens that inseq is timed on, 0 for all"
+        "--answer_sample", type=int, default=3, help="answer tokens that others are timed on, 0 for all"
     )
-    parser.add_argument("--unit_budget", type=int, default=8_000, help="model tokens of units=auto in growth")
+    parser.add_argument("--unit_budget", type=int, default=4_000, help="model tokens of units=auto in growth")
     parser.add_argument("--memory_budget", help="of the memory section, e.g. 1GiB")
     return parser.parse_args()
 

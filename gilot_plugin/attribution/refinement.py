@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from gilot_plugin.attribution.types import Prompt, Unit
-from gilot_plugin.attribution.units import cut_unit, make_units
+from gilot_plugin.attribution.units import cut_unit, join_units, make_units
 
 #: From coarse to fine.
 LEVELS = ("segment", "line", "sentence", "word")
@@ -16,6 +17,9 @@ _MATTERS = 0.1
 
 #: Units whose scores are at least this share of the best candidate's are cut in the same round.
 _SAME_ROUND = 0.5
+
+#: Share of what is left of the budget that groups of pieces may take; the rest is for the pieces of the best.
+_FOR_GROUPS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +94,11 @@ def refine(
                 break
             if best is not None and scores[unit] < _SAME_ROUND * best:
                 break
-            pieces = _pieces(prompt, unit)
-            cost = scale * sum(map(estimate, pieces))
-            if not pieces or cost > left:
+            pieces = _affordable(prompt, unit, estimate, left / scale)
+            if not pieces:
                 continue
             chosen[unit] = pieces
-            left -= round(cost)
+            left -= round(scale * sum(map(estimate, pieces)))
             best = scores[unit] if best is None else best
         if not chosen:
             break
@@ -103,6 +106,29 @@ def refine(
         scores = {unit: score for unit, score in scores.items() if unit not in chosen} | found
         coarse.extend(chosen)
     return Refined(tuple(sorted(scores, key=_place)), tuple(sorted(coarse, key=_place)))
+
+
+def _affordable(prompt: Prompt, unit: Unit, estimate: Callable[[Unit], int], left: float) -> tuple[Unit, ...]:
+    """The pieces of a unit; groups of neighbours where all of them would cost too much; else none.
+
+    Without groups, a long text in one part would stay in one piece.
+    """
+    pieces = _pieces(prompt, unit)
+    if sum(map(estimate, pieces)) <= left:
+        return pieces
+    count = len(pieces) // 2
+    while count > 1:
+        groups = _grouped(prompt, unit, pieces, count)
+        if sum(map(estimate, groups)) <= _FOR_GROUPS * left:
+            return groups
+        count //= 2
+    return ()
+
+
+def _grouped(prompt: Prompt, unit: Unit, pieces: Sequence[Unit], count: int) -> tuple[Unit, ...]:
+    """Neighbouring pieces in so many groups of about as many pieces, each still at the unit's level."""
+    bounds = [round(place * len(pieces) / count) for place in range(count + 1)]
+    return tuple(join_units(prompt, pieces[start:end], unit.level) for start, end in pairwise(bounds))
 
 
 def _pieces(prompt: Prompt, unit: Unit) -> tuple[Unit, ...]:

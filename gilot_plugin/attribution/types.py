@@ -83,7 +83,8 @@ class Unit:
         text: The characters that the tokens stand for.
         segment: The part of the prompt that the unit lies in.
         level: How coarsely the prompt was cut here: ``"token"``, ``"word"``, ..., ``"segment"`` or
-            ``"regex"``.
+            ``"regex"``. With ``units: auto``, lines that were too many to be measured one by one, and so were
+            joined, are still at the level of their segment, and so on down to words.
     """
 
     start_token: int

@@ -113,6 +113,16 @@ def cut_unit(prompt: Prompt, unit: Unit, level: str) -> tuple[Unit, ...]:
     return _runs(prompt, labels, level)
 
 
+def join_units(prompt: Prompt, units: Sequence[Unit], level: str) -> Unit:
+    """One unit for neighbours in the same segment."""
+    return _unit(prompt, units[0].start_token, units[-1].end_token, level)
+
+
+def _unit(prompt: Prompt, start: int, end: int, level: str) -> Unit:
+    text = prompt.text[prompt.tokens[start].start : prompt.tokens[end - 1].end]
+    return Unit(start, end, text, prompt.segments[start], level)
+
+
 def _runs(prompt: Prompt, labels: Sequence[int | None], level: str) -> tuple[Unit, ...]:
     """One unit for each run of tokens with the same label in the same segment; none where it is None."""
     cut: list[Unit] = []
@@ -125,8 +135,7 @@ def _runs(prompt: Prompt, labels: Sequence[int | None], level: str) -> tuple[Uni
         ):
             continue
         if labels[start] is not None:
-            text = prompt.text[prompt.tokens[start].start : prompt.tokens[index - 1].end]
-            cut.append(Unit(start, index, text, prompt.segments[start], level))
+            cut.append(_unit(prompt, start, index, level))
         start = index
     return tuple(cut)
 

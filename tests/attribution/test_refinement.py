@@ -127,7 +127,7 @@ def assert_cut(case, found, scope):
         ]
         assert len(inside) > 1
         assert tokens_of(inside) == list(range(unit.start_token, unit.end_token))
-        assert all(LEVELS.index(piece.level) > LEVELS.index(unit.level) for piece in inside)
+        assert all(LEVELS.index(piece.level) >= LEVELS.index(unit.level) for piece in inside)
 
 
 SCOPES = st.sampled_from(["all", "content"])
@@ -229,8 +229,9 @@ def test_a_unit_that_cannot_be_cut_stays_as_it_is():
 def test_what_does_not_fit_the_budget_is_passed_over_for_what_does():
     many, few = [[[1] * 4] * 5] * 3, [[[1]]]
     case = planted([("user", few), ("few_shot", many)], [11.0] + [1.0] * 60)
-    budget = run(case, budget=0).spent[-1] + 6 * (len(case.prompt.tokens) + CONTINUATION)
-    # The three lines of the heavier segment leave nothing for the five sentences of each.
+    budget = run(case, budget=0).spent[-1] + 450
+    # The three lines of the heavier segment leave too little for the five sentences of each, or for groups of
+    # them, but enough for the lighter segment's word, stop and line end.
     rounds = run(case, budget).rounds
     assert [{(unit.segment, unit.level) for unit in units} for units in rounds[1:]] == [
         {("few_shot", "line")},
@@ -244,3 +245,24 @@ def test_budget_of_a_prompt_that_is_one_segment():
     length = len(case.prompt.tokens) + CONTINUATION
     found = run(case, budget=20 * length)
     assert case.important <= {(unit.start_token, unit.end_token) for unit in found.units}
+
+
+def test_a_long_part_is_cut_into_groups_of_lines_where_single_lines_cost_too_much():
+    """Without segments to begin with, as in a document, the words that matter are found all the same."""
+    lines = [[[1] * 8] for _ in range(64)]
+    weights = [0.0] * (64 * 8)
+    weights[37 * 8 + 3] = 1.0
+    case = planted([("user", lines)], weights)
+    length = len(case.prompt.tokens)
+    found = run(case, budget=30 * length)
+    assert found.spent[-1] <= 30 * length < 64 * length
+    assert_cut(case, found, "all")
+    (best,) = [unit for unit in found.units if case.score(unit)]
+    assert (best.start_token, best.end_token) == case.words[37 * 8 + 3]
+    assert {unit.level for unit in found.units} == {"segment", "line", "word"}
+
+
+@given(PROMPTS, st.integers(1, 4000))
+@settings(deadline=None)
+def test_groups_partition_what_they_are_cut_from(case, budget):
+    assert_cut(case, run(case, budget=budget), "all")
