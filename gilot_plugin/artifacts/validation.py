@@ -141,7 +141,7 @@ def _check_folder(folder: Path, checks: _Checks) -> None:
 
 
 def _left_by(folder: Path, date: str) -> Iterator[Path]:
-    """Files of a run that was killed: each of its processes may have begun one that no manifest mentions yet."""
+    """Files of a run that was killed: its processes may have begun some that no manifest mentions yet."""
     for path in folder.glob(ARTIFACT_PATTERN):
         name = parse_name(path.name)
         if name is not None and name.kind == "attributions" and name.date == date:

@@ -89,6 +89,8 @@ def _explain_together(run: EvaluationRun, logged: Mapping[str, list[dict[str, An
             plan = _plan(run, logged)
         except (KeyboardInterrupt, Exception) as error:
             _tell(run, error)
+            if run.resumed is not None:
+                run.folder = None  # what it finished stays as it is
     plan = team.from_leader(plan)
     if plan is None:
         return False
@@ -130,9 +132,9 @@ def _plan(run: EvaluationRun, logged: Mapping[str, list[dict[str, Any]]]) -> _Pl
 
 def _select(run: EvaluationRun, task: str, rows: list[dict[str, Any]]) -> Selection:
     samples = samples_of_task(task, run.tasks[task].output_type, rows)
+    if before := chosen_before(run, task, samples):
+        return before
     try:
-        if before := chosen_before(run, task, samples):
-            return before
         choices = manager().hook.gilot_select_samples(run=run, task=task, samples=samples)
     except Exception as error:  # of a strategy of another package, too
         reason = str(error) if isinstance(error, ConfigError) else repr(error)

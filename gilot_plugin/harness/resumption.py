@@ -51,8 +51,8 @@ def find_resumed(resume: Path, output: Path | None) -> dict[str, Any] | None:
     here, there = output.resolve(), folder.resolve()
     if here != there and here != there.parent:
         raise ConfigError(
-            f"resume={str(resume)!r}: the run lies in {folder}, this one would write into {output}: resume it "
-            "with the output_path that it had"
+            f"resume={str(resume)!r}: the run lies in {folder}, this one would write into {output}: resume "
+            "it with the output_path that it had"
         )
     path = folder / manifest_name(date)
     manifest, problems = check_manifest(path)
@@ -143,8 +143,8 @@ def chosen_before(run: EvaluationRun, task: str, samples: Sequence[Sample]) -> S
     chosen = entry["selection"]["chosen"]
     if missing := [choice["doc_id"] for choice in chosen if choice["doc_id"] not in known]:
         raise ConfigError(
-            f"the run that is resumed explained documents that this one does not evaluate ({missing}): repeat "
-            "it with the same --limit and --samples"
+            f"the run that is resumed explained documents that this one does not evaluate ({missing}): "
+            "repeat it with the same --limit and --samples"
         )
     choices = tuple(Choice(known[choice["doc_id"]], choice["reason"]) for choice in chosen)
     return Selection(len(samples), choices)

@@ -52,7 +52,7 @@ class Team:
         return values
 
     def to_leader(self, value: _T) -> list[_T]:
-        """What each rank gave, in their order, for rank 0, nothing for others; every rank has to call this."""
+        """What each rank gave, in their order, for rank 0, none for others; every rank has to call this."""
         if self.size == 1:
             return [value]
         values: list[Any] | None = [None] * self.size if self.leads else None
