@@ -126,6 +126,7 @@ def _plan(run: EvaluationRun, logged: Mapping[str, list[dict[str, Any]]]) -> _Pl
             missing.append(replace(sample, rows=()))
         else:
             run.records.append(record)
+    run.kept_count = len(run.records)
     describe_run(run)
     return _Plan(run.date, missing)
 

@@ -113,6 +113,7 @@ class EvaluationRun:
         parts: Named parts of contexts as the harness built them, by task and context.
         selections: Chosen samples by task.
         kept: Records that the resumed run finished.
+        kept_count: How many of those are among the chosen samples.
         upcoming: Chosen samples that are explained after the present one.
         under_way: Records that are being made, with their tasks and documents.
         ahead: Records of upcoming samples that are there already.
@@ -137,6 +138,7 @@ class EvaluationRun:
     parts: dict[tuple[str, str], tuple[Segment, ...]] = field(default_factory=dict)
     selections: dict[str, Selection] = field(default_factory=dict)
     kept: Mapping[RecordKey, Mapping[str, Any]] = field(default_factory=dict)
+    kept_count: int = 0
     upcoming: Sequence[Sample] = ()
     under_way: Iterator[tuple[RecordKey, Mapping[str, Any]]] = field(default_factory=lambda: iter(()))
     ahead: dict[RecordKey, Mapping[str, Any]] = field(default_factory=dict)
