@@ -98,11 +98,16 @@ def _report(attachment: Attachment) -> int:
     console = Console(stderr=True)
     failed = attachment.interrupted
     for run in attachment.runs:
+        if not run.team.leads:
+            continue
         counts = Counter(record["status"] for record in run.records)
         summary = ", ".join(
             f"{counts[status]} {status}" for status in ("ok", "skipped", "failed") if counts[status]
         )
-        console.print(f"GiLOT: {len(run.records)} samples ({summary or 'none chosen'})", highlight=False)
+        kept = f", {run.kept_count} of them kept from before" if run.kept_count else ""
+        console.print(
+            f"GiLOT: {len(run.records)} samples ({summary or 'none chosen'}{kept})", highlight=False
+        )
         for record in run.records:
             if record["status"] != "ok":
                 where = f"{record['task']} doc {record['doc_id']}"

@@ -46,7 +46,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 #: Settings that say how the work is spread and where results go, but not what they are.
-_WORK_FIELDS = frozenset({"batch_size", "memory_budget", "num_threads", "output_path"})
+_WORK_FIELDS = frozenset({"batch_size", "memory_budget", "num_threads", "output_path", "resume"})
 
 #: Settings that presets leave alone: what is computed for which samples, rather than how.
 _BESIDE_PRESETS = _WORK_FIELDS | {"preset", "methods", "select", "seed"}
@@ -136,6 +136,10 @@ class GilotConfig(BaseModel):
     seed: _Whole = Field(0, ge=0, description="for random selection and methods that draw numbers")
     output_path: Path | None = Field(
         None, description="folder of the artifacts; None: beside lm-eval's own samples"
+    )
+
+    resume: Path | None = Field(
+        None, description="folder of a run that was killed or interrupted, whose finished records are kept"
     )
 
     def __init__(self, **settings: Any) -> None:
@@ -239,7 +243,7 @@ class GilotConfig(BaseModel):
             return size
         raise ValueError("allowed are a number of bytes from 1 and sizes such as '512MiB' and '2GiB'")
 
-    @field_validator("output_path", mode="before")
+    @field_validator("output_path", "resume", mode="before")
     @classmethod
     def _named_folder(cls, value: Any) -> Any:
         if value is None or (isinstance(value, (str, Path)) and str(value)):
@@ -258,13 +262,18 @@ class GilotConfig(BaseModel):
         return {name: value for name, value in self.select.items() if name != "strategy"}
 
     @property
-    def hash(self) -> str:
-        """SHA-256 of all settings that determine the numbers, 64 hexadecimal digits.
+    def decisive_settings(self) -> dict[str, Any]:
+        """All settings that determine the numbers, as JSON has them.
 
         A preset counts by its settings, not by its name.
         """
-        content = self.model_dump(mode="json", exclude={*_WORK_FIELDS, "preset"})
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return self.model_dump(mode="json", exclude={*_WORK_FIELDS, "preset"})
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of :attr:`decisive_settings`, 64 hexadecimal digits."""
+        content = json.dumps(self.decisive_settings, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 def as_config(settings: GilotConfig | Mapping[str, Any] | None) -> GilotConfig:

@@ -88,6 +88,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("memory_budget", "2 elephants", "'2GiB'"),
     ("output_path", 5, "name of a folder"),
     ("output_path", "", "name of a folder"),
+    ("resume", 5, "name of a folder"),
+    ("resume", "", "name of a folder"),
     ("select", 5, "name of a strategy or a mapping"),
     ("select", None, "name of a strategy or a mapping"),
     ("select", {1: 2}, "name of a strategy or a mapping"),
@@ -267,14 +269,27 @@ def test_an_explicit_setting_wins_over_the_preset() -> None:
 def test_a_preset_decides_the_method_but_neither_the_samples_nor_the_work() -> None:
     decided = preset_settings("reference")
     assert {"num_beams", "absence", "replace_with", "top_p", "ground_cost"} <= set(decided)
-    assert not {"preset", "methods", "select", "seed", "batch_size", "num_threads", "output_path"} & set(
-        decided
-    )
+    assert not {
+        "preset",
+        "methods",
+        "select",
+        "seed",
+        "batch_size",
+        "num_threads",
+        "output_path",
+        "resume",
+    } & set(decided)
 
 
 @pytest.mark.parametrize(
     "work",
-    [{"batch_size": 3}, {"memory_budget": "1GiB"}, {"num_threads": 2}, {"output_path": "elsewhere"}],
+    [
+        {"batch_size": 3},
+        {"memory_budget": "1GiB"},
+        {"num_threads": 2},
+        {"output_path": "elsewhere"},
+        {"resume": "elsewhere"},
+    ],
 )
 def test_how_the_work_is_spread_is_not_in_the_hash(work: dict[str, Any]) -> None:
     assert GilotConfig(**work).hash == GilotConfig().hash

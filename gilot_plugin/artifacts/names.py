@@ -9,7 +9,9 @@ from typing import Literal, NamedTuple
 #: Finds every artifact in a folder.
 ARTIFACT_PATTERN = "attributions_*.json*"
 
-_ATTRIBUTIONS = re.compile(r"attributions_(?P<task>.+)_(?P<date>[^_/\\]+)\.jsonl", flags=re.DOTALL)
+_ATTRIBUTIONS = re.compile(
+    r"attributions_(?P<task>.+)_(?P<date>[^_/\\]+?)(?:\.rank(?P<rank>[1-9]\d*))?\.jsonl", flags=re.DOTALL
+)
 _MANIFEST = re.compile(r"attributions_manifest_(?P<date>[^_/\\]+)\.json", flags=re.DOTALL)
 
 # lm-eval puts task names into its own file names as they are. What cannot stand in a file name on one of the
@@ -17,6 +19,7 @@ _MANIFEST = re.compile(r"attributions_manifest_(?P<date>[^_/\\]+)\.json", flags=
 # files of a task have the same name but for the first word.
 _NOT_IN_FILE_NAMES = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 _NOT_IN_DATES = re.compile(r"[\s_:/\\]")
+_LIKE_A_RANK = re.compile(r"\.rank[1-9]\d*$")
 
 
 class ArtifactName(NamedTuple):
@@ -26,11 +29,13 @@ class ArtifactName(NamedTuple):
         kind: ``"attributions"`` for a file of records, ``"manifest"`` for a run's manifest.
         task: Name of the task as it stands in the file name; None for a manifest.
         date: When the run was saved, see :func:`run_date`.
+        rank: Of the process that wrote it; other files than those of rank 0 are gone when a run is finished.
     """
 
     kind: Literal["attributions", "manifest"]
     task: str | None
     date: str
+    rank: int = 0
 
 
 def run_date(now: datetime | None = None) -> str:
@@ -38,19 +43,21 @@ def run_date(now: datetime | None = None) -> str:
     return (now or datetime.now()).isoformat().replace(":", "-")
 
 
-def attributions_name(task: str, date: str) -> str:
+def attributions_name(task: str, date: str, rank: int = 0) -> str:
     """Name of the file with a task's records.
 
     Args:
         task: The task's name in lm-eval.
         date: See :func:`run_date`.
+        rank: Of the process that writes it.
 
     Raises:
         ValueError: The name could not be parsed again.
     """
     if not task:
         raise ValueError("a task needs a name")
-    return f"attributions_{_NOT_IN_FILE_NAMES.sub('_', task)}_{_checked(date)}.jsonl"
+    part = f".rank{rank}" if rank else ""
+    return f"attributions_{_NOT_IN_FILE_NAMES.sub('_', task)}_{_checked(date)}{part}.jsonl"
 
 
 def manifest_name(date: str) -> str:
@@ -70,11 +77,11 @@ def parse_name(name: str) -> ArtifactName | None:
     if match := _MANIFEST.fullmatch(name):
         return ArtifactName("manifest", None, match["date"])
     if match := _ATTRIBUTIONS.fullmatch(name):
-        return ArtifactName("attributions", match["task"], match["date"])
+        return ArtifactName("attributions", match["task"], match["date"], int(match["rank"] or 0))
     return None
 
 
 def _checked(date: str) -> str:
-    if not date or _NOT_IN_DATES.search(date):
+    if not date or _NOT_IN_DATES.search(date) or _LIKE_A_RANK.search(date):
         raise ValueError(f"{date!r} is not a date as in '2024-05-17T09-30-00.123456': take names.run_date()")
     return date

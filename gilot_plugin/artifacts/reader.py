@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gilot_plugin.artifacts.file_checks import parse_line
-from gilot_plugin.artifacts.names import ARTIFACT_PATTERN, parse_name
+from gilot_plugin.artifacts.names import ARTIFACT_PATTERN, attributions_name, parse_name
 from gilot_plugin.artifacts.records import SCHEMA_VERSION
 from gilot_plugin.errors import ArtifactError
 
@@ -47,6 +47,22 @@ def read_run(folder: Path, *, date: str | None = None) -> Run:
         ArtifactError: There is no such run, more than one folder has it, or a file is not what the package
             writes; the message says what to do.
     """
+    return _read(*locate_run(folder, date=date))
+
+
+def locate_run(folder: Path, *, date: str | None = None) -> tuple[Path, str]:
+    """Find the newest run in a folder.
+
+    Args:
+        folder: See :func:`read_run`.
+        date: See :func:`read_run`.
+
+    Returns:
+        The folder with the run's files, and the run's date.
+
+    Raises:
+        ArtifactError: See :func:`read_run`.
+    """
     folder = Path(folder)
     if not folder.exists():
         raise ArtifactError(f"{folder}: there is no such folder: give the output_path of an attributed run")
@@ -59,9 +75,12 @@ def read_run(folder: Path, *, date: str | None = None) -> Run:
     else:
         found = [path for path in folder.rglob(ARTIFACT_PATTERN) if path.is_file()]
     runs: dict[str, set[Path]] = {}
+    described: set[str] = set()
     for path in found:
         if name := parse_name(path.name):
             runs.setdefault(name.date, set()).add(path.parent)
+            if name.kind == "manifest":
+                described.add(name.date)
     if not runs:
         raise ArtifactError(
             f"{folder} holds no attributions (attributions_*.jsonl, attributions_manifest_*.json): give the "
@@ -69,11 +88,12 @@ def read_run(folder: Path, *, date: str | None = None) -> Run:
         )
     if date is not None and date not in runs:
         raise ArtifactError(f"{folder} has no run of {date!r}; there are {', '.join(sorted(runs))}")
-    date = date if date is not None else max(runs)
+    # Records without a manifest are what is left of a run whose manifest got lost.
+    date = date if date is not None else max(described or runs)
     if len(runs[date]) > 1:
         places = ", ".join(map(str, sorted(runs[date])))
         raise ArtifactError(f"the run of {date} lies in more than one folder: give one of {places}")
-    return _read(next(iter(runs[date])), date)
+    return next(iter(runs[date])), date
 
 
 def _read(folder: Path, date: str) -> Run:
@@ -88,13 +108,22 @@ def _read(folder: Path, date: str) -> Run:
         else:
             files.add(path)
     if manifest is not None:
-        # A resumed run may go on with the files of the one that was interrupted.
         files.update(
-            folder / Path(entry["file"]).name for entry in manifest["tasks"].values() if entry["file"]
+            _existing(folder, manifest, task) for task, entry in manifest["tasks"].items() if entry["file"]
         )
     records = [record for path in sorted(files) for record in _read_records(path)]
     records.sort(key=lambda record: (record["task"], record["doc_id"]))
     return Run(folder, manifest, tuple(records))
+
+
+def _existing(folder: Path, manifest: Mapping[str, Any], task: str) -> Path:
+    """A task's file, under its former name if the process was killed while it gave the run another date."""
+    path = folder / Path(manifest["tasks"][task]["file"]).name
+    previous = manifest.get("previous_date")
+    if not path.exists() and isinstance(previous, str):
+        former = folder / attributions_name(task, previous)
+        return former if former.exists() else path
+    return path
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

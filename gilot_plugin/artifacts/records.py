@@ -17,6 +17,12 @@ SCHEMA_VERSION = "1.0"
 
 Status = Literal["ok", "skipped", "failed"]
 
+#: What a record has that need not be tried again when its run is resumed.
+FINISHED: tuple[Status, ...] = ("ok", "skipped")
+
+#: What identifies a sample of a run: task, doc_id, doc_hash, prompt_hash, target_hash.
+RecordKey = tuple[str, int, str, str, str]
+
 #: Field that holds the checksum of all others.
 CHECKSUM_FIELD = "record_sha256"
 
@@ -42,6 +48,16 @@ class SampleIdentity:
     target_hash: str
     request_type: str
     metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> RecordKey:
+        """What :func:`record_key` says of the sample's record."""
+        return self.task, self.doc_id, self.doc_hash, self.prompt_hash, self.target_hash
+
+    @property
+    def plain_metrics(self) -> Any:
+        """The metrics as they stand in the record."""
+        return json.loads(jsontext.dumps(jsontext.plain(self.metrics)))
 
 
 def attributed_record(
@@ -146,6 +162,17 @@ def _record(
     record = json.loads(jsontext.dumps(record))
     record[CHECKSUM_FIELD] = checksum(record)
     return record
+
+
+def record_key(record: Mapping[str, Any]) -> RecordKey:
+    """What identifies the record's sample."""
+    return (
+        record["task"],
+        record["doc_id"],
+        record["doc_hash"],
+        record["prompt_hash"],
+        record["target_hash"],
+    )
 
 
 def _choice(choice: Choice) -> dict[str, Any]:

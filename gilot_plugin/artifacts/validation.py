@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,6 +109,8 @@ class _Checks:
         names = {entry["file"] for entry in manifest["tasks"].values()} - {None}
         paths = {path.parent / name for name in names if only is None or name in only}
         self.mentioned.update(paths)
+        if manifest["status"] == "interrupted":
+            self.mentioned.update(_left_by(path.parent, manifest["date"]))
         self.records(sorted(file for file in paths if file.is_file()))
         beside = {file.name: checked for file, checked in self.checked.items() if file.parent == path.parent}
         self.problems.extend(compare_with_files(path, manifest, beside, only=only))
@@ -136,6 +138,14 @@ def _check_folder(folder: Path, checks: _Checks) -> None:
         if name and name.kind == "manifest":
             checks.manifest(path)
     checks.unmentioned()
+
+
+def _left_by(folder: Path, date: str) -> Iterator[Path]:
+    """Files of a run that was killed: its processes may have begun some that no manifest mentions yet."""
+    for path in folder.glob(ARTIFACT_PATTERN):
+        name = parse_name(path.name)
+        if name is not None and name.kind == "attributions" and name.date == date:
+            yield path
 
 
 def _is_manifest(path: Path) -> bool:

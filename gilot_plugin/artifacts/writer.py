@@ -48,11 +48,7 @@ class RecordWriter:
         Raises:
             ArtifactError: The record is not strict JSON (nothing is written), or the file cannot be written.
         """
-        try:
-            line = jsontext.dumps(record).encode() + b"\n"
-        except ArtifactError as error:
-            name = f"{record.get('task')!r}, document {record.get('doc_id')!r}"
-            raise ArtifactError(f"the record of task {name} {error}") from error
+        line = record_line(record)
         try:
             if self._descriptor is None:
                 self._descriptor = _open_for_records(self.path)
@@ -77,8 +73,29 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     Raises:
         ArtifactError: The file cannot be written.
     """
+    replace_file(path, jsontext.dumps(jsontext.plain(manifest), indent=2).encode() + b"\n")
+
+
+def record_line(record: Mapping[str, Any]) -> bytes:
+    """The line of a record in its file.
+
+    Raises:
+        ArtifactError: The record is not strict JSON.
+    """
+    try:
+        return jsontext.dumps(record).encode() + b"\n"
+    except ArtifactError as error:
+        name = f"{record.get('task')!r}, document {record.get('doc_id')!r}"
+        raise ArtifactError(f"the record of task {name} {error}") from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write or replace a file; a reader finds the old content or the new one, never a part.
+
+    Raises:
+        ArtifactError: The file cannot be written.
+    """
     path = Path(path)
-    content = jsontext.dumps(jsontext.plain(manifest), indent=2).encode() + b"\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The leading dot keeps a leftover of a killed process from being taken for an artifact.

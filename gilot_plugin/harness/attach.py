@@ -26,6 +26,7 @@ from gilot_plugin.harness.explain import explain_results
 from gilot_plugin.harness.model_calls import hooked
 from gilot_plugin.harness.output import output_root, redate, results_folder
 from gilot_plugin.harness.parts import watched_parts
+from gilot_plugin.harness.recordkeeper import abandon_run, open_run
 from gilot_plugin.harness.run import EvaluationRun
 from gilot_plugin.harness.start import leaves, start_run
 
@@ -85,12 +86,15 @@ class Attachment:
             wants_samples = arguments.get("log_samples", True)
             arguments["log_samples"] = True
             tasks = dict(leaves(arguments["task_dict"]))
-            with hooked(run), watched_parts(run, tasks, arguments.get("system_instruction")):
-                results = original(**arguments)
-            if results is None:  # only the first of several processes has results
-                return None
+            open_run(run)
+            try:
+                with hooked(run), watched_parts(run, tasks, arguments.get("system_instruction")):
+                    results = original(**arguments)
+            except BaseException:
+                abandon_run(run)
+                raise
             self.interrupted |= not explain_results(run, results)
-            if not wants_samples:
+            if results is not None and not wants_samples:  # only the first of several processes has results
                 del results["samples"]
             return results
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from gilot_plugin.artifacts.records import Status, attributed_record, unattributed_record
+from gilot_plugin.artifacts.records import RecordKey, Status, attributed_record, unattributed_record
 from gilot_plugin.attribution.engine import (
     Inquiry,
     attribute_together,
@@ -54,7 +54,7 @@ def gilot_attribute_sample(run: EvaluationRun, sample: Sample) -> Mapping[str, A
 
     Where it does not fill the device, the samples that come next are explained with it.
     """
-    key = _key(sample)
+    key = sample.identity.key
     while key not in run.ahead:
         found = next(run.under_way, None)
         if found is None:
@@ -64,13 +64,7 @@ def gilot_attribute_sample(run: EvaluationRun, sample: Sample) -> Mapping[str, A
     return run.ahead.pop(key)
 
 
-def _key(sample: Sample) -> tuple[str, int]:
-    return sample.identity.task, sample.identity.doc_id
-
-
-def _records(
-    run: EvaluationRun, samples: Sequence[Sample]
-) -> Iterator[tuple[tuple[str, int], Mapping[str, Any]]]:
+def _records(run: EvaluationRun, samples: Sequence[Sample]) -> Iterator[tuple[RecordKey, Mapping[str, Any]]]:
     """Records of the first sample, and of those after it that are explained with it, as they are ready."""
     asked: dict[Inquiry[Any], tuple[Sample, _Asked]] = {}
     width = 0
@@ -82,14 +76,14 @@ def _records(
             asked[found.inquiry] = (sample, found)
             width += found.inquiry.width
         else:
-            yield _key(sample), found
+            yield sample.identity.key, found
         if run.backend is None or width >= run.backend.fill_tokens:
             break
     if asked:
         assert run.backend is not None
         for inquiry, answer in attribute_together(run.backend, list(asked)):
             sample, one = asked[inquiry]
-            yield _key(sample), _attempt(run, sample, partial(_record, run, one, answer))
+            yield sample.identity.key, _attempt(run, sample, partial(_record, run, one, answer))
 
 
 _FoundT = TypeVar("_FoundT")

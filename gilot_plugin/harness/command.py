@@ -22,6 +22,7 @@ from gilot_plugin.config import GilotConfig
 from gilot_plugin.config_sources import merge, parse_args, read_yaml, task_config
 from gilot_plugin.errors import ArtifactError, ConfigError
 from gilot_plugin.harness.attach import Attachment, attach
+from gilot_plugin.harness.resumption import find_resumed, refuse_other_settings
 from gilot_plugin.harness.task_files import own_settings
 
 _OWN_OPTIONS = ("gilot", "gilot_args")
@@ -100,18 +101,26 @@ def check_before_loading(arguments: argparse.Namespace, config: GilotConfig) -> 
         raise ConfigError("no tasks are named: add --tasks NAME (`lm_eval ls tasks` lists them)")
     if isinstance(checked.samples, str):
         raise ConfigError(f"--samples {checked.samples!r}: neither JSON nor a file")
-    _check_output(config.output_path, checked.output_path)
+    folder = _output_folder(config.output_path, checked.output_path)
     given: Mapping[str, Any] = {name: getattr(config, name) for name in config.model_fields_set}
-    for task, settings in own_settings(manager, checked.tasks):
-        task_config(task, settings, given)
+    configs = {
+        task: task_config(task, settings, given) for task, settings in own_settings(manager, checked.tasks)
+    }
+    if config.resume is not None and (manifest := find_resumed(config.resume, folder)):
+        others = [task for task in manifest["tasks"] if task not in configs]
+        configs |= {task: task_config(task, None, given) for task in others}
+        refuse_other_settings(manifest, configs)
     try:
         lm_eval.api.registry.get_model(checked.model)
     except ValueError as error:
         raise ConfigError(f"--model {checked.model}: {error}") from None
 
 
-def _check_output(own: Path | None, harness: str | None) -> None:
-    """Refuse to run without a folder that can be written; lm-eval's may be the name of a JSON file in it."""
+def _output_folder(own: Path | None, harness: str | None) -> Path:
+    """Where artifacts go; refuses to run without a folder that can be written.
+
+    lm-eval's may be the name of a JSON file in it.
+    """
     folder = own
     if folder is None:
         if not harness:
@@ -126,6 +135,7 @@ def _check_output(own: Path | None, harness: str | None) -> None:
         check_writable(folder)
     except ArtifactError as error:
         raise ConfigError(f"output_path={str(folder)!r}: {error}") from None
+    return folder
 
 
 @contextlib.contextmanager

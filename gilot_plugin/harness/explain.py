@@ -1,54 +1,75 @@
-"""After scoring: choose samples, explain them, keep the records."""
+"""After scoring: choose samples, share them out over the processes, explain them, keep the records."""
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from gilot_plugin.artifacts.records import record_key
 from gilot_plugin.errors import ConfigError, GilotError
 from gilot_plugin.harness.manifest import manifest_of
-from gilot_plugin.harness.run import EvaluationRun, Selection
-from gilot_plugin.harness.samples import samples_of_task
+from gilot_plugin.harness.recordkeeper import describe_run, drop_own_files
+from gilot_plugin.harness.resumption import chosen_before, kept_record, resume_run
+from gilot_plugin.harness.run import EvaluationRun, Feed, FeedKey, Rendering, Selection
+from gilot_plugin.harness.samples import Sample, samples_of_task
+from gilot_plugin.harness.sharing import estimated_cost, share_out
 from gilot_plugin.plugins import manager
 
 _LOGGER = logging.getLogger(__name__)
 
 
-def explain_results(run: EvaluationRun, results: dict[str, Any]) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What the first process tells the others.
+
+    Attributes:
+        date: In the names of the run's files.
+        samples: Chosen samples that have no record yet, in order.
+    """
+
+    date: str
+    samples: Sequence[Sample]
+
+
+@dataclass(frozen=True, slots=True)
+class _Knowledge:
+    """What a process learnt about prompts while it scored its share of the documents."""
+
+    feeds: Mapping[FeedKey, Feed]
+    renderings: Mapping[str, Rendering]
+    parts: Mapping[tuple[str, str], Any]
+
+
+def explain_results(run: EvaluationRun, results: dict[str, Any] | None) -> bool:
     """Explain the chosen samples of all tasks and add each record to its samples under the key ``gilot``.
 
-    Neither Ctrl-C nor an error in here stops lm-eval: the scores are there already and are about to be
-    written, and so is every record that was finished. Random states are left as they were.
+    Every process of an evaluation calls this. Neither Ctrl-C nor an error in here stops lm-eval: the scores
+    are there already and are about to be written, and so is every record that was finished. Random states are
+    left as they were.
 
     Args:
         run: The run, whose requests were recorded.
-        results: What lm-eval's ``evaluate`` returned; its samples get the extra key.
+        results: What lm-eval's ``evaluate`` returned; its samples get the extra key. None in all processes
+            but the first.
 
     Returns:
-        Whether every chosen sample has its record.
+        Whether every chosen sample has its record, as far as this process knows.
     """
-    hook = manager().hook
     try:
         with _undisturbed():
-            _explain_chosen(run, results.get("samples") or {})
-        run.status = "complete"
-    except (KeyboardInterrupt, Exception) as error:
-        cause = "interrupted" if isinstance(error, KeyboardInterrupt) else f"stopped by {error!r}"
-        _LOGGER.error(
-            "%s: %d of %d chosen samples are explained; lm-eval goes on to write its results",
-            cause,
-            len(run.records),
-            sum(len(selection.choices) for selection in run.selections.values()),
-            exc_info=not isinstance(error, (KeyboardInterrupt, GilotError)),
-        )
+            complete = _explain_together(run, (results or {}).get("samples") or {})
+        run.status = "complete" if complete else "interrupted"
+    except (KeyboardInterrupt, Exception) as error:  # of the exchange: another process is gone
+        _tell(run, error)
     try:
-        hook.gilot_run_finished(run=run, manifest=manifest_of(run, run.status))
+        _finish(run, (results or {}).get("samples") or {})
     except Exception:
         run.status = "interrupted"
         _LOGGER.exception("the run could not be finished; lm-eval goes on to write its results")
@@ -56,23 +77,64 @@ def explain_results(run: EvaluationRun, results: dict[str, Any]) -> bool:
     return run.status == "complete"
 
 
-def _explain_chosen(run: EvaluationRun, logged: Mapping[str, list[dict[str, Any]]]) -> None:
-    hook = manager().hook
+def _explain_together(run: EvaluationRun, logged: Mapping[str, list[dict[str, Any]]]) -> bool:
+    """Explain the chosen samples in all processes.
+
+    Whatever fails in one of them, it takes part in each exchange, so that no other waits for it.
+    """
+    team = run.team
+    plan = None
+    if team.leads:
+        try:
+            plan = _plan(run, logged)
+        except (KeyboardInterrupt, Exception) as error:
+            _tell(run, error)
+            if run.resumed is not None:
+                run.folder = None  # what it finished stays as it is
+    plan = team.from_leader(plan)
+    if plan is None:
+        return False
+    run.date = plan.date
+    for known in team.from_all(_known(run, plan.samples)):
+        run.feeds.update(known.feeds)
+        run.renderings.update(known.renderings)
+        run.parts.update(known.parts)
+    costs = [estimated_cost(sample, run.tasks[sample.identity.task].config) for sample in plan.samples]
+    share = share_out(costs, team.size)[team.rank]
+    complete = True
+    try:
+        _explain(run, [plan.samples[place] for place in share])
+    except (KeyboardInterrupt, Exception) as error:
+        complete = False
+        _tell(run, error)
+    answers = team.to_leader((run.records, complete))
+    if team.leads:
+        _gather(run, (record for records, _ in answers for record in records))
+        complete = all(done for _, done in answers)
+    return complete
+
+
+def _plan(run: EvaluationRun, logged: Mapping[str, list[dict[str, Any]]]) -> _Plan:
+    """Choose the samples, and keep what a resumed run has explained."""
+    resume_run(run)
     for task, rows in logged.items():
         run.selections[task] = _select(run, task, rows)
-    chosen = [choice.sample for selection in run.selections.values() for choice in selection.choices]
-    with run.progress.shown(len(chosen)):
-        for place, sample in enumerate(chosen, start=1):
-            run.upcoming = chosen[place:]
-            record = hook.gilot_attribute_sample(run=run, sample=sample)
-            hook.gilot_write_record(run=run, record=record)
-            for row in sample.rows:
-                row["gilot"] = record
-            run.progress.sample_finished()
+    missing = []
+    for sample in run.chosen:
+        record = kept_record(run, sample)
+        if record is None:
+            missing.append(replace(sample, rows=()))
+        else:
+            run.records.append(record)
+    run.kept_count = len(run.records)
+    describe_run(run)
+    return _Plan(run.date, missing)
 
 
 def _select(run: EvaluationRun, task: str, rows: list[dict[str, Any]]) -> Selection:
     samples = samples_of_task(task, run.tasks[task].output_type, rows)
+    if before := chosen_before(run, task, samples):
+        return before
     try:
         choices = manager().hook.gilot_select_samples(run=run, task=task, samples=samples)
     except Exception as error:  # of a strategy of another package, too
@@ -80,6 +142,70 @@ def _select(run: EvaluationRun, task: str, rows: list[dict[str, Any]]) -> Select
         _LOGGER.error("task %s: no sample is explained: %s", task, reason)
         return Selection(len(samples), error=reason)
     return Selection(len(samples), tuple(choices))
+
+
+def _known(run: EvaluationRun, samples: Iterable[Sample]) -> _Knowledge:
+    """What this process knows about the prompts of samples."""
+    if run.team.size == 1:
+        return _Knowledge({}, {}, {})
+    contexts = {str(arguments[0]) for sample in samples for arguments in sample.arguments}
+    return _Knowledge(
+        {key: feed for key, feed in run.feeds.items() if key[0] in contexts},
+        {
+            text: rendering
+            for text, rendering in run.renderings.items()
+            if text in contexts or any(context.startswith(text) for context in contexts)
+        },
+        {key: parts for key, parts in run.parts.items() if key[1] in contexts},
+    )
+
+
+def _explain(run: EvaluationRun, samples: Sequence[Sample]) -> None:
+    hook = manager().hook
+    with run.progress.shown(len(samples)):
+        for place, sample in enumerate(samples, start=1):
+            run.upcoming = samples[place:]
+            record = hook.gilot_attribute_sample(run=run, sample=sample)
+            hook.gilot_write_record(run=run, record=record)
+            run.progress.sample_finished()
+
+
+def _gather(run: EvaluationRun, records: Iterable[Mapping[str, Any]]) -> None:
+    """Keep the records of all processes in the order of the chosen samples."""
+    found = {record_key(record): record for record in records}
+    run.records = [found[sample.identity.key] for sample in run.chosen if sample.identity.key in found]
+
+
+def _finish(run: EvaluationRun, logged: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Give the samples their records and the run its manifest."""
+    kept_by_leader = False
+    try:
+        if run.team.leads:
+            records = {record_key(record): record for record in run.records}
+            for sample in run.chosen:
+                if record := records.get(sample.identity.key):
+                    for row in sample.rows:
+                        row["gilot"] = record
+            manager().hook.gilot_run_finished(run=run, manifest=manifest_of(run, run.status))
+            kept_by_leader = True
+    finally:
+        kept_by_leader = run.team.from_leader(kept_by_leader)
+    if kept_by_leader and not run.team.leads:
+        drop_own_files(run)
+
+
+def _tell(run: EvaluationRun, error: BaseException) -> None:
+    run.status = "interrupted"
+    cause = "interrupted" if isinstance(error, KeyboardInterrupt) else f"stopped by {error!r}"
+    process = f" in process {run.team.rank} of {run.team.size}" if run.team.size > 1 else ""
+    _LOGGER.error(
+        "%s%s: %d of %d chosen samples are explained; lm-eval goes on to write its results",
+        cause,
+        process,
+        len(run.records),
+        len(run.chosen),
+        exc_info=not isinstance(error, (KeyboardInterrupt, GilotError)),
+    )
 
 
 @contextmanager

@@ -31,14 +31,15 @@ def manifest_of(run: EvaluationRun, status: Literal["complete", "interrupted"]) 
             **{name: version(package) for name, package in _PACKAGES.items()},
             "python": platform.python_version(),
         },
-        "model": _describe_model(run),
+        "model": describe_model(run),
         "configs": {info.config.hash: info.config.model_dump(mode="json") for info in run.tasks.values()},
         "plugins": [{"name": name, "version": found} for name, found in third_party_plugins()],
         "tasks": {name: _describe_task(run, name) for name in run.tasks},
     }
 
 
-def _describe_model(run: EvaluationRun) -> dict[str, Any]:
+def describe_model(run: EvaluationRun) -> dict[str, Any]:
+    """What the manifest says of the model."""
     described: dict[str, Any] = {"name": run.model_name, "lm_class": type(run.lm).__name__}
     model = getattr(run.lm, "model", None)
     if run.backend is not None:

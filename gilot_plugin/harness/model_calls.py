@@ -109,10 +109,25 @@ def encode_as_fed(run: EvaluationRun, request_type: str, request: Any) -> None:
     with (
         wrapped(run.lm, feeding, lambda _: stop),
         wrapped(run.lm, "_detect_batch_size", lambda _: lambda *_, **__: 1),  # feeds the model to find out
+        _alone(run.lm),
         _watched(run),
         suppress(_Encoded),
     ):
         getattr(run.lm, request_type)([request], disable_tqdm=True)
+
+
+@contextmanager
+def _alone(lm: Any) -> Iterator[None]:
+    """Keep the harness from waiting for other processes, which have no such request."""
+    size = vars(lm).get("_world_size")
+    if size is None:
+        yield
+        return
+    lm._world_size = 1
+    try:
+        yield
+    finally:
+        lm._world_size = size
 
 
 def _watch_encoded(encoded: list[str]) -> Callable[[Method], Method]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gilot_plugin.artifacts.names import attributions_name, manifest_name
-from gilot_plugin.artifacts.writer import write_manifest
+from gilot_plugin.artifacts.continuing import rename_run
 from gilot_plugin.harness.manifest import manifest_of
 from gilot_plugin.harness.run import EvaluationRun
 
@@ -32,9 +31,8 @@ def redate(run: EvaluationRun, date: str) -> None:
     if run.folder is None or date == run.date:
         return
     old_date, run.date = run.date, date
-    for task in run.tasks:
-        old = run.folder / attributions_name(task, old_date)
-        if old.exists():
-            old.rename(run.folder / attributions_name(task, date))
-    write_manifest(run.folder / manifest_name(date), manifest_of(run, run.status))
-    (run.folder / manifest_name(old_date)).unlink()
+    try:
+        rename_run(run.folder, manifest_of(run, run.status), old_date)
+    except BaseException:
+        run.date = old_date
+        raise

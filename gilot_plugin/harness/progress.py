@@ -14,9 +14,12 @@ class RunProgress:
 
     Units of the present sample count as parts of it, so the time left is known before the first sample is
     done.
+
+    Args:
+        hidden: Whether to show nothing, as all processes but the first should.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, hidden: bool = False) -> None:
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -25,7 +28,7 @@ class RunProgress:
             TextColumn("left:"),
             TimeRemainingColumn(),
         )
-        self._bars = Progress(*columns, console=Console(stderr=True))
+        self._bars = Progress(*columns, console=Console(stderr=True), disable=hidden)
         self._samples = self._bars.add_task("GiLOT: samples explained", total=None, count="")
         self._units = self._bars.add_task("", total=None, count="", visible=False)
         self._samples_total = self._samples_done = self._units_total = self._units_done = self._started = 0

@@ -11,8 +11,10 @@ from gilot_plugin.attribution.types import Segment
 from gilot_plugin.config import GilotConfig
 from gilot_plugin.harness.conversations import Layout, Message, message_segments
 from gilot_plugin.harness.progress import RunProgress
+from gilot_plugin.harness.team import Team
 
 if TYPE_CHECKING:
+    from gilot_plugin.artifacts.records import RecordKey
     from gilot_plugin.artifacts.writer import RecordWriter
     from gilot_plugin.backends.protocol import Backend
     from gilot_plugin.harness.samples import Choice, Sample
@@ -103,11 +105,15 @@ class EvaluationRun:
         model_name: Name of the model for the records.
         folder: Where artifacts are written, None to keep them in the results only.
         date: Date in the artifacts' names.
+        team: The processes that evaluate together.
+        resumed: Manifest of the run that this one goes on with.
         has_template: Whether prompts are conversations in the model's chat template.
         feeds: Prompts as fed, recorded while the harness called the model.
         renderings: Chat templates as rendered, by text.
         parts: Named parts of contexts as the harness built them, by task and context.
         selections: Chosen samples by task.
+        kept: Records that the resumed run finished.
+        kept_count: How many of those are among the chosen samples.
         upcoming: Chosen samples that are explained after the present one.
         under_way: Records that are being made, with their tasks and documents.
         ahead: Records of upcoming samples that are there already.
@@ -124,20 +130,29 @@ class EvaluationRun:
     model_name: str
     folder: Path | None
     date: str
+    team: Team = field(default_factory=Team)
+    resumed: Mapping[str, Any] | None = None
     has_template: bool = False
     feeds: dict[FeedKey, Feed] = field(default_factory=dict)
     renderings: dict[str, Rendering] = field(default_factory=dict)
     parts: dict[tuple[str, str], tuple[Segment, ...]] = field(default_factory=dict)
     selections: dict[str, Selection] = field(default_factory=dict)
+    kept: Mapping[RecordKey, Mapping[str, Any]] = field(default_factory=dict)
+    kept_count: int = 0
     upcoming: Sequence[Sample] = ()
-    under_way: Iterator[tuple[tuple[str, int], Mapping[str, Any]]] = field(default_factory=lambda: iter(()))
-    ahead: dict[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
+    under_way: Iterator[tuple[RecordKey, Mapping[str, Any]]] = field(default_factory=lambda: iter(()))
+    ahead: dict[RecordKey, Mapping[str, Any]] = field(default_factory=dict)
     records: list[Mapping[str, Any]] = field(default_factory=list)
     writers: dict[str, RecordWriter] = field(default_factory=dict)
     backend: Backend | None = None
     unsupported: str | None = None
     status: Literal["complete", "interrupted"] = "interrupted"
     progress: RunProgress = field(default_factory=RunProgress)
+
+    @property
+    def chosen(self) -> Sequence[Sample]:
+        """The chosen samples of all tasks, in order."""
+        return [choice.sample for selection in self.selections.values() for choice in selection.choices]
 
     def records_of(self, task: str) -> Sequence[Mapping[str, Any]]:
         """Records of one task, in order."""

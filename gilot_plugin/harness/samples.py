@@ -61,13 +61,14 @@ class Choice:
 def samples_of_task(task: str, output_type: str, logged: Sequence[dict[str, Any]]) -> list[Sample]:
     """Group lm-eval's logged rows (one per document and filter) by document, in order.
 
-    Rows belong together by document and prompt hash, because with ``--samples`` the logged doc_id can be
-    wrong.
+    Several processes log theirs one after the other. Rows belong together by document and prompt hash,
+    because with ``--samples`` the logged doc_id can be wrong.
     """
     grouped: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     for row in logged:
         grouped.setdefault((row["doc_hash"], row["prompt_hash"], row["doc_id"]), []).append(row)
-    return [_sample(task, output_type, rows) for rows in grouped.values()]
+    samples = [_sample(task, output_type, rows) for rows in grouped.values()]
+    return sorted(samples, key=lambda sample: sample.identity.doc_id)
 
 
 def _sample(task: str, output_type: str, rows: list[dict[str, Any]]) -> Sample:

@@ -12,7 +12,11 @@ from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.config_sources import task_config
 from gilot_plugin.errors import UnsupportedModelError
+from gilot_plugin.harness.manifest import describe_model
+from gilot_plugin.harness.progress import RunProgress
+from gilot_plugin.harness.resumption import find_resumed, refuse_another_run
 from gilot_plugin.harness.run import EvaluationRun, TaskInfo
+from gilot_plugin.harness.team import team_of
 from gilot_plugin.resolve import make_recipe
 
 _LOGGER = logging.getLogger(__name__)
@@ -34,22 +38,39 @@ def start_run(
         The run, with the settings of every task.
 
     Raises:
-        ConfigError: Settings of a task are wrong, or do not fit the model.
+        ConfigError: Settings of a task are wrong, do not fit the model, or are not those of the run that is
+            to be resumed.
         ArtifactError: The folder cannot be written.
     """
+    inner = getattr(lm, "lm", lm)  # lm-eval's CachingLM
+    team = team_of(inner)
+    if not team.writes:
+        folder = None
     if folder is not None:
         check_writable(folder)
-    inner = getattr(lm, "lm", lm)  # lm-eval's CachingLM
     tasks = {name: _task_info(name, task, given) for name, task in leaves(task_dict)}
-    run = EvaluationRun(inner, tasks, _model_name(inner, tracker), folder, run_date())
+    run = EvaluationRun(
+        inner,
+        tasks,
+        _model_name(inner, tracker),
+        folder,
+        run_date(),
+        team=team,
+        progress=RunProgress(hidden=not (team.leads and team.writes)),
+    )
     try:
         run.backend = _backend(inner)
     except UnsupportedModelError as error:
         run.unsupported = str(error)
         _LOGGER.error("%s. Scoring goes on without attributions.", error)
-        return run
-    for info in tasks.values():
-        make_recipe(info.config, run.backend, inner.tokenizer)  # refuses what does not fit the model
+    else:
+        for info in tasks.values():
+            make_recipe(info.config, run.backend, inner.tokenizer)  # refuses what does not fit the model
+    if given.get("resume") is not None and team.leads and team.writes:
+        run.resumed = find_resumed(Path(given["resume"]), folder)
+    if run.resumed is not None:
+        refuse_another_run(run.resumed, run, describe_model(run))
+        run.date = run.resumed["date"]
     return run
 
 

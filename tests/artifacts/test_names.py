@@ -20,13 +20,24 @@ def test_dates_are_spelled_as_lm_eval_does() -> None:
 def test_names_are_parsed_back(task: str) -> None:
     name = names.attributions_name(task, DATE)
     assert name == f"attributions_{task}_{DATE}.jsonl"
-    assert names.parse_name(name) == ("attributions", task, DATE)
+    assert names.parse_name(name) == ("attributions", task, DATE, 0)
+
+
+def test_the_files_of_other_processes_are_told_apart() -> None:
+    name = names.attributions_name("films", DATE, rank=12)
+    assert name == f"attributions_films_{DATE}.rank12.jsonl"
+    assert names.parse_name(name) == ("attributions", "films", DATE, 12)
 
 
 def test_the_manifest_is_told_from_a_task_of_that_name() -> None:
     assert names.manifest_name(DATE) == f"attributions_manifest_{DATE}.json"
-    assert names.parse_name(names.manifest_name(DATE)) == ("manifest", None, DATE)
-    assert names.parse_name(names.attributions_name("manifest", DATE)) == ("attributions", "manifest", DATE)
+    assert names.parse_name(names.manifest_name(DATE)) == ("manifest", None, DATE, 0)
+    assert names.parse_name(names.attributions_name("manifest", DATE)) == (
+        "attributions",
+        "manifest",
+        DATE,
+        0,
+    )
 
 
 def test_what_no_file_name_can_hold_becomes_an_underscore() -> None:
@@ -48,7 +59,9 @@ def test_other_names_are_no_artifacts(name: str) -> None:
     assert names.parse_name(name) is None
 
 
-@pytest.mark.parametrize("date", ["", "2026_05_17", "2026-05-17T09:30:00", "a/b", "2026-05-17 09-30"])
+@pytest.mark.parametrize(
+    "date", ["", "2026_05_17", "2026-05-17T09:30:00", "a/b", "2026-05-17 09-30", "2026.rank2"]
+)
 def test_dates_that_could_not_be_parsed_again_are_refused(date: str) -> None:
     with pytest.raises(ValueError, match="run_date"):
         names.attributions_name("films", date)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
 from collections.abc import Callable, Iterator
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,14 @@ def make_lm(shared_model: Any, tokenizer: PreTrainedTokenizerFast) -> Callable[.
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def forked() -> BaseContext:
+    """Starts processes that have imported everything already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.harness.processes"])
+    return context
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lm_eval.evaluator
+import pytest
 from datasets import Dataset, DatasetDict
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
@@ -175,6 +176,37 @@ def manifest_in(folder: Path) -> Mapping[str, Any]:
 def artifacts_in(folder: Path) -> set[str]:
     """Names of the artifacts in a folder or below."""
     return {path.name for path in folder.rglob("attributions_*")}
+
+
+def lines_in(folder: Path) -> dict[tuple[str, int], bytes]:
+    """Whole lines on the disk, by task and document."""
+    found = {}
+    for path in folder.rglob("attributions_*.jsonl"):
+        for line in path.read_bytes().splitlines(keepends=True):
+            if line.endswith(b"\n"):
+                record = json.loads(line)
+                found[record["task"], record["doc_id"]] = line
+    return found
+
+
+def without_reasons_to_differ(folder: Path) -> tuple[Any, ...]:
+    """What an undisturbed run leaves: everything but dates and seconds."""
+    manifest = manifest_in(folder)
+    tasks = {name: {**entry, "file": None} for name, entry in manifest["tasks"].items()}
+    order = [
+        [(record["task"], record["doc_id"]) for record in map(json.loads, path.read_text().splitlines())]
+        for path in sorted(folder.rglob("attributions_*.jsonl"), key=lambda path: path.name.split("_")[1])
+    ]
+    return manifest["status"], tasks, order, len(artifacts_in(folder))
+
+
+def assert_same_numbers(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Samples that are explained together share passes, which may move the last digits."""
+    assert found["scores"].keys() == wanted["scores"].keys()
+    for name, values in wanted["scores"].items():
+        assert found["scores"][name] == pytest.approx(values, abs=1e-5)
+    for key in ("task", "doc_id", "doc_hash", "prompt_tokens", "units", "metrics", "config_hash", "status"):
+        assert found[key] == wanted[key]
 
 
 #: Asks for the endings without their contexts, too.

@@ -83,12 +83,16 @@ def test_folder_of_the_settings_wins(make_lm: Callable[..., Any], tmp_path: Path
 def test_artifacts_that_cannot_be_renamed_do_not_lose_the_samples(
     make_lm: Callable[..., Any], tmp_path: Path, monkeypatch: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(*_: Any) -> Any:
-        raise OSError("the disk is gone")
+    replace = Path.replace
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.suffix == ".jsonl":
+            raise OSError("the disk is gone")
+        return replace(path, target)
 
     with attach(CHEAP):
         tracker, results = tracked(make_lm(), tmp_path)
-        monkeypatch.setattr(Path, "rename", refuse)
+        monkeypatch.setattr(Path, "replace", refuse)
         date = save(tracker, results)
     assert (tmp_path / "tiny__llama" / f"samples_answers_{date}.jsonl").exists()
     assert "the disk is gone" in caplog.text

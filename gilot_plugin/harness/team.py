@@ -1,0 +1,70 @@
+"""The processes of one evaluation: lm-eval's ranks, and what they tell each other."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch.distributed
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """This process among those that evaluate together.
+
+    Under a data-parallel launch (``accelerate launch``, ``torchrun``) each rank scores its share of the
+    documents, and rank 0 has the results. The objects travel through torch's default process group, as
+    lm-eval's own results do.
+
+    Attributes:
+        rank: Of this process.
+        size: Number of processes.
+        writes: Whether this process writes artifacts. Under tensor parallelism every process evaluates
+            everything, as rank 0 of 1, and lm-eval keeps the results of the first one on each machine only.
+    """
+
+    rank: int = 0
+    size: int = 1
+    writes: bool = True
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process chooses the samples and has the results."""
+        return self.rank == 0
+
+    def from_leader(self, value: _T) -> _T:
+        """What rank 0 gave; every rank has to call this."""
+        if self.size == 1:
+            return value
+        values = [value]
+        torch.distributed.broadcast_object_list(values, src=0)
+        return values[0]
+
+    def from_all(self, value: _T) -> list[_T]:
+        """What each rank gave, in their order; every rank has to call this."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def to_leader(self, value: _T) -> list[_T]:
+        """What each rank gave, in their order, for rank 0, none for others; every rank has to call this."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.size if self.leads else None
+        torch.distributed.gather_object(value, values, dst=0)
+        return values or []
+
+
+def team_of(lm: Any) -> Team:
+    """The processes that evaluate lm-eval's model object together."""
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    # Some model classes spread the work over processes of their own and answer for all of them, as one rank.
+    if together and int(getattr(lm, "world_size", 1) or 1) > 1:
+        # lm-eval's own ranks start anew on each machine.
+        return Team(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    return Team(writes=int(os.environ.get("LOCAL_RANK") or 0) == 0)

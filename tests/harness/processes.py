@@ -1,0 +1,161 @@
+"""Evaluations in processes of their own: some are killed, some work together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from collections.abc import Callable, Mapping
+from multiprocessing.context import BaseContext
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from typing import Any
+
+import lm_eval.evaluator
+import torch.distributed
+from accelerate import Accelerator
+from lm_eval.loggers import EvaluationTracker
+from lm_eval.models.huggingface import HFLM
+
+from gilot_plugin.attribution.methods import PromptMethod
+from gilot_plugin.harness.attach import attach
+from gilot_plugin.hookspecs import hookimpl
+from gilot_plugin.plugins import manager
+from tests.harness.evaluations import ANSWERS, CHEAP, ENDINGS, evaluate
+
+#: Calls of the system that change what lies on the disk.
+_CALLS = ("write", "fsync", "ftruncate", "replace", "rename", "unlink")
+
+
+def evaluate_and_save(
+    model_dir: Path, folder: Path, settings: Mapping[str, Any], make_lm: Callable[..., HFLM] = HFLM
+) -> None:
+    """An evaluation with attributions as ``gilot run`` does it, up to lm-eval's last file."""
+    lm_eval.evaluator.add_env_info = lambda results: None
+    lm = make_lm(pretrained=str(model_dir), device="cpu", batch_size=2)
+    tracker = EvaluationTracker(output_path=str(folder))
+    with attach({**CHEAP, **settings}):
+        results = evaluate(
+            lm, [ANSWERS, ENDINGS], evaluation_tracker=tracker, model_args="pretrained=tiny/llama"
+        )
+        if results is None:
+            return
+        samples = results.pop("samples")
+        tracker.save_results_aggregated(results=results, samples=samples)
+        for task, rows in samples.items():
+            tracker.save_results_samples(task_name=task, samples=rows)
+
+
+def kill_at_call(model_dir: Path, folder: Path, last: int | None, counted: Synchronized[int]) -> None:
+    """The same, but the process is killed at its ``last``-th change on the disk, halfway through a write."""
+    counted.value = 0
+
+    def watch(name: str) -> Callable[..., Any]:
+        call = getattr(os, name)
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            if name == "write" and not stat.S_ISREG(os.fstat(args[0]).st_mode):
+                return call(*args, **kwargs)
+            if counted.value == last:
+                if name == "write":
+                    call(args[0], bytes(args[1])[: len(args[1]) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+            counted.value += 1
+            return call(*args, **kwargs)
+
+        return watched
+
+    for name in _CALLS:
+        setattr(os, name, watch(name))
+    evaluate_and_save(model_dir, folder, {})
+
+
+class RankedLM(HFLM):
+    """lm-eval's model object for data parallelism on a CPU, which it has itself for several GPUs only."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.accelerator = Accelerator()
+        assert self.accelerator.num_processes == int(os.environ["WORLD_SIZE"])
+        self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
+
+
+class _Trouble:
+    """Offers a method that gets one process into trouble at its second sample."""
+
+    def __init__(self, trouble: Callable[[], None] | None) -> None:
+        self._trouble = trouble
+        self._samples = 0
+
+    @hookimpl
+    def gilot_attribution_methods(self) -> tuple[PromptMethod, ...]:
+        def score(context: Any) -> list[float]:
+            self._samples += 1
+            if self._samples == 2 and self._trouble is not None:
+                self._trouble()
+            return [1.0 for _ in context.units]
+
+        return (PromptMethod("trouble", "", score),)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def _die() -> None:
+    os._exit(7)
+
+
+TROUBLES: Mapping[str, Callable[[], None]] = {"interrupt": _interrupt, "die": _die}
+
+
+def evaluate_as_rank(
+    rank: int,
+    size: int,
+    port: int,
+    model_dir: Path,
+    folder: Path,
+    settings: Mapping[str, Any],
+    trouble: str | None,
+    make_lm: Callable[..., HFLM],
+) -> None:
+    """One of several processes that evaluate together, started as ``accelerate launch --cpu`` does it.
+
+    ``trouble`` is what happens to the last of them.
+    """
+    os.environ |= {
+        **{"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+        **{"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size), "ACCELERATE_USE_CPU": "true"},
+    }
+    happens = TROUBLES[trouble] if trouble is not None and rank == size - 1 else None
+    manager().register(_Trouble(happens))
+    evaluate_and_save(model_dir, folder, settings, make_lm)
+    if trouble is None:
+        torch.distributed.destroy_process_group()
+
+
+def evaluate_together(
+    context: BaseContext,
+    size: int,
+    model_dir: Path,
+    folder: Path,
+    settings: Mapping[str, Any],
+    port: int,
+    trouble: str | None = None,
+    make_lm: Callable[..., HFLM] = RankedLM,
+) -> list[int | None]:
+    """Evaluate in several processes; returns their exit codes."""
+    processes = [
+        context.Process(  # type: ignore[attr-defined]
+            target=evaluate_as_rank, args=(rank, size, port, model_dir, folder, settings, trouble, make_lm)
+        )
+        for rank in range(size)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(50)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    return codes
