@@ -62,8 +62,8 @@ def report(subject: Subject, repeats: int, sampled: int, console: Console) -> No
         table.add_row(name, f"{theirs.does}; {theirs.explained} of {len(answer)} tokens", *cells)
     console.print(table)
     console.print(
-        f"All of them explain the same {len(answer)} greedy tokens, which are given. The others start anew for "
-        "each of them, so they are timed on the first ones and scaled to all."
+        f"All of them explain the same {len(answer)} greedy tokens, which are given. The others start anew "
+        "for each of them, so they are timed on the first ones and scaled to all."
     )
 
 
