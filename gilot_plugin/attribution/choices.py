@@ -20,15 +20,19 @@ from gilot_plugin.errors import PromptError
 class ChoicesTarget:
     """Which of the task's choices the model prefers: softmax of their log-likelihoods.
 
+    Where the choices differ in the context (a blank that is filled in) rather than in what follows it, a
+    choice begins with the rest of its context, which is fed and not scored.
+
     Args:
         backend: The model.
         prompt: The context as fed.
         recipe: How; beams and steps do not matter here.
-        token_ids: Tokens of each choice, as fed after the context.
+        token_ids: Tokens of each choice, as fed after the prompt.
         texts: Text of each choice.
         lengths: Characters of each choice as lm-eval counts them for ``acc_norm``; None for those of the
             texts.
         gold: Numbers of the right choices, where the task says so.
+        unscored: How many tokens of each choice belong to its context; None for none.
 
     Raises:
         UnsupportedModelError: The absence needs explicit positions, which the model does not take.
@@ -44,6 +48,7 @@ class ChoicesTarget:
         texts: Sequence[str],
         lengths: Sequence[int] | None = None,
         gold: Sequence[int] = (),
+        unscored: Sequence[int] | None = None,
     ) -> None:
         check_positions(backend, recipe.absence)
         # The last token of a choice is only predicted, never fed.
@@ -57,7 +62,10 @@ class ChoicesTarget:
         self._rows = Rows(backend, prompt, recipe)
         self._token_ids, self._texts = tuple(map(tuple, token_ids)), tuple(texts)
         self._lengths = tuple(map(len, texts)) if lengths is None else tuple(lengths)
-        self.geometry = ChoiceGeometry(backend, token_ids, texts)
+        leads = [choice[:count] for choice, count in zip(self._token_ids, unscored or (), strict=False)]
+        # The log-likelihood of what is scored is that of all less that of the lead, which is read on the way.
+        self._sequences = (*self._token_ids, *leads)
+        self.geometry = ChoiceGeometry(backend, _differing(token_ids) if any(leads) else token_ids, texts)
         self.gold = tuple(gold)
         self.outcome_count = len(self._token_ids)
         self.outcome_bytes = 4 * len(self._token_ids)
@@ -79,22 +87,24 @@ class ChoicesTarget:
         pairs = list(zip(targets, (absent for _, absent in asked), strict=True))
         batch = joined([target._rows.batch(absent) for target, absent in pairs])
         room = max(target._nodes for target in targets)
-        most = max(len(target._token_ids) for target in targets)
+        most = max(len(target._sequences) for target in targets)
         # Targets with fewer choices are filled up with the empty one, which is certain.
         sequences = [
-            [*target._token_ids, *((),) * (most - len(target._token_ids))]
+            [*target._sequences, *((),) * (most - len(target._sequences))]
             for target, absent in pairs
             for _ in absent
         ]
         sums = sequence_logprobs(self._backend.prefill(batch, room), sequences, self._backend.device)
         parts = torch.split(sums.double(), [len(absent) for _, absent in pairs])
         return [
-            target._outcomes(part[:, : len(target._token_ids)], absent)
+            target._outcomes(part[:, : len(target._sequences)], absent)
             for (target, absent), part in zip(pairs, parts, strict=True)
         ]
 
-    def _outcomes(self, sums: torch.Tensor, absent: Sequence[Unit | None]) -> Outcomes:
-        """Outcomes from the log-likelihoods of the choices, ``[rows, choices]``."""
+    def _outcomes(self, read: torch.Tensor, absent: Sequence[Unit | None]) -> Outcomes:
+        """Outcomes from the log-likelihoods of the choices and of their leads, ``[rows, sequences]``."""
+        count = len(self._token_ids)
+        sums = read[:, :count] - read[:, count:] if read.shape[1] > count else read
         lengths = torch.tensor(self._lengths, dtype=sums.dtype, device=sums.device)
         compared = sums / lengths if self._recipe.choice_scoring == "norm" else sums
         if absent[0] is None:
@@ -112,3 +122,14 @@ class ChoicesTarget:
         ]
         columns = (self._texts, self._token_ids, sums, normalized, probabilities)
         return tuple(Choice(*choice) for choice in zip(*columns, strict=True))
+
+
+def _differing(token_ids: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+    """The choices without the tokens that all of them end with; each keeps at least one.
+
+    What all have in common would only make them look alike.
+    """
+    common = 0
+    while common < min(map(len, token_ids)) - 1 and len({ids[-1 - common] for ids in token_ids}) == 1:
+        common += 1
+    return [ids[: len(ids) - common] for ids in token_ids]

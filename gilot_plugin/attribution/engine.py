@@ -227,6 +227,7 @@ def choices_inquiry(
     *,
     lengths: Sequence[int] | None = None,
     gold: Sequence[int] = (),
+    unscored: Sequence[int] | None = None,
 ) -> Inquiry[ChoicesTarget]:
     """Ask which of the task's choices the model prefers.
 
@@ -234,13 +235,14 @@ def choices_inquiry(
         backend: The model.
         prompt: The context as fed.
         units: What is taken away, one at a time, or how to find out.
-        choices: Token ids of each choice, as fed after the context.
+        choices: Token ids of each choice, as fed after the prompt.
         texts: Text of each choice.
         recipe: How; beams and steps do not matter here.
         progress: Told of measured units.
         lengths: Characters of each choice as lm-eval counts them for ``acc_norm``; None for those of the
             texts.
         gold: Numbers of the right choices. If some are right and some are not, the scores hold ``margin``.
+        unscored: How many tokens of each choice belong to its context, where contexts differ; None for none.
 
     Returns:
         What gives one score a unit and method, and the choices with their probabilities.
@@ -265,7 +267,7 @@ def choices_inquiry(
         units,
         recipe,
         (*recipe.methods, MARGIN) if has_margin else recipe.methods,
-        lambda: ChoicesTarget(backend, prompt, recipe, choices, texts, lengths, gold),
+        lambda: ChoicesTarget(backend, prompt, recipe, choices, texts, lengths, gold, unscored),
         describe,
         progress,
     )

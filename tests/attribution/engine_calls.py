@@ -106,6 +106,7 @@ def choices(
     continuations: Sequence[Sequence[int]],
     lengths: Sequence[int] | None = None,
     gold: Sequence[int] = (),
+    unscored: Sequence[int] | None = None,
     **settings: Any,
 ) -> Attribution:
     """:func:`attribute_choices` with :func:`recipe` and its settings."""
@@ -119,4 +120,5 @@ def choices(
         recipe(**settings),
         lengths=lengths,
         gold=gold,
+        unscored=unscored,
     )

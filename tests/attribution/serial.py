@@ -200,27 +200,34 @@ def choice_scores(
     *,
     lengths: Sequence[int] | None = None,
     gold: Sequence[int] = (),
+    unscored: Sequence[int] | None = None,
     absence: str = "delete",
     replace_with: int = 0,
 ) -> tuple[FloatArray, FloatArray, list[Scores]]:
     """Summed log-likelihoods and shares of the choices after the full prompt, and what the spans do.
 
-    With lengths, it is the log-likelihood a character that is compared.
+    With lengths, it is the log-likelihood a character that is compared. Unscored are so many tokens at the
+    beginning of each choice; then what all choices end with is no part of their cost.
     """
+    leads = unscored or [0] * len(choices)
+    ending = 0
+    if unscored:
+        while ending < min(map(len, choices)) - 1 and len({choice[-1 - ending] for choice in choices}) == 1:
+            ending += 1
     characters = np.ones(len(choices)) if lengths is None else np.array(lengths, dtype=np.float64)
     weight = model.get_input_embeddings().weight.detach()
-    means = torch.stack([weight[list(choice)].double().mean(dim=0) for choice in choices])
+    means = torch.stack([weight[list(choice[: len(choice) - ending])].double().mean(dim=0) for choice in choices])
 
     def compared(sums: FloatArray) -> tuple[FloatArray, FloatArray]:
         shares = np.exp(sums / characters - (sums / characters).max())
         return sums / characters, shares / shares.sum()
 
-    sums = _sums(plain_reader(model, prompt), choices)
+    sums = _sums(plain_reader(model, prompt), choices, leads)
     values, shares = compared(sums)
     preferred = int(values.argmax())
     results = []
     for span in spans:
-        absent = _sums(without(model, prompt, *span, absence, replace_with)[0], choices)
+        absent = _sums(without(model, prompt, *span, absence, replace_with)[0], choices, leads)
         absent_values, absent_shares = compared(absent)
         known = {"logprob": float(sums[preferred] - absent[preferred])}
         if gold:
@@ -229,8 +236,13 @@ def choice_scores(
     return sums, shares, results
 
 
-def _sums(read: Reader, choices: Sequence[Sequence[int]]) -> FloatArray:
-    return np.array([sequence_logprob(read, tuple(choice)) for choice in choices])
+def _sums(read: Reader, choices: Sequence[Sequence[int]], leads: Sequence[int]) -> FloatArray:
+    return np.array(
+        [
+            float(sum(read(tuple(choice))[place, choice[place]] for place in range(lead, len(choice))))
+            for choice, lead in zip(choices, leads, strict=True)
+        ]
+    )
 
 
 def _cut_after_end(tokens: Sequence[int], eos: Tokens) -> Tokens:

@@ -45,7 +45,7 @@ ALL = engine_calls.methods("ot", "kl", "l2", "js", "tv", "logprob")
 ALIKE = [(5, 6, 7), (5, 6, 8), (5,), (44, 6), (5, 6), (44, 6)]
 
 
-def check(model, continuations, batch_size=4, norm=False, lengths=None, gold=(), **settings):
+def check(model, continuations, batch_size=4, norm=False, lengths=None, gold=(), unscored=None, **settings):
     """All distances are those of log-likelihoods that are computed one by one."""
     scoring = "norm" if norm else "sum"
     attribution = engine_calls.choices(
@@ -55,6 +55,7 @@ def check(model, continuations, batch_size=4, norm=False, lengths=None, gold=(),
         continuations,
         lengths,
         gold,
+        unscored,
         batch_size=batch_size,
         choice_scoring=scoring,
         methods=ALL,
@@ -62,8 +63,9 @@ def check(model, continuations, batch_size=4, norm=False, lengths=None, gold=(),
     )
     if norm:
         lengths = lengths or [len(str(choice)) for choice in continuations]
+    counted = lengths if norm else None
     sums, shares, expected = serial.choice_scores(
-        model, PROMPT, SPANS, continuations, lengths=lengths if norm else None, gold=gold, **settings
+        model, PROMPT, SPANS, continuations, lengths=counted, gold=gold, unscored=unscored, **settings
     )
     np.testing.assert_allclose([choice.logprob for choice in attribution.choices], sums, rtol=CLOSE)
     np.testing.assert_allclose([choice.probability for choice in attribution.choices], shares, atol=CLOSE)
@@ -130,3 +132,20 @@ def test_last_token_of_a_choice_needs_no_position(make_tiny_model):
     engine_calls.choices(model, PROMPT, SPANS, continuations)
     with pytest.raises(PromptError, match="need 17 positions, the model has 16"):
         engine_calls.choices(model, PROMPT, SPANS, [(5, 6, 7, 8), (44,)])
+
+
+@pytest.mark.parametrize("batch_size", [1, 64])
+@pytest.mark.parametrize(
+    ("continuations", "unscored"),
+    [
+        ([(5, 6, 7, 8), (44, 7, 8)], [2, 1]),
+        ([(5, 6, 7, 8), (7, 8), (5, 7, 8)], [2, 0, 1]),
+        ([(5, 6, 91), (5, 44, 12), (5, 44)], [1, 2, 1]),
+    ],
+    ids=["same-ending", "one-without", "endings-differ"],
+)
+@pytest.mark.parametrize("family", ["llama", "bloom"])
+def test_choices_in_the_context(tiny_model, family, continuations, unscored, batch_size):
+    """As in "The trophy does not fit because the (trophy | suitcase) is too big": what follows is scored."""
+    check(tiny_model(family), continuations, batch_size, gold=[1], unscored=unscored)
+    check(tiny_model(family), continuations, batch_size, norm=True, unscored=unscored)
