@@ -106,6 +106,12 @@ class GilotConfig(BaseModel):
     target: Literal["auto", "generation", "choices"] = Field(
         "auto", description="explain what would be generated, or which of the task's choices is preferred"
     )
+    rolling_target: _Whole | None = Field(
+        None,
+        ge=1,
+        description="how many of the last tokens of a text that is scored as a whole (loglikelihood_rolling) "
+        "are explained; None: such texts are skipped",
+    )
     choice_scoring: Literal["sum", "norm"] = Field(
         "sum", description="compare choices by log-likelihood (acc) or by that a character (acc_norm)"
     )

@@ -140,13 +140,23 @@ def shipped_settings(task: str) -> Settings:
     return {}
 
 
-def task_config(task: str, metadata: Settings | None, given: Settings) -> GilotConfig:
+def _of_given_tokens(count: int) -> dict[str, Any]:
+    return {"hypotheses": "response", "max_new_tokens": count, "steps": "mean"}
+
+
+def task_config(
+    task: str, metadata: Settings | None, given: Settings, output_type: str | None = None
+) -> GilotConfig:
     """Settings of one task.
+
+    With ``rolling_target=N``, a task whose texts are scored as a whole is explained by what its last N tokens
+    are, one after the other, unless something else is given.
 
     Args:
         task: Its name.
         metadata: What its YAML has under ``metadata: {gilot: ...}``.
         given: What the user gave for the run (YAML file and arguments merged, or the fields set in Python).
+        output_type: lm-eval's ``output_type`` of the task, where it is known already.
 
     Returns:
         The merged settings.
@@ -155,7 +165,10 @@ def task_config(task: str, metadata: Settings | None, given: Settings) -> GilotC
         ConfigError: They are wrong; the message names the task.
     """
     own = _mapping(metadata, f"task {task}: metadata.gilot")
+    merged = merge(shipped_settings(task), own, given)
+    if output_type == "loglikelihood_rolling" and isinstance(merged.get("rolling_target"), int):
+        merged = {**_of_given_tokens(merged["rolling_target"]), **merged}
     try:
-        return GilotConfig(**merge(shipped_settings(task), own, given))
+        return GilotConfig(**merged)
     except ConfigError as error:
         raise ConfigError(f"task {task}: {error}") from None

@@ -40,6 +40,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("hypotheses", "none", "'regenerate', 'shared' or 'response'"),
     ("steps", "first", "'last' or 'mean'"),
     ("choice_scoring", "bytes", "'sum' or 'norm'"),
+    ("rolling_target", 0, "greater than or equal to 1"),
+    ("rolling_target", True, "must be a number"),
     ("unit_budget", 0, "greater than or equal to 1"),
     ("unit_budget", True, "must be a number"),
     ("unit_budget", 2.5, "valid integer"),

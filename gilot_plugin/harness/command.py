@@ -103,13 +103,15 @@ def check_before_loading(arguments: argparse.Namespace, config: GilotConfig) -> 
         raise ConfigError(f"--samples {checked.samples!r}: neither JSON nor a file")
     folder = _output_folder(config.output_path, checked.output_path)
     given: Mapping[str, Any] = {name: getattr(config, name) for name in config.model_fields_set}
-    configs = {
-        task: task_config(task, settings, given) for task, settings in own_settings(manager, checked.tasks)
-    }
-    if config.resume is not None and (manifest := find_resumed(config.resume, folder)):
-        others = [task for task in manifest["tasks"] if task not in configs]
-        configs |= {task: task_config(task, None, given) for task in others}
-        refuse_other_settings(manifest, configs)
+    own = dict(own_settings(manager, checked.tasks))
+    for task, settings in own.items():
+        task_config(task, settings, given)
+    if config.resume is not None and (earlier := find_resumed(config.resume, folder)):
+        known = {
+            task: task_config(task, own.get(task), given, entry["output_type"])
+            for task, entry in earlier["tasks"].items()
+        }
+        refuse_other_settings(earlier, known)
     try:
         lm_eval.api.registry.get_model(checked.model)
     except ValueError as error:

@@ -7,9 +7,12 @@ than alter it.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
+
+from lm_eval.api.model import CacheHook
 
 from gilot_plugin.harness.conversations import Layout, Message, layout_of
 from gilot_plugin.harness.run import EvaluationRun, Feed, Rendering
@@ -116,18 +119,46 @@ def encode_as_fed(run: EvaluationRun, request_type: str, request: Any) -> None:
         getattr(run.lm, request_type)([request], disable_tqdm=True)
 
 
+def rolling_windows(run: EvaluationRun, request: Any) -> list[tuple[list[int], list[int]]]:
+    """The windows in which the harness reads a text to be scored as a whole.
+
+    The harness's own method cuts them; the model is not called.
+
+    Args:
+        run: The run.
+        request: An lm-eval ``Instance`` of type ``loglikelihood_rolling``.
+
+    Returns:
+        Of each window, the tokens that were fed before the scored ones, and the scored ones.
+    """
+    windows: list[tuple[list[int], list[int]]] = []
+
+    def collect(requests: Sequence[Any], *_: Any, **__: Any) -> list[tuple[float, bool]]:
+        windows.extend((list(context), list(scored)) for _, context, scored in requests)
+        return [(0.0, True)] * len(requests)
+
+    with (
+        wrapped(run.lm, "_loglikelihood_tokens", lambda _: collect),
+        wrapped(run.lm, "_detect_batch_size", lambda _: lambda *_, **__: 1),
+        _alone(run.lm),
+    ):
+        run.lm.loglikelihood_rolling([request], disable_tqdm=True)
+    return windows
+
+
 @contextmanager
 def _alone(lm: Any) -> Iterator[None]:
-    """Keep the harness from waiting for other processes, which have no such request."""
-    size = vars(lm).get("_world_size")
-    if size is None:
-        yield
-        return
-    lm._world_size = 1
+    """Keep the harness from waiting for other processes, and from writing to the user's cache."""
+    kept = {name: value for name, value in vars(lm).items() if name in ("_world_size", "cache_hook")}
+    lm._world_size, lm.cache_hook = 1, CacheHook(None)
     try:
         yield
     finally:
-        lm._world_size = size
+        for name in ("_world_size", "cache_hook"):
+            if name in kept:
+                setattr(lm, name, kept[name])
+            else:
+                delattr(lm, name)
 
 
 def _watch_encoded(encoded: list[str]) -> Callable[[Method], Method]:
@@ -147,11 +178,16 @@ def _watch_generation(run: EvaluationRun, encoded: Sequence[str]) -> Callable[[M
     def wrap(method: Method) -> Method:
         def call(context: Any, *args: Any, **kwargs: Any) -> Any:
             attended = kwargs.get("attention_mask")
-            if attended is not None and len(encoded) == len(context):
-                for text, ids, seen in zip(encoded, context.tolist(), attended.tolist(), strict=True):
+            texts = list(encoded)
+            if attended is not None and len(texts) == len(context):
+                for text, ids, seen in zip(texts, context.tolist(), attended.tolist(), strict=True):
                     fed = tuple(token for token, keep in zip(ids, seen, strict=True) if keep)
                     manager().hook.gilot_tokens_fed(run=run, feed=Feed(text, None, fed))
-            return method(context, *args, **kwargs)
+            produced = method(context, *args, **kwargs)
+            if len(texts) == len(produced):
+                for text, ids in zip(texts, produced[:, context.shape[1] :].tolist(), strict=True):
+                    run.generated.setdefault(text, array("q", ids))
+            return produced
 
         return call
 

@@ -127,13 +127,14 @@ def _watch_contexts(
         def call(*args: Any, **kwargs: Any) -> Any:
             turns.clear()
             context = method(*args, **kwargs)
-            if isinstance(context, str) and turns:
-                try:
-                    parts = _parts(run, context, _named(turns, literal_end), opening)
-                except Exception as error:  # tasks may return anything, and their evaluation must go on
-                    _LOGGER.debug("parts of a prompt of task %s are not known: %r", task, error)
-                else:
-                    run.parts[task, context] = parts
+            # Where the choices are in the contexts, each has a turn of its own after the examples.
+            contexts = [context] if isinstance(context, str) else context
+            try:
+                shots = turns[: len(turns) - len(contexts)]
+                for text, turn in zip(contexts, turns[len(shots) :], strict=True):
+                    run.parts[task, text] = _parts(run, text, _named([*shots, turn], literal_end), opening)
+            except Exception as error:  # tasks may return anything, and their evaluation must go on
+                _LOGGER.debug("parts of a prompt of task %s are not known: %r", task, error)
             return context
 
         return call

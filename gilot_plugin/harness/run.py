@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,7 @@ class TaskInfo:
         version: The version in its metadata.
         config: Its attribution settings.
         choices_of: Texts of a document's choices, None if the task has none.
+        question_of: A document's question, None if the task has none.
     """
 
     name: str
@@ -78,6 +80,7 @@ class TaskInfo:
     version: Any
     config: GilotConfig
     choices_of: Callable[[Any], Sequence[str]] | None = None
+    question_of: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,7 @@ class EvaluationRun:
         resumed: Manifest of the run that this one goes on with.
         has_template: Whether prompts are conversations in the model's chat template.
         feeds: Prompts as fed, recorded while the harness called the model.
+        generated: Tokens of the first answer that the model generated to each context.
         renderings: Chat templates as rendered, by text.
         parts: Named parts of contexts as the harness built them, by task and context.
         selections: Chosen samples by task.
@@ -134,6 +138,7 @@ class EvaluationRun:
     resumed: Mapping[str, Any] | None = None
     has_template: bool = False
     feeds: dict[FeedKey, Feed] = field(default_factory=dict)
+    generated: dict[str, array[int]] = field(default_factory=dict)
     renderings: dict[str, Rendering] = field(default_factory=dict)
     parts: dict[tuple[str, str], tuple[Segment, ...]] = field(default_factory=dict)
     selections: dict[str, Selection] = field(default_factory=dict)

@@ -89,8 +89,9 @@ def leaves(task_dict: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
 def _task_info(name: str, task: Any, given: Mapping[str, Any]) -> TaskInfo:
     metadata = getattr(task.config, "metadata", None) or {}
     version = metadata.get("version", getattr(task, "VERSION", None))
-    config = task_config(name, metadata.get("gilot"), given)
-    return TaskInfo(name, task.OUTPUT_TYPE, version, config, getattr(task, "doc_to_choice", None))
+    config = task_config(name, metadata.get("gilot"), given, task.OUTPUT_TYPE)
+    choices_of, question_of = getattr(task, "doc_to_choice", None), getattr(task, "doc_to_text", None)
+    return TaskInfo(name, task.OUTPUT_TYPE, version, config, choices_of, question_of)
 
 
 def _model_name(lm: Any, tracker: Any) -> str:

@@ -212,11 +212,14 @@ def choice_scores(
     leads = unscored or [0] * len(choices)
     ending = 0
     if unscored:
-        while ending < min(map(len, choices)) - 1 and len({choice[-1 - ending] for choice in choices}) == 1:
+        shortest = min(map(len, choices))
+        while ending < shortest - 1 and len({choice[-1 - ending] for choice in choices}) == 1:
             ending += 1
     characters = np.ones(len(choices)) if lengths is None else np.array(lengths, dtype=np.float64)
     weight = model.get_input_embeddings().weight.detach()
-    means = torch.stack([weight[list(choice[: len(choice) - ending])].double().mean(dim=0) for choice in choices])
+    means = torch.stack(
+        [weight[list(choice[: len(choice) - ending])].double().mean(dim=0) for choice in choices]
+    )
 
     def compared(sums: FloatArray) -> tuple[FloatArray, FloatArray]:
         shares = np.exp(sums / characters - (sums / characters).max())

@@ -330,10 +330,14 @@ def test_context_for_each_choice(make_lm: Callable[..., Any]) -> None:
     )
     lm = make_lm()
     plain = evaluate(lm, [task])
-    explained, run = explain(lm, [task])
+    explained, run = explain(lm, [task], {"units": "segment"})
     assert essence(explained) == essence(plain)
-    assert run.parts == {}
-    assert "2 different contexts" in run.records[0]["reason"]
+    # The choices, which stand where the question does, are no part of the prompt that they share.
+    for record in run.records:
+        assert [(unit["segment"], unit["text"]) for unit in record["units"]] == [
+            ("shot_1", "A bird can fly\n\n"),
+            ("question", "A"),
+        ]
 
 
 class Rebuilt(ConfigurableTask):

@@ -149,23 +149,20 @@ def test_prompt_without_room_for_the_hypotheses(make_lm: Callable[..., Any], bui
 # Samples that are not explained
 
 
-@pytest.mark.parametrize("output_type", ["loglikelihood", "loglikelihood_rolling"])
-def test_other_types_of_requests(make_lm: Callable[..., Any], tmp_path: Path, output_type: str) -> None:
-    metric = "acc" if output_type == "loglikelihood" else "word_perplexity"
-    aggregation = "mean" if output_type == "loglikelihood" else "weighted_perplexity"
+def test_texts_that_are_scored_as_a_whole(make_lm: Callable[..., Any], tmp_path: Path) -> None:
     task = inline_task(
         "texts",
-        output_type,
+        "loglikelihood_rolling",
         [{"text": "A bird", "target": " can fly"}],
-        metric_list=[{"metric": metric, "aggregation": aggregation, "higher_is_better": True}],
+        metric_list=[
+            {"metric": "word_perplexity", "aggregation": "weighted_perplexity", "higher_is_better": False}
+        ],
     )
     results, run = explain(make_lm(), [task], output_path=tmp_path)
     record = only(run.records)
     assert record["status"] == "skipped"
-    assert record["reason"] == (
-        f"requests of type {output_type!r} are not explained, only generate_until and multiple_choice"
-    )
-    assert list(record["metrics"]) == [f"{metric},none"]
+    assert "set rolling_target=N to explain its last N tokens" in record["reason"]
+    assert list(record["metrics"]) == ["word_perplexity,none"]
     assert results["samples"]["texts"][0]["gilot"] is record
     assert validate_path(tmp_path).problems == ()
 
@@ -178,15 +175,6 @@ def test_choices_as_target_of_a_task_without(make_lm: Callable[..., Any]) -> Non
         "skipped",
         "target='choices': a 'generate_until' sample has no choices",
     )
-
-
-def test_choices_with_a_context_each(make_lm: Callable[..., Any]) -> None:
-    """As in Winogrande: the options stand in the contexts, the continuation is the same."""
-    rows = [{"index": 0, "options": ["The dog is", "The bird is"], "target": "lazy"}]
-    task = inline_task("blanks", "multiple_choice", rows, doc_to_text="{{index}}", doc_to_choice="options")
-    record = only(records_of(make_lm(), [task]))
-    assert record["status"] == "skipped"
-    assert "the 2 choices have 2 different contexts (multiple inputs)" in record["reason"]
 
 
 def test_encoder_decoder(tokenizer: Any, tmp_path: Path) -> None:

@@ -50,6 +50,31 @@ ROLLING = inline_task(
     ],
 )
 
+EXPLAINED_ROLLING = {
+    **ROLLING,
+    "task": "explained_texts",
+    "metadata": {"version": 1, "gilot": {"rolling_target": 2}},
+}
+
+#: The choices stand in the contexts, as in Winogrande.
+INPUTS = inline_task(
+    "inputs",
+    "multiple_choice",
+    [
+        {"options": [f"{text} {animal}" for animal in ("dog", "bird", "fox")], "answer": 1, "end": "can fly"}
+        for text in ("The quick brown", "A")
+    ],
+    doc_to_text="{{answer}}",
+    doc_to_choice="options",
+    doc_to_target="end",
+)
+
+INFORMATIVE_INPUTS = {
+    **INPUTS,
+    "task": "informative_inputs",
+    "metric_list": MUTUAL_INFORMATION["metric_list"],
+}
+
 SEVERAL_FILTERS = generation_task(
     "voted_answers",
     QUESTIONS,
@@ -74,7 +99,33 @@ CASES: Mapping[str, tuple[list[Any], dict[str, Any], set[str]]] = {
     "two-shot choices": (["gilot_two_shot_choices"], {"limit": 4}, {"ok"}),
     "minimal pairs": (["gilot_minimal_pairs"], {"limit": 4}, {"ok"}),
     "group": (["gilot_examples"], {"limit": 2}, {"ok"}),
-    "log-likelihood": ([LOGLIKELIHOOD], {}, {"skipped"}),
+    "log-likelihood": ([LOGLIKELIHOOD], {}, {"ok"}),
+    "log-likelihood after examples": (
+        [{**LOGLIKELIHOOD, "num_fewshot": 1, "fewshot_split": "test"}],
+        {},
+        {"ok"},
+    ),
+    "rolling log-likelihood, explained": ([EXPLAINED_ROLLING], {}, {"ok"}),
+    "choices in the context": ([INPUTS], {}, {"ok"}),
+    "choices in the context after examples": (
+        [
+            {
+                **INPUTS,
+                "num_fewshot": 1,
+                "fewshot_split": "test",
+                "fewshot_config": {"doc_to_choice": "options"},
+            }
+        ],
+        {},
+        {"ok"},
+    ),
+    "choices in the context, mutual information": ([INFORMATIVE_INPUTS], {}, {"ok"}),
+    "predictions of several kinds": ([SEVERAL_FILTERS, LOGLIKELIHOOD], {"predict_only": True}, {"ok"}),
+    "documents by number": (
+        [LOGLIKELIHOOD, INPUTS],
+        {"samples": {"likely_endings": [2, 0], "inputs": [1]}},
+        {"ok"},
+    ),
     "rolling log-likelihood": ([ROLLING], {}, {"skipped"}),
     "filters and repeats": ([SEVERAL_FILTERS], {}, {"ok"}),
     "mutual information": ([MUTUAL_INFORMATION], {}, {"ok"}),
