@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from gilot_plugin.harness.attach import attach
+from gilot_plugin.harness.run import EvaluationRun
 from tests.harness.evaluations import (
     QUESTIONS,
     evaluate,
@@ -47,6 +49,14 @@ def rolling_task(texts: list[str], **settings: Any) -> dict[str, Any]:
     )
 
 
+def explain_by_default(lm: Any, task: Any) -> EvaluationRun:
+    """With no setting but those of the task."""
+    with attach({"num_threads": 1}) as attachment:
+        evaluate(lm, [task])
+    (run,) = attachment.runs
+    return run
+
+
 # One continuation
 
 
@@ -82,7 +92,7 @@ def test_leave_one_out_is_that_of_the_harness(make_lm: Callable[..., Any]) -> No
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_last_tokens_of_a_text(make_lm: Callable[..., Any], count: int) -> None:
     lm = make_lm()
-    _, run = explain(lm, [rolling_task(["The quick brown fox jumps over"], rolling_target=count)], {})
+    run = explain_by_default(lm, rolling_task(["The quick brown fox jumps over"], rolling_target=count))
     (record,) = run.records
     whole = [lm.prefix_token_id, *lm.tok_encode("The quick brown fox jumps over")]
     (hypothesis,) = record["target"]["hypotheses"]
@@ -118,7 +128,7 @@ def test_the_last_window_of_a_long_text(make_lm: Callable[..., Any]) -> None:
     assert len(seen) > 1
     context, scored = max(seen, key=lambda window: len(window[0]))
     for task_count in (1, len(scored), len(scored) + 5):
-        _, run = explain(lm, [rolling_task([text], rolling_target=task_count)], {})
+        run = explain_by_default(lm, rolling_task([text], rolling_target=task_count))
         (record,) = run.records
         kept = min(task_count, len(scored))
         assert record["target"]["hypotheses"][0]["token_ids"] == scored[-kept:]
