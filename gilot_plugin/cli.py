@@ -108,6 +108,10 @@ def _report(attachment: Attachment) -> int:
         console.print(
             f"GiLOT: {len(run.records)} samples ({summary or 'none chosen'}{kept})", highlight=False
         )
+        if left_out := sum(len(selection.left_out) for selection in run.selections.values()):
+            console.print(
+                f"  the budget left out {left_out} samples; resume goes on with them", highlight=False
+            )
         for record in run.records:
             if record["status"] != "ok":
                 where = f"{record['task']} doc {record['doc_id']}"

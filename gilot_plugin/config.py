@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Container, Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -25,8 +24,10 @@ from pydantic import (
 from gilot_plugin import plugins
 from gilot_plugin.attribution.transport import SOLVER_NAMES
 from gilot_plugin.attribution.units import SCOPES, UNIT_KINDS
+from gilot_plugin.checking import explained, is_name_of, member
 from gilot_plugin.contradictions import contradictions_of
 from gilot_plugin.errors import ConfigError, one_of
+from gilot_plugin.selections import checked_selection, options_of
 
 #: Named sets of settings, as far as they differ from the fields' defaults. Explicit settings win over them.
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -46,7 +47,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 #: Settings that say how the work is spread and where results go, but not what they are.
-_WORK_FIELDS = frozenset({"batch_size", "memory_budget", "num_threads", "output_path", "resume"})
+_WORK_FIELDS = frozenset({"batch_size", "memory_budget", "num_threads", "output_path", "resume", "budget"})
 
 #: Settings that presets leave alone: what is computed for which samples, rather than how.
 _BESIDE_PRESETS = _WORK_FIELDS | {"preset", "methods", "select", "seed"}
@@ -66,6 +67,26 @@ def _no_truth_value(value: Any) -> Any:
 
 _Whole = Annotated[int, BeforeValidator(_no_truth_value)]
 _Real = Annotated[float, BeforeValidator(_no_truth_value)]
+
+
+class Budget(BaseModel):
+    """What explaining the samples of a run may cost.
+
+    Attributes:
+        minutes: Wall-clock minutes after which no other sample is begun.
+        samples: Most samples of all tasks together.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    minutes: _Real | None = Field(None, gt=0)
+    samples: _Whole | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Budget:
+        if self.minutes is None and self.samples is None:
+            raise ValueError("allowed are {minutes: M}, {samples: N} and both")
+        return self
 
 
 class GilotConfig(BaseModel):
@@ -134,6 +155,9 @@ class GilotConfig(BaseModel):
     select: dict[str, Any] = Field(
         default_factory=lambda: {"strategy": "first"}, description="which samples of a task are explained"
     )
+    budget: Budget | None = Field(
+        None, description="what explaining may cost in all: {minutes: M}, {samples: N} or both"
+    )
     batch_size: int | Literal["auto"] = Field("auto", description="prompts searched together")
     memory_budget: int | None = Field(None, description="bytes that prompts in a batch may take, e.g. 2GiB")
     num_threads: _Whole | None = Field(
@@ -152,7 +176,7 @@ class GilotConfig(BaseModel):
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            raise ConfigError(_explain(error, type(self))) from None
+            raise ConfigError(explained(error, type(self))) from None
 
     @model_validator(mode="before")
     @classmethod
@@ -160,14 +184,14 @@ class GilotConfig(BaseModel):
         if "preset" not in settings:
             return dict(settings)
         preset = settings["preset"]
-        if not _is_name_of(PRESETS, preset):
+        if not is_name_of(PRESETS, preset):
             raise ValueError(f"preset={preset!r}: allowed are {one_of(tuple(PRESETS))}")
         return {**preset_settings(preset), **settings}
 
     @field_validator("absence", mode="before")
     @classmethod
     def _known_absence(cls, value: Any) -> Any:
-        return _member(value, plugins.absence_operators())
+        return member(value, plugins.absence_operators())
 
     @field_validator("replace_with", mode="before")
     @classmethod
@@ -179,7 +203,7 @@ class GilotConfig(BaseModel):
     @field_validator("solver", mode="before")
     @classmethod
     def _known_solver(cls, value: Any) -> Any:
-        return _member(value, SOLVER_NAMES)
+        return member(value, SOLVER_NAMES)
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -189,7 +213,7 @@ class GilotConfig(BaseModel):
         if not isinstance(names, (list, tuple)) or not names:
             raise ValueError(f"allowed is a list of at least one of {one_of(tuple(methods))}")
         for name in names:
-            _member(name, methods)
+            member(name, methods)
         if len(set(names)) != len(names):
             raise ValueError("each method may be named once")
         return tuple(names)
@@ -197,7 +221,7 @@ class GilotConfig(BaseModel):
     @field_validator("units", mode="before")
     @classmethod
     def _known_units(cls, value: Any) -> Any:
-        if _is_name_of(allowed := (*UNIT_KINDS, AUTO_UNITS), value):
+        if is_name_of(allowed := (*UNIT_KINDS, AUTO_UNITS), value):
             return value
         pattern = value["regex"] if isinstance(value, Mapping) and set(value) == {"regex"} else None
         if not isinstance(pattern, str) or not pattern:
@@ -218,18 +242,19 @@ class GilotConfig(BaseModel):
     @field_validator("select", mode="before")
     @classmethod
     def _known_selection(cls, value: Any) -> dict[str, Any]:
-        given = {"strategy": value} if isinstance(value, str) else value
-        if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
-            raise ValueError("must be the name of a strategy or a mapping such as {strategy: first, n: 10}")
-        options = dict(given)
-        strategies = plugins.selection_strategies()
-        name = _member(options.pop("strategy", "first"), strategies, "strategy")
-        model = strategies[name].options
+        return checked_selection(value)
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _possible_budget(cls, value: Any) -> Any:
+        if value is None or isinstance(value, Budget):
+            return value
+        if not isinstance(value, Mapping):
+            raise ValueError("allowed are {minutes: M}, {samples: N} and both")
         try:
-            checked = model.model_validate(options)
+            return Budget.model_validate(value)
         except ValidationError as error:
-            raise ValueError(f"strategy {name!r}: {_explain(error, model)}") from None
-        return {"strategy": name, **checked.model_dump()}
+            raise ValueError(explained(error, Budget)) from None
 
     @field_validator("batch_size", mode="before")
     @classmethod
@@ -264,8 +289,8 @@ class GilotConfig(BaseModel):
 
     @property
     def select_options(self) -> dict[str, Any]:
-        """What ``select`` says beside the name of the strategy."""
-        return {name: value for name, value in self.select.items() if name != "strategy"}
+        """The options of the selection strategy."""
+        return options_of(self.select)
 
     @property
     def decisive_settings(self) -> dict[str, Any]:
@@ -302,35 +327,5 @@ def preset_settings(preset: str) -> dict[str, Any]:
     return {**decided, **PRESETS[preset]}
 
 
-def _is_name_of(allowed: Container[str], value: Any) -> bool:
-    return isinstance(value, str) and value in allowed
-
-
 def _is_whole(value: Any, at_least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
-
-
-def _member(value: Any, allowed: Iterable[str], what: str = "") -> str:
-    if not _is_name_of(names := tuple(allowed), value):
-        raise ValueError(f"{what + ' ' if what else ''}{value!r} is unknown: allowed are {one_of(names)}")
-    return str(value)
-
-
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """One line a problem: field, value, what is allowed."""
-    lines = []
-    for problem in error.errors(include_url=False):
-        path = ".".join(
-            str(part) for part in problem["loc"] if part in model.model_fields or isinstance(part, int)
-        )
-        value = f"={problem['input']!r}"
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "missing":
-            value, message = "", "must be given"
-        elif problem["type"] == "extra_forbidden":
-            path = str(problem["loc"][-1])
-            close = get_close_matches(path, model.model_fields, n=1)
-            hint = f", did you mean {close[0]!r}?" if close else ":"
-            message = f"unknown setting{hint} allowed are {one_of(tuple(model.model_fields)) or 'none'}"
-        lines.append(f"{path}{value}: {message}" if path else message)
-    return "\n".join(dict.fromkeys(lines))

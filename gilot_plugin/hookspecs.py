@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gilot_plugin.attribution.methods import AttributionMethod
     from gilot_plugin.harness.run import EvaluationRun, Feed
     from gilot_plugin.harness.samples import Choice, Sample
-    from gilot_plugin.harness.selection import SelectionStrategy
+    from gilot_plugin.harness.selecting import SelectionStrategy
 
 PROJECT_NAME = "gilot"
 
@@ -56,7 +56,10 @@ def gilot_requests_answered(
 
 @hookspec(firstresult=True)
 def gilot_select_samples(run: EvaluationRun, task: str, samples: Sequence[Sample]) -> Sequence[Choice] | None:
-    """Choose the samples of a task to explain, after scoring; None leaves it to the next plugin."""
+    """Choose the samples to explain, after scoring; None leaves it to the next plugin.
+
+    They are those of a task or, with ``select.over``, of a group or of the run, whose name ``task`` is then.
+    """
 
 
 @hookspec(firstresult=True)

@@ -16,7 +16,7 @@ from gilot_plugin.errors import GilotError, one_of
 if TYPE_CHECKING:
     from gilot_plugin.attribution.absence import AbsenceOperator
     from gilot_plugin.attribution.methods import AttributionMethod
-    from gilot_plugin.harness.selection import SelectionStrategy
+    from gilot_plugin.harness.selecting import SelectionStrategy
 
 #: Modules that implement the hooks; registered like anybody else's.
 BUILTIN_PLUGINS = (

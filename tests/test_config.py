@@ -42,6 +42,18 @@ WRONG: list[tuple[str, Any, str]] = [
     ("choice_scoring", "bytes", "'sum' or 'norm'"),
     ("rolling_target", 0, "greater than or equal to 1"),
     ("rolling_target", True, "must be a number"),
+    ("budget", {}, "{minutes: M}, {samples: N} and both"),
+    ("budget", {"minutes": 0}, "greater than 0"),
+    ("budget", {"hours": 1}, "allowed are 'minutes', 'samples'"),
+    ("budget", 5, "{minutes: M}, {samples: N} and both"),
+    ("select", {"over": "suite"}, "'task', 'group', 'run'"),
+    ("select", [], "at least 1 item"),
+    ("select", ["first", "last"], "'last' is unknown"),
+    ("select", [{"strategy": "first", "over": "run"}], "not for its parts"),
+    ("select", {"strategy": "flips"}, "must be given"),
+    ("select", {"strategy": "flips", "against": "/nowhere"}, "no such file or folder"),
+    ("select", {"strategy": "function", "function": "nowhere:choose"}, "package.module:name"),
+    ("select", {"strategy": "function", "function": "math:pi"}, "is not a function"),
     ("unit_budget", 0, "greater than or equal to 1"),
     ("unit_budget", True, "must be a number"),
     ("unit_budget", 2.5, "valid integer"),
@@ -92,9 +104,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("output_path", "", "name of a folder"),
     ("resume", 5, "name of a folder"),
     ("resume", "", "name of a folder"),
-    ("select", 5, "name of a strategy or a mapping"),
-    ("select", None, "name of a strategy or a mapping"),
-    ("select", {1: 2}, "name of a strategy or a mapping"),
+    ("select", 5, "name of a strategy, a mapping"),
+    ("select", None, "name of a strategy, a mapping"),
+    ("select", {1: 2}, "name of a strategy, a mapping"),
     ("select", "frist", "'first', 'ids', 'random', 'incorrect'"),
     ("select", {"strategy": None}, "'first', 'ids', 'random', 'incorrect'"),
     ("select", {"strategy": ["first"]}, "'first', 'ids', 'random', 'incorrect'"),
@@ -233,11 +245,11 @@ def test_single_names_stand_for_lists_and_mappings() -> None:
 
 
 def test_a_selection_without_a_strategy_takes_the_first() -> None:
-    assert GilotConfig(select={"n": 3}).select == {"strategy": "first", "n": 3}
+    assert GilotConfig(select={"n": 3}).select == {"strategy": "first", "over": "task", "n": 3}
 
 
 def test_the_options_of_a_selection_are_complete() -> None:
-    assert GilotConfig().select == {"strategy": "first", "n": 10}
+    assert GilotConfig().select == {"strategy": "first", "over": "task", "n": 10}
 
 
 def test_settings_do_not_change() -> None:

@@ -78,7 +78,11 @@ def test_a_package_may_add_a_strategy(install: Install) -> None:
         GilotConfig(select={"strategy": "every", "k": 3})
     install("somebodys", _STRATEGY.format(name="every"))
     assert list(plugins.selection_strategies())[-1] == "every"
-    assert GilotConfig(select={"strategy": "every", "k": 3}).select == {"strategy": "every", "k": 3}
+    assert GilotConfig(select={"strategy": "every", "k": 3}).select == {
+        "strategy": "every",
+        "over": "task",
+        "k": 3,
+    }
     with pytest.raises(ConfigError, match="strategy 'every': k: must be given"):
         GilotConfig(select="every")
     assert plugins.third_party_plugins() == [("somebodys", "1.2")]

@@ -99,14 +99,15 @@ def _own_contradictions(path: Path, manifest: Mapping[str, Any]) -> Iterator[str
 def _compare_documents(
     path: Path, manifest: Mapping[str, Any], task: str, found: Collection[int]
 ) -> Iterator[Problem]:
-    """A complete run has a record for every document that it chose; no run has others."""
-    chosen = {choice["doc_id"] for choice in manifest["tasks"][task]["selection"]["chosen"]}
+    """A complete run has a record for every document that it chose and could afford; no run has others."""
+    selection = manifest["tasks"][task]["selection"]
+    chosen = {choice["doc_id"] for choice in selection["chosen"]}
     field = field_path(["tasks", task, "selection", "chosen"])
     if extra := sorted(set(found) - chosen):
         yield Problem(
             path, None, f"{field}: there are records of documents that it does not name: {_some(extra)}"
         )
-    missing = sorted(chosen - set(found))
+    missing = sorted(chosen - set(found) - set(selection.get("left_out", ())))
     if missing and manifest["status"] == "complete":
         yield Problem(path, None, f"{field}: the run is complete, but there is no record of {_some(missing)}")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from scipy.special import entr
 
 from gilot_plugin.attribution.choices import ChoicesTarget
 from gilot_plugin.attribution.distances import MARGIN, margin
@@ -169,7 +170,15 @@ class Inquiry(Generic[_TargetT]):
                 "total": self.seconds,
             },
             recomputed=self._backend.recomputes,
+            outcome_entropy=_entropy(subject),
         )
+
+
+def _entropy(subject: Subject) -> float:
+    """Entropy of the full prompt's outcome, averaged over steps."""
+    assert subject.present is not None  # known once something was measured
+    logprobs = subject.present.logprobs
+    return float(entr(np.exp(logprobs)).sum(axis=1).mean())
 
 
 def generation_inquiry(
@@ -365,5 +374,5 @@ class _Together:
             }
         seconds = time.perf_counter() - started
         for inquiry, units in wanted.items():
-            inquiry.seconds += seconds * len(units) / sum(map(len, wanted.values()))
+            inquiry.seconds += seconds * (1 + len(units)) / sum(1 + len(others) for others in wanted.values())
         return found

@@ -185,6 +185,7 @@ class Diagnostics:
         recomputed: Why the model read whole sequences again at each step rather than go on from a cache; None
             if it did not.
         truncated_tokens: Tokens of the prompt that the harness cut off on the left before feeding it.
+        outcome_entropy: Entropy of the full prompt's outcome distribution, in nats, averaged over steps.
     """
 
     outside_support: float
@@ -197,6 +198,7 @@ class Diagnostics:
     out_of_memory: int = 0
     recomputed: str | None = None
     truncated_tokens: int = 0
+    outcome_entropy: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,15 @@ import numpy as np
 import torch
 
 from gilot_plugin.artifacts.records import record_key
-from gilot_plugin.errors import ConfigError, GilotError
+from gilot_plugin.errors import GilotError
+from gilot_plugin.harness.choosing import choose_samples
 from gilot_plugin.harness.manifest import manifest_of
 from gilot_plugin.harness.recordkeeper import describe_run, drop_own_files
-from gilot_plugin.harness.resumption import chosen_before, kept_record, resume_run
-from gilot_plugin.harness.run import EvaluationRun, Feed, FeedKey, Rendering, Selection
+from gilot_plugin.harness.resumption import kept_record, resume_run
+from gilot_plugin.harness.run import EvaluationRun, Feed, FeedKey, Rendering
 from gilot_plugin.harness.samples import Sample, samples_of_task
 from gilot_plugin.harness.sharing import estimated_cost, share_out
+from gilot_plugin.harness.spending import Clock, affordable
 from gilot_plugin.plugins import manager
 
 _LOGGER = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ def explain_results(run: EvaluationRun, results: dict[str, Any] | None) -> bool:
     """
     try:
         with _undisturbed():
-            complete = _explain_together(run, (results or {}).get("samples") or {})
+            complete = _explain_together(run, results or {})
         run.status = "complete" if complete else "interrupted"
     except (KeyboardInterrupt, Exception) as error:  # of the exchange: another process is gone
         _tell(run, error)
@@ -77,7 +79,7 @@ def explain_results(run: EvaluationRun, results: dict[str, Any] | None) -> bool:
     return run.status == "complete"
 
 
-def _explain_together(run: EvaluationRun, logged: Mapping[str, list[dict[str, Any]]]) -> bool:
+def _explain_together(run: EvaluationRun, results: Mapping[str, Any]) -> bool:
     """Explain the chosen samples in all processes.
 
     Whatever fails in one of them, it takes part in each exchange, so that no other waits for it.
@@ -86,7 +88,7 @@ def _explain_together(run: EvaluationRun, logged: Mapping[str, list[dict[str, An
     plan = None
     if team.leads:
         try:
-            plan = _plan(run, logged)
+            plan = _plan(run, results)
         except (KeyboardInterrupt, Exception) as error:
             _tell(run, error)
             if run.resumed is not None:
@@ -99,11 +101,12 @@ def _explain_together(run: EvaluationRun, logged: Mapping[str, list[dict[str, An
         run.feeds.update(known.feeds)
         run.renderings.update(known.renderings)
         run.parts.update(known.parts)
+    clock = Clock(run.budget)
     costs = [estimated_cost(sample, run.tasks[sample.identity.task].config) for sample in plan.samples]
     share = share_out(costs, team.size)[team.rank]
     complete = True
     try:
-        _explain(run, [plan.samples[place] for place in share])
+        _explain(run, [plan.samples[place] for place in share], clock)
     except (KeyboardInterrupt, Exception) as error:
         complete = False
         _tell(run, error)
@@ -111,14 +114,19 @@ def _explain_together(run: EvaluationRun, logged: Mapping[str, list[dict[str, An
     if team.leads:
         _gather(run, (record for records, _ in answers for record in records))
         complete = all(done for _, done in answers)
+        if complete and run.budget is not None:
+            _note_left_out(run)
     return complete
 
 
-def _plan(run: EvaluationRun, logged: Mapping[str, list[dict[str, Any]]]) -> _Plan:
+def _plan(run: EvaluationRun, results: Mapping[str, Any]) -> _Plan:
     """Choose the samples, and keep what a resumed run has explained."""
     resume_run(run)
-    for task, rows in logged.items():
-        run.selections[task] = _select(run, task, rows)
+    samples = {
+        task: samples_of_task(task, run.tasks[task].output_type, rows)
+        for task, rows in (results.get("samples") or {}).items()
+    }
+    run.selections = choose_samples(run, samples, results.get("group_subtasks") or {})
     missing = []
     for sample in run.chosen:
         record = kept_record(run, sample)
@@ -128,20 +136,7 @@ def _plan(run: EvaluationRun, logged: Mapping[str, list[dict[str, Any]]]) -> _Pl
             run.records.append(record)
     run.kept_count = len(run.records)
     describe_run(run)
-    return _Plan(run.date, missing)
-
-
-def _select(run: EvaluationRun, task: str, rows: list[dict[str, Any]]) -> Selection:
-    samples = samples_of_task(task, run.tasks[task].output_type, rows)
-    if before := chosen_before(run, task, samples):
-        return before
-    try:
-        choices = manager().hook.gilot_select_samples(run=run, task=task, samples=samples)
-    except Exception as error:  # of a strategy of another package, too
-        reason = str(error) if isinstance(error, ConfigError) else repr(error)
-        _LOGGER.error("task %s: no sample is explained: %s", task, reason)
-        return Selection(len(samples), error=reason)
-    return Selection(len(samples), tuple(choices))
+    return _Plan(run.date, affordable(missing, run.budget, run.kept_count))
 
 
 def _known(run: EvaluationRun, samples: Iterable[Sample]) -> _Knowledge:
@@ -160,10 +155,12 @@ def _known(run: EvaluationRun, samples: Iterable[Sample]) -> _Knowledge:
     )
 
 
-def _explain(run: EvaluationRun, samples: Sequence[Sample]) -> None:
+def _explain(run: EvaluationRun, samples: Sequence[Sample], clock: Clock) -> None:
     hook = manager().hook
     with run.progress.shown(len(samples)):
         for place, sample in enumerate(samples, start=1):
+            if clock.is_over:
+                break
             run.upcoming = samples[place:]
             record = hook.gilot_attribute_sample(run=run, sample=sample)
             hook.gilot_write_record(run=run, record=record)
@@ -174,6 +171,15 @@ def _gather(run: EvaluationRun, records: Iterable[Mapping[str, Any]]) -> None:
     """Keep the records of all processes in the order of the chosen samples."""
     found = {record_key(record): record for record in records}
     run.records = [found[sample.identity.key] for sample in run.chosen if sample.identity.key in found]
+
+
+def _note_left_out(run: EvaluationRun) -> None:
+    """What was chosen and has no record is what the budget left no room for."""
+    explained = {record_key(record) for record in run.records}
+    for task, selection in run.selections.items():
+        identities = [choice.sample.identity for choice in selection.choices]
+        left_out = tuple(one.doc_id for one in identities if one.key not in explained)
+        run.selections[task] = replace(selection, left_out=left_out)
 
 
 def _finish(run: EvaluationRun, logged: Mapping[str, list[dict[str, Any]]]) -> None:

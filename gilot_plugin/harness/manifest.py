@@ -64,12 +64,14 @@ def _describe_task(run: EvaluationRun, name: str) -> dict[str, Any]:
         "config_hash": info.config.hash,
         "selection": {
             "strategy": info.config.select["strategy"],
+            "over": info.config.select["over"],
             "options": info.config.select_options,
             "candidates": selection.candidates if selection else 0,
             "chosen": [
                 {"doc_id": choice.sample.identity.doc_id, "reason": choice.reason}
                 for choice in (selection.choices if selection else ())
             ],
+            "left_out": list(selection.left_out) if selection else [],
             "error": selection.error if selection else None,
         },
         "records": {status: counts[status] for status in ("ok", "skipped", "failed")},

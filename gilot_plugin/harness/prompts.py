@@ -13,6 +13,7 @@ from lm_eval.api.instance import Instance
 from gilot_plugin.attribution.tokens import decode, make_prompt
 from gilot_plugin.attribution.types import Prompt, Segment
 from gilot_plugin.errors import PromptError
+from gilot_plugin.harness.likelihoods import own_requests
 from gilot_plugin.harness.model_calls import encode_as_fed, rolling_windows
 from gilot_plugin.harness.run import EvaluationRun, Feed
 from gilot_plugin.harness.samples import Sample
@@ -153,7 +154,7 @@ def choices_prompt(run: EvaluationRun, sample: Sample) -> SamplePrompt:
         PromptError: A choice has no tokens, contexts that differ do not begin alike, or it is not known which
             part of the prompt is chat template.
     """
-    arguments = _conditional(sample.arguments)
+    arguments = own_requests(sample.arguments)
     feeds = [
         _feed(run, sample, "loglikelihood", context, continuation, (context, continuation))
         for context, continuation in arguments
@@ -171,19 +172,6 @@ def choices_prompt(run: EvaluationRun, sample: Sample) -> SamplePrompt:
         tuple(feed.continuation_ids for feed in feeds),
         tuple(str(continuation) for _, continuation in arguments),
     )
-
-
-def _conditional(arguments: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
-    """Drop the requests without context that ``acc_mutual_info`` adds after the task's own."""
-    half = len(arguments) // 2
-    own, added = arguments[:half], arguments[half:]
-    without_context = bool(half) and not any(context for context, _ in added)
-    # Where the choices are in the contexts, those that are added have other continuations.
-    if without_context and (
-        any(context for context, _ in own) or [argument[1] for argument in own] == [a[1] for a in added]
-    ):
-        return own
-    return arguments
 
 
 def _in_the_context(run: EvaluationRun, sample: Sample, feeds: Sequence[Feed]) -> SamplePrompt:

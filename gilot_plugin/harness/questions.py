@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from gilot_plugin.attribution.engine import Inquiry, choices_inquiry, generation_inquiry
 from gilot_plugin.attribution.refinement import Refinement
 from gilot_plugin.attribution.tokens import continuation_ids, decode, token_label
-from gilot_plugin.attribution.types import Attribution
+from gilot_plugin.attribution.types import Attribution, Unit
 from gilot_plugin.errors import PromptError
+from gilot_plugin.harness.likelihoods import choice_lengths
 from gilot_plugin.harness.prompts import (
     SamplePrompt,
     choices_prompt,
@@ -37,8 +38,13 @@ class Question(NamedTuple):
     describe: Callable[[Attribution], dict[str, Any]]
 
 
-def question_about(run: EvaluationRun, sample: Sample) -> Question:
+def question_about(run: EvaluationRun, sample: Sample, *, measured: bool = True) -> Question:
     """What is asked about a sample.
+
+    Args:
+        run: The run.
+        sample: The sample.
+        measured: Whether units are measured; else only what the model might say to the full prompt is asked.
 
     Raises:
         PromptError: It is not explained.
@@ -51,11 +57,15 @@ def question_about(run: EvaluationRun, sample: Sample) -> Question:
         raise PromptError(f"target='choices': a {task.output_type!r} sample has no choices")
     config, tokenizer, backend = task.config, run.lm.tokenizer, run.backend
     assert backend is not None  # set when the run started, or else `unsupported` is
+    if not measured:
+        config = config.model_copy(update={"methods": ("l2",)})
     recipe = make_recipe(config, backend, tokenizer, run.lm.prefix_token_id)
     fed = _prompt_of(run, sample, task)
-    units = unit_plan(config, fed.prompt)
-    known = None if isinstance(units, Refinement) else len(units)
-    run.progress.sample_started(sample.identity.task, sample.identity.doc_id, known)
+    units: Sequence[Unit] | Refinement = ()
+    if measured:
+        units = unit_plan(config, fed.prompt)
+        known = None if isinstance(units, Refinement) else len(units)
+        run.progress.sample_started(sample.identity.task, sample.identity.doc_id, known)
     # Outcomes over choices are not defined for operators that read them from a second pass after a search.
     if has_choices and config.target != "generation" and recipe.absence.rescored_without is None:
         gold = _gold(task, sample, fed)
@@ -67,7 +77,7 @@ def question_about(run: EvaluationRun, sample: Sample) -> Question:
             fed.choice_texts,
             recipe,
             run.progress.units_done,
-            lengths=_choice_lengths(task, sample, fed),
+            lengths=choice_lengths(task, sample, fed.choice_texts, bool(fed.unscored)),
             gold=gold,
             unscored=fed.unscored or None,
         )
@@ -132,13 +142,3 @@ def _gold(task: TaskInfo, sample: Sample, fed: SamplePrompt) -> list[int]:
         elif str(answer).lstrip("-").isdigit() and 0 <= int(answer) < len(texts):
             numbers.append(int(answer))
     return numbers
-
-
-def _choice_lengths(task: TaskInfo, sample: Sample, fed: SamplePrompt) -> list[int]:
-    """Characters of each choice, without the delimiter before it, as ``acc_norm`` counts them."""
-    texts = fed.choice_texts
-    choices = [] if task.choices_of is None else task.choices_of(sample.doc)
-    pairs = list(zip(texts, map(str, choices), strict=False))
-    if len(pairs) == len(texts) and (fed.unscored or all(text.endswith(choice) for text, choice in pairs)):
-        return [len(choice) for _, choice in pairs]
-    return [len(text.strip()) for text in texts]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gilot_plugin.attribution.types import Segment
-from gilot_plugin.config import GilotConfig
+from gilot_plugin.config import Budget, GilotConfig
 from gilot_plugin.harness.conversations import Layout, Message, message_segments
 from gilot_plugin.harness.progress import RunProgress
 from gilot_plugin.harness.team import Team
@@ -91,11 +91,13 @@ class Selection:
         candidates: Evaluated documents.
         choices: The chosen ones, in order.
         error: Why none could be chosen, None if all went well.
+        left_out: Numbers of chosen documents that the budget left no room for.
     """
 
     candidates: int
     choices: tuple[Choice, ...] = ()
     error: str | None = None
+    left_out: tuple[int, ...] = ()
 
 
 @dataclass
@@ -109,6 +111,7 @@ class EvaluationRun:
         folder: Where artifacts are written, None to keep them in the results only.
         date: Date in the artifacts' names.
         team: The processes that evaluate together.
+        budget: What explaining may cost.
         resumed: Manifest of the run that this one goes on with.
         has_template: Whether prompts are conversations in the model's chat template.
         feeds: Prompts as fed, recorded while the harness called the model.
@@ -135,6 +138,7 @@ class EvaluationRun:
     folder: Path | None
     date: str
     team: Team = field(default_factory=Team)
+    budget: Budget | None = None
     resumed: Mapping[str, Any] | None = None
     has_template: bool = False
     feeds: dict[FeedKey, Feed] = field(default_factory=dict)

@@ -56,6 +56,7 @@ def start_run(
         folder,
         run_date(),
         team=team,
+        budget=given.get("budget"),
         progress=RunProgress(hidden=not (team.leads and team.writes)),
     )
     try:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 
 from gilot_plugin.artifacts.validation import validate_path
 from gilot_plugin.errors import ConfigError
-from gilot_plugin.harness.samples import Sample, samples_of_task
+from gilot_plugin.harness.run import EvaluationRun
+from gilot_plugin.harness.samples import Choice, Sample, samples_of_task
+from gilot_plugin.harness.selecting import SelectionContext
+from gilot_plugin.harness.selecting import choose as strategies_choose
 from gilot_plugin.harness.selection import CountOptions, SelectionStrategy
 from gilot_plugin.hookspecs import hookimpl
-from gilot_plugin.plugins import selection_strategies
+from gilot_plugin.selections import checked_selection
 from tests.harness.evaluations import (
+    ANSWERS,
     CHEAP,
     choices_task,
     essence,
@@ -54,9 +62,9 @@ def samples(count: int, **metrics: Sequence[Any]) -> list[Sample]:
 
 def choose(strategy: str, among: Sequence[Sample], seed: int = 0, **options: Any) -> list[int]:
     """Numbers of the documents that a strategy chooses."""
-    found = selection_strategies()[strategy]
-    choices = found.choose(among, found.options.model_validate(options), seed)
-    return [choice.sample.identity.doc_id for choice in choices]
+    context = SelectionContext(cast("EvaluationRun", None), seed)
+    chosen = strategies_choose(checked_selection({"strategy": strategy, **options}), among, context)
+    return [choice.sample.identity.doc_id for choice in chosen]
 
 
 def chosen_in(run: Any, task: str = "endings") -> list[int]:
@@ -156,6 +164,96 @@ def test_several_filters_are_one_sample_with_all_metrics() -> None:
     assert choose("incorrect", [grouped], metric="exact_match,loose") == []
 
 
+def test_correct_is_the_other_side_of_incorrect() -> None:
+    among = samples(5, acc=[1, 0, 1, 0, 1])
+    assert choose("correct", among) == [0, 2, 4]
+    assert choose("correct", among, n=None) == [0, 2, 4]
+    assert choose("incorrect", among) == [1, 3]
+
+
+def test_stratified_by_a_field() -> None:
+    among = [replace(one, doc={"meta": {"kind": "ab"[number % 2]}}) for number, one in enumerate(samples(20))]
+    chosen = choose("stratified", among, seed=3, by="meta.kind", n=3)
+    assert [sum(number % 2 == kind for number in chosen) for kind in (0, 1)] == [3, 3]
+    assert chosen == sorted(chosen) == choose("stratified", among, seed=3, by="meta.kind", n=3)
+    assert chosen != choose("stratified", among, seed=4, by="meta.kind", n=3)
+    with pytest.raises(ConfigError, match=r"select.by='meta.sort': .* 0 has no such field, it has 'kind'"):
+        choose("stratified", among, by="meta.sort")
+
+
+def even_ones(among: Sequence[Sample]) -> list[Any]:
+    return [one.identity.doc_id for one in among if one.identity.doc_id % 2 == 0]
+
+
+def with_reasons(among: Sequence[Sample]) -> list[Any]:
+    return [Choice(among[1], "because")]
+
+
+def made_up(among: Sequence[Sample]) -> list[Any]:
+    return ["a sample"]
+
+
+def test_function_of_the_user() -> None:
+    place = f"{__name__}:"
+    assert choose("function", samples(6), function=f"{place}even_ones") == [0, 2, 4]
+    assert choose("function", samples(6), function=f"{place}even_ones", n=2) == [0, 2]
+    assert choose("function", samples(6), function=f"{place}with_reasons") == [1]
+    with pytest.raises(ConfigError, match="it returned 'a sample'; allowed are the samples"):
+        choose("function", samples(6), function=f"{place}made_up")
+
+
+def test_union_names_every_reason() -> None:
+    among = samples(6, acc=[1, 0, 1, 0, 1, 0])
+    selection = checked_selection([{"strategy": "first", "n": 2}, {"strategy": "incorrect", "n": 2}])
+    chosen = strategies_choose(selection, among, SelectionContext(cast("EvaluationRun", None), 0))
+    assert [(one.sample.identity.doc_id, one.reason) for one in chosen] == [
+        (0, "among the first 2"),
+        (1, "among the first 2; incorrect: acc is 0"),
+        (3, "incorrect: acc is 0"),
+    ]
+
+
+def test_chain_chooses_among_what_is_left() -> None:
+    among = samples(9, acc=[1, 0, 0, 0, 1, 0, 0, 1, 0])
+    of = [{"strategy": "incorrect", "n": None}, {"strategy": "random", "n": 2}, {"strategy": "first", "n": 1}]
+    selection = checked_selection({"strategy": "chain", "of": of})
+    (one,) = strategies_choose(selection, among, SelectionContext(cast("EvaluationRun", None), 4))
+    assert one.sample.identity.metrics["acc,none"] == 0
+    assert one.reason == "incorrect: acc is 0, then drawn at random with seed 4, then among the first 1"
+
+
+def logged(folder: Path, among: Sequence[Sample], **metrics: Sequence[Any]) -> Path:
+    """Samples of an earlier run, as lm-eval writes them."""
+    path = folder / "samples_some_task_2025-01-01T10-00-00.jsonl"
+    rows = [
+        {
+            **{"doc_hash": one.identity.doc_hash, "target_hash": one.identity.target_hash, "filter": "none"},
+            **{"metrics": list(metrics), **{name: values[place] for name, values in metrics.items()}},
+        }
+        for place, one in enumerate(among)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_flips_since_an_earlier_run(tmp_path: Path) -> None:
+    among = samples(5, acc=[1, 0, 1, 0, 1])
+    path = logged(tmp_path, among[:4], acc=[0, 0, 1, 1])
+    other = tmp_path / "samples_some_task_again_2026-01-01T10-00-00.jsonl"
+    other.write_text("no samples")
+    assert choose("flips", among, against=str(path)) == [0, 3]
+    assert choose("flips", among, against=str(tmp_path), direction="to_right") == [0]
+    assert choose("flips", among, against=str(tmp_path), direction="to_wrong") == [3]
+    with pytest.raises(ConfigError, match="not samples that lm-eval logged"):
+        choose("flips", among, against=str(other))
+    path.unlink()
+    with pytest.raises(ConfigError, match="it has no samples of task 'some_task'"):
+        choose("flips", among, against=str(tmp_path))
+    logged(tmp_path, samples(9)[5:], acc=[0] * 4)
+    with pytest.raises(ConfigError, match="none of its documents is among the 5 evaluated ones"):
+        choose("flips", among, against=str(tmp_path))
+
+
 # In an evaluation
 
 
@@ -167,6 +265,92 @@ def test_incorrect_samples_of_an_evaluation(make_lm: Callable[..., Any]) -> None
     _, run = explain(make_lm(), [TASK], {**CHEAP, "select": {"strategy": "incorrect", "n": 3}})
     assert chosen_in(run) == wrong[:3]
     assert [record["metrics"]["acc,none"] for record in run.records] == [0.0] * 3
+
+
+@pytest.mark.parametrize("scoring", ["sum", "norm"])
+def test_lowest_margin_and_highest_entropy_between_choices(make_lm: Callable[..., Any], scoring: str) -> None:
+    rows = evaluate(make_lm(), [TASK])["samples"]["endings"]
+    values = []
+    for row in rows:
+        sums = np.array([response[0][0] for response in row["resps"]])
+        lengths = [len(text.strip()) for _, text in row["arguments"]]
+        values.append(sums if scoring == "sum" else sums / lengths)
+    leads = [np.diff(np.sort(value)[-2:]).item() for value in values]
+    entropies = [scipy.stats.entropy(scipy.special.softmax(value)) for value in values]
+    for strategy, ranked in (("margin", np.argsort(leads)), ("entropy", np.argsort(entropies)[::-1])):
+        settings = {**CHEAP, "choice_scoring": scoring, "select": {"strategy": strategy, "n": 4}}
+        _, run = explain(make_lm(), [TASK], settings)
+        assert chosen_in(run) == sorted(ranked[:4].tolist())
+        chosen = run.selections["endings"].choices
+        if strategy == "margin":
+            assert chosen[0].reason == (
+                f"margin {leads[chosen_in(run)[0]]:.4g} between the best two choices, of the lowest 4"
+            )
+        # The records tell the same entropy, which the model was asked for again.
+        found = [record["diagnostics"]["outcome_entropy"] for record in run.records]
+        assert found == pytest.approx([entropies[doc_id] for doc_id in chosen_in(run)], abs=1e-5)
+
+
+def test_highest_entropy_of_what_might_be_generated(make_lm: Callable[..., Any]) -> None:
+    task = generation_task("answers", [f"Number {n}: what is it?" for n in range(7)])
+    _, everything = explain(make_lm(), [task], CHEAP)
+    entropies = [record["diagnostics"]["outcome_entropy"] for record in everything.records]
+    assert len(set(entropies)) == 7
+    _, run = explain(make_lm(), [task], {**CHEAP, "select": {"strategy": "entropy", "n": 3}})
+    assert chosen_in(run, "answers") == sorted(np.argsort(entropies)[::-1][:3].tolist())
+
+
+def test_margin_where_there_are_no_choices(make_lm: Callable[..., Any]) -> None:
+    _, run = explain(make_lm(), [generation_task("answers", ["Why?"])], {**CHEAP, "select": "margin"})
+    assert "have no choices; take 'entropy'" in str(run.selections["answers"].error)
+
+
+@pytest.mark.parametrize("over", ["task", "group", "run"])
+def test_over_tasks_groups_and_the_run(make_lm: Callable[..., Any], over: str, tmp_path: Path) -> None:
+    settings = {**CHEAP, "select": {"strategy": "random", "n": 3, "over": over}}
+    _, run = explain(make_lm(), ["gilot_examples", ANSWERS], settings, tmp_path, limit=4)
+    counts = {task: len(selection.choices) for task, selection in run.selections.items()}
+    assert all(selection.candidates == 4 for selection in run.selections.values())
+    grouped = sum(count for task, count in counts.items() if task != "answers")
+    tasks = len(counts) - 1
+    assert tasks > 1
+    wanted = {"task": (3 * tasks, 3), "group": (3, 3), "run": (3 - counts["answers"], counts["answers"])}
+    assert (grouped, counts["answers"]) == wanted[over]
+    assert validate_path(tmp_path).problems == ()
+
+
+# What it may cost
+
+
+def test_budget_of_samples_starves_no_task(make_lm: Callable[..., Any], tmp_path: Path) -> None:
+    settings = {**CHEAP, "budget": {"samples": 5}}
+    _, run = explain(make_lm(), [TASK, ANSWERS], settings, tmp_path)
+    assert (chosen_in(run), chosen_in(run, "answers")) == ([0, 1, 2], [0, 1])
+    assert run.status == "complete"
+    assert run.selections["answers"].left_out == (2, 3)
+    assert manifest_in(tmp_path)["tasks"]["endings"]["selection"]["left_out"] == list(range(3, 10))
+    assert validate_path(tmp_path).problems == ()
+    _, more = explain(make_lm(), [TASK, ANSWERS], {**CHEAP, "resume": tmp_path}, tmp_path)
+    assert (len(more.records), more.kept_count) == (14, 5)
+    assert validate_path(tmp_path).problems == ()
+
+
+def test_budget_of_minutes(
+    make_lm: Callable[..., Any], plugged: Callable[[Any], Any], monkeypatch: Any
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("gilot_plugin.harness.spending.time.monotonic", lambda: now[0])
+
+    class Slow:
+        @hookimpl
+        def gilot_record_written(self) -> None:
+            now[0] += 61.0
+
+    plugged(Slow())
+    _, run = explain(make_lm(), [TASK, ANSWERS], {**CHEAP, "budget": {"minutes": 3}})
+    assert (chosen_in(run), chosen_in(run, "answers")) == ([0, 1], [0])
+    assert run.status == "complete"
+    assert len(run.selections["endings"].left_out) == 8
 
 
 def test_seed_of_the_settings(make_lm: Callable[..., Any]) -> None:
@@ -198,9 +382,11 @@ def test_manifest_tells_what_was_chosen_and_why(make_lm: Callable[..., Any], tmp
     explain(make_lm(), [TASK], settings, tmp_path)
     assert manifest_in(tmp_path)["tasks"]["endings"]["selection"] == {
         "strategy": "first",
+        "over": "task",
         "options": {"n": 2},
         "candidates": 12,
         "chosen": [{"doc_id": doc_id, "reason": "among the first 2"} for doc_id in (0, 1)],
+        "left_out": [],
         "error": None,
     }
 

@@ -39,7 +39,7 @@ PLUGIN = '''
         k: int = Field(ge=1)
 
 
-    def every(samples, options, seed):
+    def every(samples, options, context):
         return [Choice(sample, f"every {options.k}") for sample in samples[:: options.k]]
 
 
