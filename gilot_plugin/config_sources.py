@@ -121,7 +121,7 @@ def _mapping(content: Any, where: str) -> dict[str, Any]:
 
 @cache
 def _shipped() -> tuple[tuple[tuple[str, ...], Settings], ...]:
-    """Name patterns and settings of ``task_configs/``, in the order of the files' names."""
+    """Name patterns and settings of ``task_configs/``."""
     packaged = resources.files("gilot_plugin") / "task_configs"
     # An editable install has the folder beside the package instead of in it.
     folder = Path(str(packaged)) if packaged.is_dir() else Path(__file__).parent.parent / "task_configs"
@@ -133,11 +133,14 @@ def _shipped() -> tuple[tuple[tuple[str, ...], Settings], ...]:
 
 
 def shipped_settings(task: str) -> Settings:
-    """Settings that ship for a task's name; the first file with a matching pattern counts."""
-    for patterns, settings in _shipped():
-        if any(fnmatchcase(task, pattern) for pattern in patterns):
-            return settings
-    return {}
+    """Settings that ship for a task's name; of several patterns that match it, the longest counts."""
+    matching = [
+        (len(pattern), settings)
+        for patterns, settings in _shipped()
+        for pattern in patterns
+        if fnmatchcase(task, pattern)
+    ]
+    return max(matching, key=lambda match: match[0])[1] if matching else {}
 
 
 def _of_given_tokens(count: int) -> dict[str, Any]:
