@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,9 +13,6 @@ from rich.table import Column, Table
 
 from gilot_plugin import __version__
 from gilot_plugin.errors import ConfigError, GilotError
-
-if TYPE_CHECKING:
-    from gilot_plugin.harness.attach import Attachment
 
 DONE, FAILED, WRONG = 0, 1, 2
 
@@ -86,50 +81,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: list[str]) -> int:
     from gilot_plugin.harness.command import make_parser, run_command
+    from gilot_plugin.harness.summary import print_summary
 
     if not arguments:
         make_parser().print_help()
         return DONE
-    return _report(run_command(arguments))
-
-
-def _report(attachment: Attachment) -> int:
-    """Say what was explained and what was not, and where it is."""
-    console = Console(stderr=True)
-    failed = attachment.interrupted
-    for run in attachment.runs:
-        if not run.team.leads:
-            continue
-        counts = Counter(record["status"] for record in run.records)
-        summary = ", ".join(
-            f"{counts[status]} {status}" for status in ("ok", "skipped", "failed") if counts[status]
-        )
-        kept = f", {run.kept_count} of them kept from before" if run.kept_count else ""
-        console.print(
-            f"GiLOT: {len(run.records)} samples ({summary or 'none chosen'}{kept})", highlight=False
-        )
-        if left_out := sum(len(selection.left_out) for selection in run.selections.values()):
-            console.print(
-                f"  the budget left out {left_out} samples; resume goes on with them", highlight=False
-            )
-        for record in run.records:
-            if record["status"] != "ok":
-                where = f"{record['task']} doc {record['doc_id']}"
-                console.print(
-                    f"  {record['status']}: {where}: {record['reason']}", markup=False, highlight=False
-                )
-        errors = {task: selection.error for task, selection in run.selections.items() if selection.error}
-        for task, error in errors.items():
-            console.print(f"  {task}: nothing chosen: {error}", markup=False, highlight=False)
-        if run.folder is not None and run.records:
-            console.print(f"Artifacts: {run.folder}", markup=False, highlight=False, soft_wrap=True)
-            console.print(
-                f"Look at them: gilot show {run.folder}", markup=False, highlight=False, soft_wrap=True
-            )
-        failed = failed or bool(errors) or counts["failed"] > 0
-    if attachment.interrupted:
-        console.print("interrupted: not every chosen sample was explained", style="bold red")
-    return FAILED if failed else DONE
+    return DONE if print_summary(run_command(arguments)) else FAILED
 
 
 def _show(options: argparse.Namespace) -> int:

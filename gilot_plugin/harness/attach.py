@@ -52,6 +52,20 @@ class Attachment:
         self._tracker: EvaluationTracker | None = None
         self._tracked: dict[EvaluationTracker, EvaluationRun] = {}
 
+    def join(self, tracker: EvaluationTracker | None) -> None:
+        """Take part in an evaluation whose ``simple_evaluate`` was called before the attachment.
+
+        Args:
+            tracker: lm-eval's tracker in that call, if it has one.
+
+        Raises:
+            ArtifactError: The folder for artifacts cannot be written.
+        """
+        self._tracker = tracker
+        root = self._output_path or output_root(tracker)
+        if root is not None:
+            check_writable(root)
+
     def simple_evaluate(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap lm-eval's ``simple_evaluate`` to see where it will write, and whether it can."""
         signature = inspect.signature(original)
@@ -153,6 +167,11 @@ def attach(
         _replaced(EvaluationTracker, "save_results_aggregated", attachment.save_results_aggregated),
     ):
         yield attachment
+
+
+def is_attached() -> bool:
+    """Whether an attachment is active in this process."""
+    return hasattr(lm_eval.evaluator.evaluate, _MARK)
 
 
 @contextmanager
