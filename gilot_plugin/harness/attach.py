@@ -12,17 +12,20 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lm_eval.evaluator
+import lm_eval.loggers
 from lm_eval.loggers import EvaluationTracker
 
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.config import GilotConfig, as_config
 from gilot_plugin.errors import GilotError
 from gilot_plugin.harness.explain import explain_results
+from gilot_plugin.harness.loggers import log_after_results, log_to_trackio, log_to_wandb
 from gilot_plugin.harness.model_calls import hooked
 from gilot_plugin.harness.output import output_root, redate, results_folder
 from gilot_plugin.harness.parts import watched_parts
@@ -165,8 +168,19 @@ def attach(
         _replaced(lm_eval.evaluator, "simple_evaluate", attachment.simple_evaluate),
         _replaced(lm_eval.evaluator, "evaluate", attachment.evaluate),
         _replaced(EvaluationTracker, "save_results_aggregated", attachment.save_results_aggregated),
+        ExitStack() as stack,
     ):
+        for logger, log in _loggers():
+            wrap = partial(log_after_results, runs=attachment.runs, log=log)
+            stack.enter_context(_replaced(logger, "log_eval_result", wrap))
         yield attachment
+
+
+def _loggers() -> Iterator[tuple[Any, Callable[[Any, dict[str, Any]], None]]]:
+    """lm-eval's loggers; older releases have fewer."""
+    for name, log in (("WandbLogger", log_to_wandb), ("TrackioLogger", log_to_trackio)):
+        if (logger := getattr(lm_eval.loggers, name, None)) is not None:
+            yield logger, log
 
 
 def is_attached() -> bool:

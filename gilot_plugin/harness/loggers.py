@@ -1,0 +1,66 @@
+"""lm-eval's loggers: attributions go into the run that scores are logged to."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gilot_plugin.reports.tables import COLUMNS, sample_rows, summary_numbers
+
+if TYPE_CHECKING:
+    from gilot_plugin.harness.run import EvaluationRun
+
+_LOGGER = logging.getLogger(__name__)
+
+#: Name of the table.
+TABLE = "gilot/attributions"
+
+
+def log_after_results(
+    original: Callable[..., Any], runs: Sequence[EvaluationRun], log: Callable[[Any, dict[str, Any]], None]
+) -> Callable[..., Any]:
+    """Wrap a logger's ``log_eval_result`` to log the newest run's attributions after the scores.
+
+    Whatever fails there is said and stops nothing.
+
+    Args:
+        original: The method.
+        runs: The attachment's runs.
+        log: Logs a mapping with the logger.
+    """
+
+    @functools.wraps(original)
+    def call(logger: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(logger, *args, **kwargs)
+        records = runs[-1].records if runs else []
+        try:
+            if records:
+                log(logger, {**summary_numbers(records)})
+                log(logger, {TABLE: _table(logger, sample_rows(records))})
+        except Exception as error:
+            _LOGGER.error("attributions are not logged with %s: %r", type(logger).__name__, error)
+        return result
+
+    return call
+
+
+def log_to_wandb(logger: Any, values: dict[str, Any]) -> None:
+    """Log with lm-eval's ``WandbLogger``."""
+    logger.run.log(values, step=logger.step)
+
+
+def log_to_trackio(logger: Any, values: dict[str, Any]) -> None:
+    """Log with lm-eval's ``TrackioLogger``."""
+    logger._trackio.log(values, step=logger.step)
+
+
+def _table(logger: Any, rows: list[list[Any]]) -> Any:
+    if hasattr(logger, "_trackio"):
+        import pandas
+
+        return logger._trackio.Table(dataframe=pandas.DataFrame(rows, columns=list(COLUMNS)))
+    import wandb
+
+    return wandb.Table(columns=list(COLUMNS), data=rows)
