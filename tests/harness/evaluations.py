@@ -12,6 +12,7 @@ from typing import Any
 import lm_eval.evaluator
 import pytest
 from datasets import Dataset, DatasetDict
+from lm_eval.api.task import ConfigurableTask
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import handle_non_serializable
@@ -105,8 +106,18 @@ def evaluate(model: Any, tasks: Sequence[Any], **arguments: Any) -> Any:
     defaults = {"task_manager": suite_manager(), "bootstrap_iters": 0}
     # Called through the module, as the command line does.
     return lm_eval.evaluator.simple_evaluate(
-        model=model, tasks=copy.deepcopy(list(tasks)), **{**defaults, **arguments}
+        model=model, tasks=_loadable(copy.deepcopy(list(tasks))), **{**defaults, **arguments}
     )
+
+
+def _loadable(tasks: list[Any]) -> list[Any]:
+    """Tasks as this release of lm-eval takes them: before 0.4.12 those in memory have to be built and listed."""
+    if hasattr(TaskManager, "load"):
+        return tasks
+    for task in tasks:
+        if isinstance(task, dict):
+            suite_manager().task_index[task["task"]] = {"type": "task", "yaml_path": "in memory"}
+    return [ConfigurableTask(config=task) if isinstance(task, dict) else task for task in tasks]
 
 
 def explain(
