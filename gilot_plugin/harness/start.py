@@ -105,6 +105,11 @@ def _model_name(lm: Any, tracker: Any) -> str:
 
 
 def _backend(lm: Any) -> TransformersBackend:
+    if getattr(lm, "MULTIMODAL", False):
+        raise UnsupportedModelError(
+            f"lm-eval's model {type(lm).__name__!r} cannot be attributed: GiLOT takes words away, and part "
+            "of what this model reads are images or sounds"
+        )
     model = getattr(lm, "_model", None)
     if model is None or getattr(lm, "tokenizer", None) is None:
         raise UnsupportedModelError(

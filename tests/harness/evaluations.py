@@ -111,7 +111,7 @@ def evaluate(model: Any, tasks: Sequence[Any], **arguments: Any) -> Any:
 
 
 def _loadable(tasks: list[Any]) -> list[Any]:
-    """Tasks as this release of lm-eval takes them: before 0.4.12 those in memory have to be built and listed."""
+    """Tasks as this release of lm-eval takes them; before 0.4.12 those in memory are built and listed."""
     if hasattr(TaskManager, "load"):
         return tasks
     for task in tasks:
