@@ -29,6 +29,7 @@ from gilot_plugin.harness.loggers import log_after_results, log_to_trackio, log_
 from gilot_plugin.harness.model_calls import hooked
 from gilot_plugin.harness.output import output_root, redate, results_folder
 from gilot_plugin.harness.parts import watched_parts
+from gilot_plugin.harness.rebuilding import rebuild_parts, remembered_builds
 from gilot_plugin.harness.recordkeeper import abandon_run, open_run
 from gilot_plugin.harness.run import EvaluationRun
 from gilot_plugin.harness.start import leaves, start_run
@@ -105,8 +106,10 @@ class Attachment:
             tasks = dict(leaves(arguments["task_dict"]))
             open_run(run)
             try:
-                with hooked(run), watched_parts(run, tasks, arguments.get("system_instruction")):
+                instruction = arguments.get("system_instruction")
+                with remembered_builds(tasks) as builds, hooked(run), watched_parts(run, tasks, instruction):
                     results = original(**arguments)
+                rebuild_parts(run, tasks, builds, instruction)
             except BaseException:
                 abandon_run(run)
                 raise

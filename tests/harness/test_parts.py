@@ -310,9 +310,33 @@ def test_requests_from_the_cache(make_lm: Callable[..., Any], tmp_path: Any, mon
     assert essence(read) == essence(built)
     known = [("question", f"Question: {DOCUMENT}"), ("lead_in", "\nAnswer:")]
     assert [parts_of(record) for record in first.records] == [known] * 2
-    assert [parts_of(record) for record in second.records] == [
-        [("content", f"Question: {DOCUMENT}\nAnswer:")]
-    ] * 2
+    assert [parts_of(record) for record in second.records] == [known] * 2
+
+
+def test_examples_of_cached_requests_are_those_that_were_drawn(
+    make_lm: Callable[..., Any], tmp_path: Any, monkeypatch: Any
+) -> None:
+    """The sampler draws for one document after the other; the cache keeps its first draw."""
+    monkeypatch.setattr(lm_eval.caching.cache, "PATH", str(tmp_path))
+    lm = make_lm(add_bos_token=False)
+    texts = ["Can a bird fly?", "Can a dog fly?", "Can a fox fly?", DOCUMENT]
+    drawn = {"num_fewshot": 2, "fewshot_config": {"sampler": "default"}}
+    tasks = [generation_task("answers", texts, **ASKED, **drawn)]
+    settings = {"units": "segment", "methods": ["l2"]}
+    _, first = explain(lm, tasks, settings, cache_requests=True)
+    _, second = explain(lm, tasks, settings, cache_requests=True)
+    assert [parts_of(record) for record in second.records] == [parts_of(record) for record in first.records]
+    assert {"shot_1", "shot_2"} <= set(dict(parts_of(second.records[0])))
+    # Of a cache that was made with another seed, nothing is known.
+    _, other = explain(lm, tasks, settings, cache_requests=True, fewshot_random_seed=77)
+    assert all(
+        parts_of(record) in (parts_of(known), [("content", whole_text(known))])
+        for record, known in zip(other.records, first.records, strict=True)
+    )
+
+
+def whole_text(record: Mapping[str, Any]) -> str:
+    return "".join(text for _, text in parts_of(record))
 
 
 def test_context_for_each_choice(make_lm: Callable[..., Any]) -> None:
