@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gilot_plugin.api import attribute
+    from gilot_plugin.artifacts.loading import LoadedRun, load_run
+    from gilot_plugin.artifacts.typed import Record
     from gilot_plugin.attribution.types import Attribution, Flow, Hypothesis, Segment, Token, Unit
     from gilot_plugin.config import GilotConfig
     from gilot_plugin.harness.attach import attach, simple_evaluate
@@ -22,12 +24,15 @@ _HOMES = {
     "Flow": "attribution.types",
     "GilotConfig": "config",
     "Hypothesis": "attribution.types",
+    "LoadedRun": "artifacts.loading",
+    "Record": "artifacts.typed",
     "Segment": "attribution.types",
     "Token": "attribution.types",
     "Unit": "attribution.types",
     "attach": "harness.attach",
     "attribute": "api",
     "hookimpl": "hookspecs",
+    "load_run": "artifacts.loading",
     "simple_evaluate": "harness.attach",
 }
 
@@ -36,6 +41,8 @@ __all__ = [
     "Flow",
     "GilotConfig",
     "Hypothesis",
+    "LoadedRun",
+    "Record",
     "Segment",
     "Token",
     "Unit",
@@ -43,6 +50,7 @@ __all__ = [
     "attach",
     "attribute",
     "hookimpl",
+    "load_run",
     "simple_evaluate",
 ]
 

@@ -60,6 +60,11 @@ def attributions_name(task: str, date: str, rank: int = 0) -> str:
     return f"attributions_{_NOT_IN_FILE_NAMES.sub('_', task)}_{_checked(date)}{part}.jsonl"
 
 
+def samples_name(task: str, date: str) -> str:
+    """Name of the file with the samples that lm-eval logged of a task."""
+    return f"samples_{_NOT_IN_FILE_NAMES.sub('_', task)}_{date}.jsonl"
+
+
 def manifest_name(date: str) -> str:
     """Name of the file with a run's manifest.
 

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -188,11 +188,16 @@ def checksum(record: Mapping[str, Any]) -> str:
 
 
 def prompt_text(record: Mapping[str, Any]) -> str:
-    """The decoded prompt, put together from its tokens; those that share a character count once."""
+    """The decoded prompt, put together from its tokens."""
+    return text_of((token["text"], token["start"], token["end"]) for token in record["prompt_tokens"])
+
+
+def text_of(tokens: Iterable[tuple[str, int, int]]) -> str:
+    """The text of tokens (text, first character, one past the last); pieces of one character count once."""
     pieces: list[str] = []
-    end = 0
-    for token in record["prompt_tokens"]:
-        if token["start"] == end:
-            pieces.append(token["text"])
-            end = token["end"]
+    reached = 0
+    for text, start, end in tokens:
+        if start == reached:
+            pieces.append(text)
+            reached = end
     return "".join(pieces)

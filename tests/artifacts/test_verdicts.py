@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gilot_plugin.reports.verdicts import is_correct, metric_words
+from gilot_plugin.artifacts.verdicts import is_correct, metric_words
 
 
 @pytest.mark.parametrize(

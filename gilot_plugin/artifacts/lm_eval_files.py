@@ -1,0 +1,131 @@
+"""lm-eval's own files, as they lie beside a run's artifacts: scores and samples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gilot_plugin.artifacts.names import samples_name
+from gilot_plugin.errors import ArtifactError
+
+_STANDARD_ERROR = "_stderr"
+
+
+class Score(NamedTuple):
+    """One number of lm-eval's results table.
+
+    Attributes:
+        metric: Name of the metric.
+        filter: Of the answers; ``"none"`` where they are taken as they are.
+        value: What lm-eval computed over the task's samples.
+        stderr: Its standard error; None where lm-eval gives none.
+        higher_is_better: None where lm-eval does not say.
+    """
+
+    metric: str
+    filter: str
+    value: float
+    stderr: float | None
+    higher_is_better: bool | None
+
+    @property
+    def name(self) -> str:
+        """As lm-eval writes it, without a filter that does nothing."""
+        return self.metric if self.filter == "none" else f"{self.metric},{self.filter}"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskScores:
+    """What lm-eval says of one task.
+
+    Attributes:
+        scores: In lm-eval's order.
+        version: Of the task.
+        num_fewshot: Examples in each prompt; None where lm-eval does not say.
+        samples: Samples that were scored; None where lm-eval does not say.
+    """
+
+    scores: tuple[Score, ...]
+    version: str
+    num_fewshot: int | None
+    samples: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What lm-eval's ``results_<date>.json`` says.
+
+    Attributes:
+        path: The file.
+        tasks: By task or group, in lm-eval's order.
+        arguments: What it was called with (``config`` of the file).
+    """
+
+    path: Path
+    tasks: Mapping[str, TaskScores]
+    arguments: Mapping[str, Any]
+
+
+def read_evaluation(folder: Path, date: str) -> Evaluation | None:
+    """Read the results that lm-eval wrote beside a run; None where it wrote none.
+
+    Raises:
+        ArtifactError: The file is there, but not one of lm-eval's.
+    """
+    path = folder / f"results_{date}.json"
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        results: Mapping[str, Mapping[str, Any]] = content["results"]
+        tasks = {task: _task_scores(content, task, numbers) for task, numbers in results.items()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ArtifactError(f"{path} is not a results file of lm-eval: {error!r}") from error
+    return Evaluation(path, tasks, content.get("config") or {})
+
+
+def read_samples(folder: Path, task: str, date: str) -> Iterator[dict[str, Any]]:
+    """Go through the samples that lm-eval logged of a task (``--log_samples``); none if it did not.
+
+    Raises:
+        ArtifactError: The file is there, but not one of lm-eval's.
+    """
+    path = folder / samples_name(task, date)
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                sample = json.loads(line)
+                sample["doc_hash"], sample["doc_id"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ArtifactError(f"{path}:{number} is not a sample of lm-eval: {error!r}") from error
+            yield sample
+
+
+def _task_scores(content: Mapping[str, Any], task: str, numbers: Mapping[str, Any]) -> TaskScores:
+    better = (content.get("higher_is_better") or {}).get(task) or {}
+    scores = []
+    for key, value in numbers.items():
+        metric, comma, chosen = key.partition(",")
+        if comma and not metric.endswith(_STANDARD_ERROR) and isinstance(value, int | float):
+            stderr = numbers.get(f"{metric}{_STANDARD_ERROR},{chosen}")
+            scores.append(
+                Score(
+                    metric,
+                    chosen,
+                    float(value),
+                    float(stderr) if isinstance(stderr, int | float) else None,
+                    better.get(metric),
+                )
+            )
+    counts = (content.get("n-samples") or {}).get(task) or {}
+    return TaskScores(
+        scores=tuple(scores),
+        version=str((content.get("versions") or {}).get(task, "")),
+        num_fewshot=(content.get("n-shot") or {}).get(task),
+        samples=counts.get("effective"),
+    )

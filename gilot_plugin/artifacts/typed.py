@@ -1,0 +1,172 @@
+"""Records as values with names and types, for whoever reads a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from gilot_plugin.artifacts.records import RecordKey, Status, text_of
+from gilot_plugin.artifacts.verdicts import is_correct
+from gilot_plugin.attribution.types import Choice, CoarseUnit, Flow, Hypothesis, Token, TotalFlow, Unit
+
+#: Whose scores count where nobody says: the transport distance, else the first that there is.
+DEFAULT_METHOD = "ot"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What was explained.
+
+    Attributes:
+        kind: ``"generation"`` or ``"choices"``.
+        hypotheses: Continuations of the full prompt, likeliest first; empty for choices.
+        choices: The task's choices in its order; empty for generation.
+        gold: Indices of the right choices.
+        margin: How far the strongest right choice is ahead of the strongest other one, in nats; None where
+            that means nothing.
+        response: What the model answered in the evaluation; None where it was not asked to say anything.
+    """
+
+    kind: Literal["generation", "choices"]
+    hypotheses: tuple[Hypothesis, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    gold: tuple[int, ...] = ()
+    margin: float | None = None
+    response: str | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one chosen sample; fields as in ``schema/record-1.0.json``.
+
+    Attributes:
+        task: Name of the task.
+        doc_id: lm-eval's number of the document.
+        doc_hash: lm-eval's hash of the document.
+        prompt_hash: lm-eval's hash of the prompt text.
+        target_hash: lm-eval's hash of the target.
+        request_type: The task's output type.
+        status: ``"ok"``, ``"skipped"`` or ``"failed"``.
+        reason: Why not ok, in words.
+        tokens: The prompt as fed.
+        units: What was taken away, in prompt order.
+        target: What was explained; None unless the status is ok.
+        scores: For each method, one number a unit.
+        flows: For each unit, the largest transports, largest first.
+        total_flows: Transports summed over the units, largest first.
+        coarse_units: What was measured and then cut further.
+        diagnostics: How it was computed, and how exactly.
+        metrics: The sample's metrics as lm-eval computed them, by ``"metric,filter"``.
+        config_hash: Of the settings, which the manifest has in full.
+        model: Name of the model.
+    """
+
+    task: str
+    doc_id: int
+    doc_hash: str
+    prompt_hash: str
+    target_hash: str
+    request_type: str
+    status: Status
+    reason: str | None
+    tokens: tuple[Token, ...]
+    units: tuple[Unit, ...]
+    target: Target | None
+    scores: Mapping[str, tuple[float, ...]]
+    flows: tuple[tuple[Flow, ...], ...]
+    total_flows: tuple[TotalFlow, ...]
+    coarse_units: tuple[CoarseUnit, ...]
+    diagnostics: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    config_hash: str
+    model: str
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Record:
+        """Give names and types to a valid record (see :mod:`gilot_plugin.artifacts.record_checks`)."""
+        return cls(
+            **{name: record[name] for name in _PLAIN},
+            reason=record.get("reason"),
+            tokens=tuple(Token(**token) for token in record["prompt_tokens"]),
+            units=tuple(Unit(**unit) for unit in record["units"]),
+            target=None if record["target"] is None else _target(record["target"]),
+            scores={method: tuple(values) for method, values in record["scores"].items()},
+            flows=tuple(
+                tuple(Flow(flow["from"], flow["to"], flow["mass"], flow["cost"]) for flow in flows)
+                for flows in record["flows"]
+            ),
+            total_flows=tuple(
+                TotalFlow(flow["from"], flow["to"], flow["mass"], flow["cost"], flow["units"])
+                for flow in record.get("total_flows", ())
+            ),
+            coarse_units=tuple(
+                CoarseUnit(Unit(**coarse["unit"]), coarse["scores"])
+                for coarse in record.get("coarse_units", ())
+            ),
+        )
+
+    @property
+    def key(self) -> RecordKey:
+        """What identifies the sample."""
+        return self.task, self.doc_id, self.doc_hash, self.prompt_hash, self.target_hash
+
+    @cached_property
+    def prompt(self) -> str:
+        """The prompt as fed, decoded."""
+        return text_of((token.text, token.start, token.end) for token in self.tokens)
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """For each unit, its first character in the prompt and one past its last."""
+        return tuple(
+            (self.tokens[unit.start_token].start, self.tokens[unit.end_token - 1].end) for unit in self.units
+        )
+
+    @cached_property
+    def correct(self) -> bool | None:
+        """Whether the answer was right by the first metric that says so; None where no metric does."""
+        verdicts = (is_correct(metric, value) for metric, value in self.metrics.items())
+        return next((verdict for verdict in verdicts if verdict is not None), None)
+
+    @property
+    def method(self) -> str | None:
+        """Whose scores count where nobody says; None without scores."""
+        return DEFAULT_METHOD if DEFAULT_METHOD in self.scores else next(iter(self.scores), None)
+
+
+_PLAIN = (
+    *("task", "doc_id", "doc_hash", "prompt_hash", "target_hash", "request_type", "status"),
+    *("diagnostics", "metrics", "config_hash", "model"),
+)
+
+
+_CHOICE = ("text", "token_ids", "logprob", "normalized_logprob", "probability")
+
+
+def _target(target: Mapping[str, Any]) -> Target:
+    return Target(
+        kind=target["kind"],
+        hypotheses=tuple(
+            Hypothesis(**{**hypothesis, "token_ids": tuple(hypothesis["token_ids"])})
+            for hypothesis in target.get("hypotheses", ())
+        ),
+        choices=tuple(
+            Choice(
+                **{"normalized_logprob": math.nan} | {name: _number(name, choice[name]) for name in choice}
+            )
+            for choice in target.get("choices", ())
+        ),
+        gold=tuple(target.get("gold", ())),
+        margin=target.get("margin"),
+        response=target.get("response"),
+    )
+
+
+def _number(name: str, value: Any) -> Any:
+    """A log-likelihood that JSON has no number for is null on disk."""
+    if name == "token_ids":
+        return tuple(value)
+    return -math.inf if value is None else value
