@@ -15,9 +15,9 @@ from rich.text import Text
 
 from gilot_plugin.artifacts.reader import Run
 from gilot_plugin.artifacts.record_checks import record_problems
+from gilot_plugin.artifacts.verdicts import is_correct, metric_words
 from gilot_plugin.errors import ArtifactError, one_of
 from gilot_plugin.reports.heat import MAX_LEVEL, heat_levels, heat_pieces
-from gilot_plugin.artifacts.verdicts import is_correct, metric_words
 from gilot_plugin.reports.visible import Glyphs, crop, glyphs_for, visible
 
 # ColorBrewer's YlOrBr in nine classes: one hue from light to dark, legible to the colour-blind and in print.
