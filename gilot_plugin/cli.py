@@ -55,11 +55,24 @@ def _parser() -> argparse.ArgumentParser:
     # Listed for --help only: its options are lm-eval's and are parsed by lm-eval's parser.
     commands.add_parser("run", help=_RUN_HELP, add_help=False)
 
-    show = commands.add_parser("show", help="heat map of attributed samples in the terminal")
+    show = commands.add_parser("show", help="overview and heat maps of attributed samples in the terminal")
     show.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="output folder of a run")
     show.add_argument("--task", help="only this task")
     show.add_argument("--doc", type=int, help="only this document (lm-eval's doc_id)")
-    show.add_argument("--method", help="scores to show (default: the first method of the run)")
+    show.add_argument("--correct", action="store_true", default=None, help="only what the model got right")
+    show.add_argument(
+        "--incorrect", dest="correct", action="store_false", help="only what the model got wrong"
+    )
+    show.add_argument("--segment", help="only samples of which this part of the prompt has the largest share")
+    show.add_argument("--search", metavar="TEXT", help="only samples whose prompt holds this text")
+    show.add_argument(
+        "--sort",
+        choices=("doc", "margin", "score"),
+        default="doc",
+        help="by document, by margin (closest first), or by the largest score (default: doc)",
+    )
+    show.add_argument("--list", action="store_true", help="one line a sample")
+    show.add_argument("--method", help="scores to show (default: ot, else the first method of the run)")
     show.add_argument("--limit", type=int, help="at most so many samples")
     show.add_argument("--no_color", action="store_true", help="marks instead of colours (also when piped)")
     show.set_defaults(command=_show)
@@ -91,16 +104,19 @@ def _run(arguments: list[str]) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     from gilot_plugin.artifacts.reader import read_run
-    from gilot_plugin.reports.terminal import show_run
+    from gilot_plugin.reports.terminal import Filter, show_run
 
     console = Console(no_color=options.no_color or None)
     show_run(
         read_run(options.run_dir),
         console,
-        task=options.task,
-        doc_id=options.doc,
+        chosen=Filter(
+            options.task, options.doc, options.correct, options.segment, options.search, options.sort
+        ),
         method=options.method,
         limit=options.limit,
+        overview=options.doc is None,
+        listed=options.list,
     )
     return DONE
 

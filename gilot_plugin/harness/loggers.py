@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.reports.tables import COLUMNS, sample_rows, summary_numbers
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def log_after_results(
     @functools.wraps(original)
     def call(logger: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(logger, *args, **kwargs)
-        records = runs[-1].records if runs else []
         try:
+            records = [Record.from_json(record) for record in runs[-1].records] if runs else []
             if records:
                 log(logger, {**summary_numbers(records)})
                 log(logger, {TABLE: _table(logger, sample_rows(records))})

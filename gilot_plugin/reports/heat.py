@@ -1,62 +1,52 @@
-"""How strongly each part of a prompt is to be marked."""
+"""The prompt, cut where units begin and end."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from gilot_plugin.artifacts.records import prompt_text
-
-#: Levels above 0, which stands for "hardly anything".
-MAX_LEVEL = 9
+from gilot_plugin.artifacts.typed import Record
 
 
 class Piece(NamedTuple):
-    """A run of the prompt's characters that is marked alike.
+    """A run of the prompt's characters that belongs to the same units.
 
     Attributes:
         text: The characters.
-        level: From 0 to :data:`MAX_LEVEL`; None outside all units.
+        units: Indices of the units that they stand for; empty outside all units.
     """
 
     text: str
-    level: int | None
+    units: tuple[int, ...]
+
+    def level(self, levels: Sequence[int]) -> int | None:
+        """The strongest of its units' levels; None outside all units."""
+        return max((levels[index] for index in self.units), key=abs, default=None)
 
 
-def heat_levels(scores: Sequence[float]) -> tuple[int, ...]:
-    """Tenths of the largest score that each score reaches, at most 9; 0 for all that is not positive."""
-    largest = max(scores, default=0.0)
-    if largest <= 0:
-        return (0,) * len(scores)
-    # The quotient first: ten times a score may be infinite.
-    return tuple(max(0, min(MAX_LEVEL, int(score / largest * 10))) for score in scores)
-
-
-def heat_pieces(record: Mapping[str, Any], levels: Sequence[int]) -> tuple[Piece, ...]:
+def heat_pieces(record: Record) -> tuple[Piece, ...]:
     """Cut a record's prompt into pieces, in order.
 
     Args:
-        record: One that is valid and whose status is ok.
-        levels: One a unit.
+        record: One whose status is ok.
 
     Returns:
         Pieces that make up the whole prompt. A character that two units share, because each holds some of its
-        tokens, stands in the first one's piece; a unit that has no character of its own lends that piece its
-        level if it is higher.
+        tokens, stands in the first one's piece; a unit that has no character of its own is one more of that
+        piece.
     """
-    text, tokens = prompt_text(record), record["prompt_tokens"]
     pieces: list[Piece] = []
     position = 0
-    for unit, level in zip(record["units"], levels, strict=True):
-        start, end = tokens[unit["start_token"]]["start"], tokens[unit["end_token"] - 1]["end"]
+    for index, (start, end) in enumerate(record.spans):
         if start > position:
-            pieces.append(Piece(text[position:start], None))
+            pieces.append(Piece(record.prompt[position:start], ()))
             position = start
         if end > position:
-            pieces.append(Piece(text[position:end], level))
+            pieces.append(Piece(record.prompt[position:end], (index,)))
             position = end
         elif pieces:
-            pieces[-1] = Piece(pieces[-1].text, max(pieces[-1].level or 0, level))
-    if position < len(text):
-        pieces.append(Piece(text[position:], None))
+            text, units = pieces[-1]
+            pieces[-1] = Piece(text, (*units, index))
+    if position < len(record.prompt):
+        pieces.append(Piece(record.prompt[position:], ()))
     return tuple(pieces)

@@ -12,7 +12,7 @@ from rich.console import Console
 from gilot_plugin.artifacts.reader import Run
 from gilot_plugin.attribution.types import Flow, Hypothesis
 from gilot_plugin.errors import ArtifactError
-from gilot_plugin.reports.terminal import show_run
+from gilot_plugin.reports.terminal import Filter, show_run
 from tests.artifacts import factories
 
 #: Of the factories' text: Is the film not good ?
@@ -42,8 +42,8 @@ def coloured(*records: dict[str, Any], color_system: Any = "truecolor", **option
 
 def test_without_colour_digits_tell_the_scores() -> None:
     shown = plain(factories.make_record(scores=SCORES))
-    assert "<s>User: Is the «film:1» «not:9» «good:5»?↵\nAnswer:" in shown
-    assert "«unit:N» N tenths of the largest ot, 0.5" in shown
+    assert "<s>User: Is the «film:1» «not:9» «good:5»«?:-2»↵\nAnswer:" in shown
+    assert "«unit:N» N tenths of the largest ot, 0.5 (9: nine or more); -N: the other way" in shown
     assert "\x1b" not in shown
 
 
@@ -53,7 +53,7 @@ def test_in_colour_the_ground_tells_the_scores() -> None:
     # The highest class of the scale behind "not", the paper behind "the", fainter ink outside the units.
     assert re.search(r"38;2;255;255;255;48;2;102;37;6mnot\x1b", shown)
     assert re.search(r"48;2;255;255;255m Is the \x1b", shown)
-    assert re.search(r"38;2;118;118;118;48;2;255;255;255m<s>User:\x1b", shown)
+    assert re.search(r"38;2;107;107;107;48;2;255;255;255m<s>User:\x1b", shown)
     assert "tenths of 0.5, the largest" in SELECT_GRAPHICS.sub("", shown)
 
 
@@ -84,12 +84,12 @@ def test_top_units_come_with_their_flows() -> None:
     assert [re.findall(r'"(\w+|\?)" +content', line)[0] for line in ranked] == [
         "not",
         "good",
+        "?",
         "film",
         "the",
         "Is",
-        "?",
     ]
-    assert re.search(r"-0\.1 {3,}", ranked[-1])
+    assert re.search(r"-0\.1 +██ +", ranked[2])
 
 
 def test_a_narrow_terminal_names_each_unit_once() -> None:
@@ -143,7 +143,7 @@ def test_samples_without_the_method_say_so() -> None:
 
 def test_scores_that_are_all_zero_mark_nothing() -> None:
     shown = plain(factories.make_record(scores={"ot": [0.0] * 6}))
-    assert "ot: no unit has a positive score" in shown
+    assert "ot: every score is 0" in shown
     assert "«" not in shown
 
 
@@ -153,9 +153,9 @@ def test_samples_are_chosen_by_task_and_document() -> None:
         factories.make_record(doc_id=1),
         factories.make_record("pairs", 1, choices=factories.CHOICES),
     )
-    found = re.findall(r"^(\w+) · doc (\d)", plain(*records, task="films"), flags=re.MULTILINE)
+    found = re.findall(r"^(\w+) · doc (\d)", plain(*records, chosen=Filter(task="films")), flags=re.MULTILINE)
     assert found == [("films", "0"), ("films", "1")]
-    found = re.findall(r"^(\w+) · doc (\d)", plain(*records, doc_id=1), flags=re.MULTILINE)
+    found = re.findall(r"^(\w+) · doc (\d)", plain(*records, chosen=Filter(doc_id=1)), flags=re.MULTILINE)
     assert found == [("films", "1"), ("pairs", "1")]
     limited = plain(*records, limit=1)
     assert limited.count("· doc") == 1
@@ -165,9 +165,9 @@ def test_samples_are_chosen_by_task_and_document() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"task": "books"}, "no records of task 'books'; there are 'films', 'pairs'"),
-        ({"doc_id": 9}, "no record of document 9; there are 0, 1"),
-        ({"task": "films", "doc_id": 1}, "no record of document 1 of task 'films'; there are 0"),
+        ({"chosen": Filter(task="books")}, "no records of task 'books'; there are 'films', 'pairs'"),
+        ({"chosen": Filter(doc_id=9)}, "no record of document 9; there are 0, 1"),
+        ({"chosen": Filter(task="films", doc_id=1)}, "no record of document 1 of task 'films'; there are 0"),
         ({"method": "lime"}, "no scores by method 'lime'; there are 'ot', 'kl'"),
     ],
 )
@@ -243,3 +243,58 @@ def test_a_hundred_thousand_characters_take_seconds_at_most() -> None:
     started = time.perf_counter()
     assert "tenths" in coloured(record)
     assert time.perf_counter() - started < 10
+
+
+def three() -> tuple[dict[str, Any], ...]:
+    """A right answer, and two wrong ones, the second of another text."""
+    wrong = {"metrics": {"exact_match,none": 0.0}}
+    other = factories.make_record(doc_id=2, text="<s>User: Are cats grey?\nAnswer:")
+    return (
+        factories.make_record(scores=SCORES),
+        factories.edited(factories.make_record(doc_id=1), lambda record: record.update(wrong)),
+        factories.edited(other, lambda record: record.update(wrong)),
+    )
+
+
+def shown_documents(**wanted: Any) -> list[str]:
+    return re.findall(r"^films · doc (\d)", plain(*three(), chosen=Filter(**wanted)), flags=re.MULTILINE)
+
+
+def test_samples_are_filtered_and_sorted() -> None:
+    assert shown_documents(correct=True) == ["0"]
+    assert shown_documents(correct=False) == ["1", "2"]
+    assert shown_documents(search="CATS") == ["2"]
+    assert shown_documents(segment="content") == ["0", "1", "2"]
+    assert shown_documents(sort="score") == ["0", "1", "2"]
+    with pytest.raises(ArtifactError, match="no units of segment 'shot_1'; there are 'content'"):
+        shown_documents(segment="shot_1")
+    with pytest.raises(ArtifactError, match="none of 3 samples"):
+        shown_documents(search="dogs")
+
+
+def test_closest_margins_come_first() -> None:
+    margins = {0: -3.0, 1: None, 2: 0.5}
+    records = [
+        factories.edited(
+            factories.make_record(doc_id=doc_id, choices=factories.CHOICES),
+            lambda record, margin=margin: record["target"].update(margin=margin),
+        )
+        for doc_id, margin in margins.items()
+    ]
+    shown = plain(*records, chosen=Filter(sort="margin"), listed=True).splitlines()
+    assert [line.split()[1] for line in shown[1:]] == ["2", "0", "1"]
+
+
+def test_a_list_has_one_line_a_sample() -> None:
+    head, *lines = plain(*three(), factories.make_skipped(doc_id=9), listed=True).splitlines()
+    assert head.split() == ["task", "doc", "margin", "mostly", "top", "units"]
+    assert lines[0].split()[:6] == ["films", "0", "right", "content", "not", "0.5,"]
+    assert lines[-1].rstrip().endswith("skipped: the prompt is empty")
+    assert len(lines) == 4
+
+
+def test_the_overview_counts_and_shares() -> None:
+    shown = plain(*three(), factories.make_skipped(doc_id=9), overview=True, limit=1)
+    first = next(line for line in shown.splitlines() if line.startswith("films"))
+    assert first.split() == ["films", "3", "of", "4", "2", "of", "4", "1.2", "content", "100%"]
+    assert "not shown: 3 more" in shown

@@ -1,0 +1,250 @@
+"""One explained sample on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from gilot_plugin.artifacts.typed import Record
+from gilot_plugin.artifacts.verdicts import is_correct, metric_words
+from gilot_plugin.attribution.types import Choice, Flow, Hypothesis
+from gilot_plugin.errors import one_of
+from gilot_plugin.reports.heat import heat_pieces
+from gilot_plugin.reports.palette import LIGHT, MAX_LEVEL, heat_levels
+from gilot_plugin.reports.visible import Glyphs, crop, glyphs_for, visible
+
+_TOP_UNITS = 10
+_TOP_TOTALS = 3
+_BAR_CELLS = 10
+_WIDE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One sample on a console.
+
+    The scale needs a light ground, so the prompt stands on paper of its own, whatever the terminal's is.
+
+    Attributes:
+        console: Where it is printed.
+        record: The sample.
+        method: Whose scores are shown.
+    """
+
+    console: Console
+    record: Record
+    method: str
+
+    @property
+    def glyphs(self) -> Glyphs:
+        """Signs that the console can show."""
+        return glyphs_for(self.console.encoding)
+
+    @property
+    def in_colour(self) -> bool:
+        """Whether the console can tell the levels apart by colour; sixteen colours cannot."""
+        return not self.console.no_color and self.console.color_system in ("256", "truecolor")
+
+    @property
+    def _is_wide(self) -> bool:
+        """Whether a row of the table has room to name its unit once more, in its flow."""
+        return self.console.width >= _WIDE
+
+    def show(self) -> None:
+        """Print the sample."""
+        self.console.print(Rule(characters=self.glyphs.rule, style="dim"))
+        self.console.print(self._header())
+        if self.record.status != "ok":
+            self.console.print(self._line(f"{self.record.status}: {self.record.reason}"))
+            return
+        scores = self.record.scores.get(self.method)
+        if scores is None:
+            there = one_of(list(self.record.scores))
+            self.console.print(self._line(f"no scores by method {self.method!r}; there are {there}"))
+            return
+        self.console.print()
+        self.console.print(self._heat_map(scores))
+        self.console.print(self._legend(scores))
+        self.console.print()
+        self.console.print(self._top_units(scores))
+        self.console.print()
+        for line in (*self._outcomes(), *self._total_flows()):
+            self.console.print(line)
+        self.console.print()
+        self.console.print(self._diagnostics())
+
+    def _visible(self, text: str) -> str:
+        return visible(text, self.console.encoding)
+
+    def _quoted(self, text: str, cells: int) -> str:
+        return f'"{crop(self._visible(text), cells, self.glyphs.ellipsis)}"'
+
+    def _line(self, text: str, style: str = "") -> Text:
+        return Text(self._visible(text), style)
+
+    def _header(self) -> Text:
+        record = self.record
+        header = Text()
+        header.append(self._visible(record.task), "bold")
+        parts = [Text(f"doc {record.doc_id}"), Text(record.status)]
+        for (metric, value), words in zip(record.metrics.items(), metric_words(record.metrics), strict=True):
+            style = {True: "green", False: "red", None: ""}[is_correct(metric, value)]
+            parts.append(Text(crop(self._visible(words), 60, self.glyphs.ellipsis), style))
+        parts.append(self._line(record.model))
+        for part in parts:
+            header.append(f" {self.glyphs.dot} ").append_text(part)
+        return header
+
+    def _heat_map(self, scores: Sequence[float]) -> Padding | Text:
+        text = Text(style=f"{LIGHT.ink} on {LIGHT.paper}" if self.in_colour else "")
+        levels = heat_levels(scores)
+        for piece in heat_pieces(self.record):
+            before, core, after = self._around_spaces(piece.text)
+            level = piece.level(levels)
+            if level is None:
+                text.append(
+                    before + core + after, f"{LIGHT.faint} on {LIGHT.paper}" if self.in_colour else "dim"
+                )
+            elif level == 0:
+                text.append(before + core + after)
+            elif self.in_colour:
+                text.append(before).append(core, _level_style(level)).append(after)
+            else:
+                marked = f"{self.glyphs.opening}{core}:{level}{self.glyphs.closing}"
+                text.append(before + marked + after)
+        # Without the padding, the paper would end where each line does.
+        return Padding(text, (0, 1), style=text.style) if self.in_colour else text
+
+    def _around_spaces(self, text: str) -> tuple[str, str, str]:
+        """A text made visible, apart from the white space around it, unless it is nothing else."""
+        core = text.strip()
+        if not core:
+            return "", self._visible(text), "\n" * text.count("\n")
+        before, _, after = text.partition(core)
+        encoding = self.console.encoding
+        return (
+            visible(before, encoding, line_breaks=True),
+            visible(core, encoding, line_breaks=True),
+            visible(after, encoding, line_breaks=True),
+        )
+
+    def _legend(self, scores: Sequence[float]) -> Text:
+        largest, method = max(map(abs, scores)), self._visible(self.method)
+        if largest <= 0:
+            return Text(f"{method}: every score is 0", "dim")
+        against = "; -N: the other way" if min(scores) < 0 else ""
+        if not self.in_colour:
+            return Text(
+                f"{self.glyphs.opening}unit:N{self.glyphs.closing} N tenths of the largest {method}, "
+                f"{largest:.4g} (9: nine or more){against}; unmarked: less, or not a unit",
+                "dim",
+            )
+        legend = Text().append(f"{method} ", "dim")
+        for level in range(-MAX_LEVEL if against else 0, MAX_LEVEL + 1):
+            legend.append(f" {level} ", _level_style(level))
+        legend.append(f" tenths of {largest:.4g}, the largest {self.glyphs.dot} ", "dim")
+        return legend.append("not a unit", f"{LIGHT.faint} on {LIGHT.paper}")
+
+    def _top_units(self, scores: Sequence[float]) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+        table.add_column("#", justify="right")
+        # Cropped, because rich's ellipsis is a character that not every encoding has.
+        table.add_column("unit", no_wrap=True, overflow="crop")
+        table.add_column("segment", no_wrap=True, overflow="crop")
+        levels = [unit.level for unit in self.record.units]
+        differ = len(set(levels)) > 1
+        if differ:
+            table.add_column("level", no_wrap=True, overflow="crop")
+        table.add_column(self._line(self.method), justify="right", no_wrap=True, overflow="crop")
+        table.add_column("", no_wrap=True, overflow="crop", min_width=_BAR_CELLS)
+        table.add_column("largest flow" if self._is_wide else "largest flow without it", overflow="fold")
+        unit_cells = max(10, self.console.width // 5)
+        ranked = sorted(range(len(scores)), key=lambda index: -abs(scores[index]))[:_TOP_UNITS]
+        largest = abs(scores[ranked[0]])
+        for rank, index in enumerate(ranked, start=1):
+            unit = self.record.units[index]
+            table.add_row(
+                str(rank),
+                Text(self._quoted(unit.text.strip() or unit.text, unit_cells)),
+                Text(crop(self._visible(unit.segment), 12, self.glyphs.ellipsis)),
+                *((Text(self._visible(levels[index])),) if differ else ()),
+                Text(f"{scores[index]:.4g}"),
+                Text(self._bar(abs(scores[index]) / largest if largest > 0 else 0.0)),
+                self._flow(unit.text, self.record.flows[index]),
+            )
+        return table
+
+    def _flow(self, unit: str, flows: Sequence[Flow]) -> Text:
+        if not flows:
+            return Text("")
+        largest = flows[0]
+        source, target = (self._quoted(end, 20) for end in largest[:2])
+        without = f"without {self._quoted(unit.strip() or unit, 20)}: " if self._is_wide else ""
+        return Text(f"{without}{source} {self.glyphs.arrow} {target} {largest.mass:.2g}")
+
+    def _bar(self, share: float) -> str:
+        parts = len(self.glyphs.part_bars) + 1
+        whole, part = divmod(round(max(share, 0.0) * _BAR_CELLS * parts), parts)
+        return self.glyphs.bar * whole + (self.glyphs.part_bars[part - 1] if part else "")
+
+    def _outcomes(self) -> Iterator[Text]:
+        target = self.record.target
+        if target is None:
+            return
+        outcomes: Sequence[Choice | Hypothesis] = target.choices or target.hypotheses
+        yield Text("the model's choice" if target.choices else "the model would say", "bold")
+        likeliest = sorted(range(len(outcomes)), key=lambda index: -outcomes[index].probability)
+        cells = max(20, self.console.width - 24)
+        for index in likeliest:
+            outcome = outcomes[index]
+            ended = isinstance(outcome, Hypothesis) and outcome.ended
+            notes = (ended and "ends here", index in target.gold and "gold")
+            note = "".join(f" {self.glyphs.dot} {words}" for words in notes if words)
+            text = self._quoted(outcome.text, cells)
+            yield Text(f"  {outcome.probability:.3f}  {text}{note}", overflow="fold")
+        if target.margin is not None:
+            yield self._line(f"  margin: {target.margin:.4g} nats")
+        if target.response is not None:
+            yield self._line("  response: ").append(self._quoted(target.response, cells))
+
+    def _total_flows(self) -> Iterator[Text]:
+        """What the words move together, where more than one of them moves it."""
+        totals = [total for total in self.record.total_flows if total.units > 1]
+        if totals:
+            yield Text()
+            yield Text("moved most, over all units", "bold")
+        for total in totals[:_TOP_TOTALS]:
+            source, target = (self._quoted(end, 20) for end in total[:2])
+            yield Text(
+                f"  {total.mass:.2g}  {source} {self.glyphs.arrow} {target} "
+                f"{self.glyphs.dot} by {total.units} units",
+                overflow="fold",
+            )
+
+    def _diagnostics(self) -> Text:
+        known = self.record.diagnostics
+        parts = []
+        if "outside_support" in known:
+            parts.append(f"outside support {known['outside_support']:.2g}")
+        if "transport_gap" in known:
+            parts.append(f"transport gap {known['transport_gap']:.2g}")
+        if "model_tokens" in known:
+            parts.append(f"{known['model_tokens']:,} model tokens")
+        if "total" in known.get("seconds", {}):
+            parts.append(f"{known['seconds']['total']:.3g} s")
+        if known.get("recomputed"):
+            parts.append(self._visible(f"no cache: {known['recomputed']}"))
+        if known.get("truncated_tokens"):
+            parts.append(f"{known['truncated_tokens']:,} tokens cut off on the left")
+        return Text(f" {self.glyphs.dot} ".join(parts), "dim")
+
+
+def _level_style(level: int) -> Style:
+    return Style(color=LIGHT.ink_on(level), bgcolor=LIGHT.ground(level))
