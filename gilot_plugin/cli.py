@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from gilot_plugin import __version__
-from gilot_plugin.errors import ConfigError, GilotError
+from gilot_plugin.errors import ArtifactError, ConfigError, GilotError
 
 DONE, FAILED, WRONG = 0, 1, 2
 
@@ -77,6 +77,16 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--no_color", action="store_true", help="marks instead of colours (also when piped)")
     show.set_defaults(command=_show)
 
+    report = commands.add_parser("report", help="one self-contained HTML file about a run")
+    report.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="output folder of a run")
+    report.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="where to write (default: report_<date>.html beside the run)",
+    )
+    report.set_defaults(command=_report)
+
     validate = commands.add_parser(
         "validate", help="check artifacts against their schema and against each other"
     )
@@ -119,6 +129,25 @@ def _show(options: argparse.Namespace) -> int:
         listed=options.list,
     )
     return DONE
+
+
+def _report(options: argparse.Namespace) -> int:
+    from gilot_plugin.artifacts.loading import load_run
+    from gilot_plugin.reports.html.report import report_page
+
+    run = load_run(options.run_dir)
+    _write(options.output or run.folder / f"report_{run.date}.html", report_page(run))
+    return DONE
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file and say so."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error
+    Console().print(str(path), markup=False, highlight=False, soft_wrap=True)
 
 
 def _validate(options: argparse.Namespace) -> int:

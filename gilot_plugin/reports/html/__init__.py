@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: no network, and nothing in them that a text could run."""

@@ -1,0 +1,191 @@
+
+// The report of a run: a list of samples, and a view of each under an address of its own.
+const state = { rows: [], shown: [], texts: null, method: null, numbers: false, index: new Map() };
+const STEP = 200;
+
+function verdict(correct) {
+  if (correct === null) return "";
+  return el("span", { class: correct ? "right" : "wrong" }, correct ? "right" : "wrong");
+}
+
+function row(item) {
+  const told = item.status === "ok" ? item.top.map(quoted).join(" ") : item.status;
+  return el(
+    "tr",
+    {},
+    el("td", {}, el("a", { href: "#" + encodeURI(item.link) }, item.task + " \u00b7\u00a0" + item.doc)),
+    el("td", {}, verdict(item.correct)),
+    el("td", { class: "number" }, number(item.margin)),
+    el("td", {}, item.segment || ""),
+    el("td", { class: "number" }, item.status === "ok" ? number(item.largest) : ""),
+    el("td", { dir: "auto" }, told),
+    el("td", { dir: "auto" }, item.excerpt),
+  );
+}
+
+const orders = {
+  doc: () => 0,
+  margin: (a, b) => (a.margin === null ? Infinity : Math.abs(a.margin)) - (b.margin === null ? Infinity : Math.abs(b.margin)) || 0,
+  largest: (a, b) => b.largest - a.largest,
+};
+
+async function filter() {
+  const wanted = Object.fromEntries(["task", "verdict", "segment", "search", "sort"].map((id) => [id, byId(id).value]));
+  const most = byId("margin").value === "" ? null : Number(byId("margin").value);
+  const text = wanted.search.toLowerCase();
+  if (text && !state.texts) state.texts = await unpack("texts");
+  // Another letter was typed while the texts were unpacked.
+  if (byId("search").value.toLowerCase() !== text) return;
+  state.shown = state.rows.filter(
+    (item, index) =>
+      (!wanted.task || item.task === wanted.task) &&
+      (!wanted.verdict || { right: item.correct === true, wrong: item.correct === false, not: item.status !== "ok" }[wanted.verdict]) &&
+      (!wanted.segment || item.segment === wanted.segment) &&
+      (most === null || (item.margin !== null && Math.abs(item.margin) <= most)) &&
+      (!text || state.texts[index].includes(text)),
+  );
+  state.shown.sort(orders[wanted.sort]);
+  byId("rows").replaceChildren();
+  byId("count").textContent = state.shown.length + " of " + state.rows.length + " samples";
+  more();
+}
+
+const nearEnd = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && more(), {
+  rootMargin: "800px",
+});
+
+// Rows are made as one comes near the end of the list.
+function more() {
+  const at = byId("rows").childElementCount;
+  byId("rows").append(...state.shown.slice(at, at + STEP).map(row));
+  byId("more").hidden = byId("rows").childElementCount >= state.shown.length;
+  // Looked at anew: an observer says nothing where the end is as near as before.
+  nearEnd.unobserve(byId("more"));
+  nearEnd.observe(byId("more"));
+}
+
+function facts(pairs) {
+  return el("dl", {}, ...pairs.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+}
+
+function folded(title, text) {
+  if (text === null || text === undefined) return null;
+  return el("details", {}, el("summary", {}, title), el("p", { class: "text", dir: "auto" }, text));
+}
+
+function neighbours(link) {
+  const list = state.shown.some((item) => item.link === link) ? state.shown : state.rows;
+  const at = list.findIndex((item) => item.link === link);
+  const to = (item, words) =>
+    item ? el("a", { href: "#" + encodeURI(item.link) }, words) : el("span", { class: "faint" }, words);
+  return el(
+    "nav",
+    { class: "bar-of-controls", "aria-label": "Samples" },
+    el("a", { href: "#" }, "All samples"),
+    to(list[at - 1], "Previous"),
+    to(list[at + 1], "Next"),
+    el("span", { class: "faint" }, at + 1 + " of " + list.length),
+  );
+}
+
+function explained(view) {
+  const methods = Object.keys(view.scores);
+  if (!methods.includes(state.method)) state.method = view.method;
+  const panel = el("div", { class: "panel", "aria-live": "polite" }, el("p", { class: "faint" },
+    "Point at a word, or focus the prompt and use the arrow keys, to see where its absence moves the probability."));
+  const heat = new HeatMap(view, "Prompt, with the score of each unit", (unit) =>
+    panel.replaceChildren(...describeUnit(view, unit).filter(Boolean)));
+  const scale = el("div", {});
+  const shares = el("div", {});
+  const paint = () => {
+    heat.paint(state.method, state.numbers);
+    scale.replaceChildren(legend(heat.scores, state.method));
+    const found = Object.entries(view.shares[state.method] || {}).sort((a, b) => b[1] - a[1]);
+    shares.replaceChildren(el("table", {}, el("caption", {}, "Share of " + state.method + " by part of the prompt"),
+      el("tbody", {}, ...found.map(([segment, share]) => el("tr", {}, el("th", { scope: "row" }, segment),
+        el("td", { class: "number" }, (share * 100).toFixed(0) + " %"), el("td", {}, bar(share)))))));
+  };
+  paint();
+  const moved = (view.total_flows || []).filter((flow) => flow[3] > 1);
+  return [
+    el("div", { class: "bar-of-controls" },
+      methodSelect(methods, state.method, (name) => { state.method = name; paint(); }),
+      numbersBox(state.numbers, (on) => { state.numbers = on; paint(); })),
+    scale,
+    el("div", { class: "columns" }, heat.node, panel),
+    el("h3", {}, view.kind === "choices" ? "The choices" : "What the model would say"),
+    el("div", { class: "scroll" }, outcomesTable(view, view.kind === "choices" ? "Probability over the task's choices" :
+      "Continuations of the full prompt; probabilities add up to 1 over those shown")),
+    view.margin === null ? null : el("p", {}, "The right choice leads by " + number(view.margin) + " nats."),
+    view.response === null ? null : el("h3", {}, "The model's answer"),
+    view.response === null ? null : el("p", { class: "text", dir: "auto" }, view.response),
+    el("h3", {}, "Parts of the prompt"),
+    shares,
+    moved.length ? el("h3", {}, "Moved most, over all units") : null,
+    moved.length ? el("ul", {}, ...moved.map(([from, to, mass, units]) => el("li", {},
+      el("bdi", { class: "unit" }, quoted(from)), " \u2192 ", el("bdi", { class: "unit" }, quoted(to)),
+      " " + number(mass) + ", by " + units + " units"))) : null,
+  ];
+}
+
+async function open(link) {
+  const index = state.index.get(link);
+  const view = (await unpack("chunk-" + Math.floor(index / CHUNK)))[index % CHUNK];
+  // Somebody went on while it was unpacked.
+  if (address() !== link) return;
+  const title = el("h2", { tabindex: "-1" }, view.title[0] + " \u00b7 document " + view.title[1]);
+  byId("sample").replaceChildren(
+    ...[
+      neighbours(link),
+      title,
+      el("p", { class: "faint" }, view.metrics.join(" \u00b7 ")),
+      ...(view.status === "ok" ? explained(view) : [el("p", { class: "note" }, view.status + ": " + view.reason)]),
+      folded("The document", view.document),
+      folded("The right answer, as the task gives it", view.target_text),
+      folded("The answer, as lm-eval filtered it", view.answers),
+      el("details", {}, el("summary", {}, "How it was computed"), facts([["model", view.model], ...view.facts])),
+    ].filter((child) => child !== null),
+  );
+  byId("sample").hidden = false;
+  byId("run").hidden = true;
+  document.title = title.textContent;
+  title.focus({ preventScroll: true });
+  scrollTo(0, 0);
+}
+
+function address() {
+  return decodeURI(location.hash.slice(1));
+}
+
+let before = 0;
+async function route() {
+  const link = address();
+  if (state.index.has(link)) {
+    if (byId("sample").hidden) before = scrollY;
+    await open(link);
+    return;
+  }
+  byId("sample").hidden = true;
+  byId("run").hidden = false;
+  document.title = byId("run").dataset.title;
+  scrollTo(0, before);
+}
+
+async function start() {
+  state.rows = await unpack("list");
+  state.rows.forEach((item, index) => state.index.set(item.link, index));
+  state.shown = state.rows;
+  for (const id of ["task", "verdict", "segment", "sort", "margin"]) byId(id).addEventListener("change", filter);
+  byId("search").addEventListener("input", filter);
+  byId("more").addEventListener("click", more);
+  addEventListener("hashchange", route);
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !byId("sample").hidden) location.hash = "";
+  });
+  await filter();
+  await route();
+  document.documentElement.dataset.ready = "yes";
+}
+
+const CHUNK = Number(byId("run").dataset.chunk);
+start();

@@ -1,0 +1,72 @@
+"""Pages from templates: style, script and data in one file that refers to nothing outside."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+
+from gilot_plugin.reports.html.packing import Packed
+from gilot_plugin.reports.palette import MAX_LEVEL, THEMES, Theme
+
+
+def render_page(template: str, script: str, data: Iterable[Packed], values: Mapping[str, Any]) -> str:
+    """Put a page together.
+
+    Args:
+        template: Name of a file in ``assets``, which extends ``page.html``.
+        script: Name of the page's own script in ``assets``; ``common.js`` comes before it.
+        data: What the script unpacks.
+        values: What the template asks for.
+
+    Returns:
+        The page. Its content security policy lets the one script run that is in it by design, and loads
+        nothing.
+    """
+    code = _asset("common.js") + _asset(script)
+    style = _asset("style.css") + "".join(_theme_style(name, theme) for name, theme in THEMES.items())
+    page = _environment().get_template(template)
+    return page.render(script=code, style=style, policy=_policy(code, style), data=tuple(data), **values)
+
+
+def _asset(name: str) -> str:
+    return (files(__package__) / "assets" / name).read_text(encoding="utf-8")
+
+
+def _policy(code: str, style: str) -> str:
+    return (
+        f"default-src 'none'; script-src '{_digest(code)}'; style-src '{_digest(style)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _theme_style(name: str, theme: Theme) -> str:
+    """Grounds and inks of the levels, for the theme that was asked for, or else that of the system."""
+    rules = [f"--paper:{theme.paper};--ink:{theme.ink};--faint:{theme.faint};color-scheme:{name};"]
+    for level in range(1, MAX_LEVEL + 1):
+        for sign, value in (("p", level), ("n", -level)):
+            rules.append(f"--{sign}{level}:{theme.ground(value)};--{sign}{level}i:{theme.ink_on(value)};")
+    variables = "".join(rules)
+    chosen = f':root[data-theme="{name}"]{{{variables}}}'
+    system = f"@media (prefers-color-scheme:{name}){{:root:not([data-theme]){{{variables}}}}}"
+    return f"{system}\n{chosen}\n"
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(_asset),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

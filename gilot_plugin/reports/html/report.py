@@ -1,0 +1,147 @@
+"""The report of one run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gilot_plugin import __version__
+from gilot_plugin.artifacts.lm_eval_files import Score
+from gilot_plugin.artifacts.loading import LoadedRun
+from gilot_plugin.artifacts.typed import DEFAULT_METHOD, Record
+from gilot_plugin.attribution.types import SHOT_PREFIX, TEMPLATE_SEGMENT
+from gilot_plugin.errors import ArtifactError
+from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, shown
+from gilot_plugin.reports.html.page import render_page
+from gilot_plugin.reports.html.samples import list_row, sample_view, search_text
+from gilot_plugin.reports.segments import CONFIDENCE, SegmentShare, summarize_segments
+
+
+def report_page(run: LoadedRun) -> str:
+    """The whole page, as HTML.
+
+    Args:
+        run: See :func:`gilot_plugin.load_run`.
+
+    Raises:
+        ArtifactError: The run has no records.
+    """
+    if not run.records:
+        raise ArtifactError(f"{run.folder}: the run has no records to report; `gilot show` says why")
+    method = _method(run.records)
+    models = ", ".join(dict.fromkeys(record.model for record in run.records))
+    reasons = Counter(f"{record.status}: {record.reason}" for record in run.records if record.status != "ok")
+    return render_page(
+        "report.html",
+        "report.js",
+        _data(run, method),
+        {
+            "title": shown(f"What {models.rpartition('/')[2]} attends to"),
+            "subtitle": shown(f"{models} · {run.date}"),
+            "version": __version__,
+            "chunk": CHUNK,
+            "method": method,
+            "confidence": f"{CONFIDENCE:.0%}",
+            "explained": len(run.explained),
+            "chosen": len(run.records),
+            "reasons": [(shown(reason), count) for reason, count in reasons.most_common(5)],
+            "tasks": [_task(run, task, method) for task in run.tasks],
+            "segments": sorted({unit.segment for record in run.records for unit in record.units}),
+            "facts": [(name, shown(value)) for name, value in _facts(run)],
+        },
+    )
+
+
+def score_words(score: Score) -> str:
+    """A score as people write it, e.g. ``acc 0.625 ± 0.049``."""
+    stderr = "" if score.stderr is None else f" ± {score.stderr:.3g}"
+    return f"{score.name} {score.value:.4g}{stderr}"
+
+
+def selection_words(run: LoadedRun, task: str) -> str:
+    """How a task's samples were chosen, e.g. ``random: 20 of 500 samples``."""
+    selection = _manifest_of(run, task).get("selection")
+    if not selection:
+        return ""
+    over = selection.get("over", "task")
+    among = "" if over == "task" else f" over the {over}"
+    return f"{selection['strategy']}{among}: {len(selection['chosen'])} of {selection['candidates']} samples"
+
+
+def _method(records: Sequence[Record]) -> str:
+    there = list(dict.fromkeys(name for record in records for name in record.scores))
+    return DEFAULT_METHOD if DEFAULT_METHOD in there or not there else there[0]
+
+
+def _data(run: LoadedRun, method: str) -> Iterator[Packed]:
+    samples = run.sample_of
+    yield pack("list", [list_row(record, method) for record in run.records])
+    yield pack("texts", [search_text(record) for record in run.records])
+    yield from pack_chunks([sample_view(record, samples.get(record.key)) for record in run.records])
+
+
+def _manifest_of(run: LoadedRun, task: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = (run.manifest or {}).get("tasks", {}).get(task, {})
+    return found
+
+
+def _task(run: LoadedRun, task: str, method: str) -> dict[str, Any]:
+    own = [record for record in run.records if record.task == task]
+    ok = [record for record in own if record.status == "ok"]
+    judged = [record.correct for record in ok if record.correct is not None]
+    scored = run.evaluation.tasks.get(task) if run.evaluation is not None else None
+    segments = summarize_segments(ok, method)
+    seconds = sum(record.diagnostics.get("seconds", {}).get("total", 0.0) for record in ok)
+    error = (_manifest_of(run, task).get("selection") or {}).get("error")
+    return {
+        "name": shown(task),
+        "version": scored.version if scored is not None else "",
+        "shots": scored.num_fewshot if scored is not None else None,
+        "scores": [score_words(score) for score in scored.scores] if scored is not None else [],
+        "counts": ", ".join(
+            f"{count} {status}" for status, count in Counter(record.status for record in own).items()
+        ),
+        "selection": selection_words(run, task),
+        "error": None if error is None else shown(error),
+        "right": f"{sum(judged)} of {len(judged)}" if judged else "",
+        "seconds": f"{seconds:.3g} s",
+        "segments": [_segment(share) for share in segments],
+        "dominated": _dominated(segments, len(ok)),
+    }
+
+
+def _segment(share: SegmentShare) -> dict[str, Any]:
+    interval = "too few samples" if share.low is None else f"{share.low:.0%} to {share.high:.0%}"
+    return {
+        "name": share.segment,
+        "mean": f"{share.mean:.0%}",
+        "value": share.mean,
+        "interval": interval,
+        "expected": f"{share.expected:.0%}",
+        "judged": ("more" if share.excess > 0 else "less") if share.stands_out else "",
+        "dominant": f"{share.dominant} of {share.samples}",
+    }
+
+
+def _dominated(segments: Sequence[SegmentShare], samples: int) -> str:
+    """A warning where answers hang on what should not decide them: the template, or one example."""
+    found = [
+        f"{share.segment} in {share.dominant} of {samples} samples"
+        for share in segments
+        if share.dominant and share.segment.startswith((SHOT_PREFIX, TEMPLATE_SEGMENT)) and len(segments) > 1
+    ]
+    return f"The largest share falls on the template or on one example: {', '.join(found)}." if found else ""
+
+
+def _facts(run: LoadedRun) -> Iterator[tuple[str, str]]:
+    yield "folder", str(run.folder)
+    manifest = run.manifest or {}
+    yield "status", str(manifest.get("status", "no manifest"))
+    for name, version in manifest.get("versions", {}).items():
+        yield name, str(version)
+    for name, value in manifest.get("model", {}).items():
+        yield f"model {name}", str(value)
+    for config_hash, config in manifest.get("configs", {}).items():
+        words = ", ".join(f"{name}={value}" for name, value in config.items() if value is not None)
+        yield f"settings {config_hash[:8]}", words

@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from gilot_plugin.artifacts.loading import LoadedRun, load_run
+from gilot_plugin.attribution.types import Flow, Hypothesis
+from gilot_plugin.errors import ArtifactError
+from gilot_plugin.reports.html.report import report_page
+from tests.artifacts import factories
+
+Open = Callable[..., Page]
+
+#: Of the factories' text: Is the film not good ?
+SCORES = {"ot": [0.0, 0.01, 0.05, 0.5, 0.25, 0.0], "kl": [0.4, 0.0, 0.0, 0.0, 0.0, -0.2]}
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> {{7*7}} \x1b[31m \u202eabc"
+
+
+def wrong(record: dict[str, Any]) -> None:
+    record["metrics"] = {"exact_match,none": 0.0}
+
+
+def loaded(folder: Path, *records: dict[str, Any]) -> LoadedRun:
+    factories.write_run(folder, list(records))
+    return load_run(folder)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> LoadedRun:
+    """Three films, the second one wrong, and a choice that was skipped."""
+    cats = factories.make_record(doc_id=1, text="<s>User: Are cats grey?\nAnswer:")
+    choice = factories.make_record("pairs", 0, choices=factories.CHOICES)
+    return loaded(
+        tmp_path,
+        factories.make_record(scores=SCORES),
+        factories.edited(cats, wrong),
+        factories.edited(choice, lambda record: record["target"].update(margin=0.25, gold=[0])),
+        factories.make_skipped("pairs", 3, "no choices"),
+    )
+
+
+def rows(page: Page) -> list[str]:
+    return page.locator("#rows a").all_inner_texts()
+
+
+def heat(page: Page) -> Any:
+    return page.locator("#sample .heat")
+
+
+def test_the_list_shows_every_sample(run: LoadedRun, open_page: Open) -> None:
+    page = open_page(report_page(run))
+    assert rows(page) == ["films ·\xa00", "films ·\xa01", "pairs ·\xa00", "pairs ·\xa03"]
+    assert "3 of 4 chosen samples were explained. 1 skipped: no choices." in page.inner_text("#run")
+    first = page.locator("#rows tr").first.inner_text()
+    assert "right" in first
+    assert "“not”" in first
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "left"),
+    [
+        ("#task", "pairs", ["pairs ·\xa00", "pairs ·\xa03"]),
+        ("#verdict", "wrong", ["films ·\xa01"]),
+        ("#verdict", "right", ["films ·\xa00", "pairs ·\xa00", "pairs ·\xa03"]),
+        ("#verdict", "not", ["pairs ·\xa03"]),
+        ("#segment", "content", ["films ·\xa00", "films ·\xa01", "pairs ·\xa00"]),
+        ("#margin", "1", ["pairs ·\xa00"]),
+        ("#margin", "0.1", []),
+        ("#search", "CATS", ["films ·\xa01"]),
+        ("#sort", "largest", ["films ·\xa00", "films ·\xa01", "pairs ·\xa00", "pairs ·\xa03"]),
+        ("#sort", "margin", ["pairs ·\xa00", "films ·\xa00", "films ·\xa01", "pairs ·\xa03"]),
+    ],
+)
+def test_filters_and_orders(run: LoadedRun, open_page: Open, field: str, value: str, left: list[str]) -> None:
+    page = open_page(report_page(run))
+    if field in ("#margin", "#search"):
+        page.fill(field, value)
+        page.locator(field).blur()
+    else:
+        page.select_option(field, value)
+    expect(page.locator("#count")).to_have_text(f"{len(left)} of 4 samples")
+    assert rows(page) == left
+
+
+def test_a_sample_has_an_address_of_its_own(run: LoadedRun, open_page: Open) -> None:
+    page = open_page(report_page(run))
+    page.click("text=films ·\xa00")
+    expect(heat(page)).to_be_visible()
+    assert page.url.endswith("#films/0/p0")
+    page.reload()
+    expect(heat(page)).to_be_visible()
+    assert heat(page).inner_text() == factories.TEXT
+    page.click("text=Next")
+    assert page.locator("#sample h2").inner_text() == "films · document 1"
+    page.go_back()
+    expect(page.locator("#sample h2")).to_have_text("films · document 0")
+    page.click("text=All samples")
+    expect(page.locator("#list")).to_be_visible()
+
+
+def test_the_unit_under_the_pointer_tells_its_flows(run: LoadedRun, open_page: Open) -> None:
+    page = open_page(report_page(run), "#films/0/p0")
+    heat(page).locator("span", has_text="not").hover()
+    panel = page.locator("#sample .panel")
+    expect(panel).to_contain_text("“ not”")
+    assert re.search(r"ot\s+0\.5\s+kl\s+0\s", panel.inner_text())
+    assert "Without it: “ no” −0.31, “ yes” +0.31" in panel.inner_text()
+
+
+def test_everything_works_by_keyboard(run: LoadedRun, open_page: Open) -> None:
+    page = open_page(report_page(run))
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent").startswith("films"):
+            break
+    page.keyboard.press("Enter")
+    expect(page.locator("#sample h2")).to_be_focused()
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.role") == "listbox":
+            break
+    panel = page.locator("#sample .panel")
+    expect(panel).to_contain_text("“ not”")  # the strongest comes first
+    page.keyboard.press("ArrowLeft")
+    expect(panel).to_contain_text("“ film”")
+    page.keyboard.press("Home")
+    expect(panel).to_contain_text("“ Is”")
+    page.keyboard.press("End")
+    expect(panel).to_contain_text("“?”")
+    current = page.evaluate(
+        "document.getElementById(document.activeElement.ariaActiveDescendantElement.id)"
+        ".getAttribute('aria-label')"
+    )
+    assert current == "“?” 0"
+    page.keyboard.press("Escape")
+    expect(page.locator("#list")).to_be_visible()
+
+
+def test_the_ground_tells_the_score(run: LoadedRun, open_page: Open) -> None:
+    page = open_page(report_page(run), "#films/0/p0")
+    grounds = {
+        span.inner_text().strip(): span.evaluate("node => getComputedStyle(node).backgroundColor")
+        for span in heat(page).locator("span").all()
+    }
+    assert grounds["not"] == "rgb(102, 37, 6)"
+    assert grounds["good"] == "rgb(254, 153, 41)"
+    assert grounds["Is"] == "rgba(0, 0, 0, 0)"
+    page.select_option("#sample select", "kl")
+    assert heat(page).locator("span.p9").inner_text() == " Is"
+    assert heat(page).locator("span.n5").inner_text() == "?"
+    page.check("#sample input[type=checkbox]")
+    assert heat(page).locator("sub").all_inner_texts() == ["0.4", "-0.2"]
+
+
+def test_choices_and_continuations_are_shown(run: LoadedRun, open_page: Open) -> None:
+    page = open_page(report_page(run), "#pairs/0/p0")
+    shown = page.inner_text("#sample")
+    assert re.search(r"0\.6\s+“ no”\s+right choice", shown)
+    assert "The right choice leads by 0.25 nats." in shown
+    page.goto(page.url.replace("#pairs/0", "#films/0"))
+    expect(page.locator("#sample h2")).to_have_text("films · document 0")
+    assert re.search(r"0\.75\s+“ no”\s+ends here", page.inner_text("#sample"))
+
+
+def test_samples_that_were_not_explained_say_why(run: LoadedRun, open_page: Open) -> None:
+    page = open_page(report_page(run), "#pairs/3/p3")
+    assert "skipped: no choices" in page.inner_text("#sample")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessible(
+    run: LoadedRun, open_page: Open, accessibility_problems: Callable[[Page], list[str]], scheme: str
+) -> None:
+    page = open_page(report_page(run), scheme=scheme)
+    assert accessibility_problems(page) == []
+    page.click("text=films ·\xa00")
+    heat(page).focus()
+    for summary in page.locator("#sample summary").all():
+        summary.click()
+    page.check("#sample input[type=checkbox]")
+    assert accessibility_problems(page) == []
+    page.click("#theme")
+    assert accessibility_problems(page) == []
+
+
+def test_the_theme_can_be_chosen(run: LoadedRun, open_page: Open) -> None:
+    page = open_page(report_page(run))
+    ground = "() => getComputedStyle(document.documentElement).backgroundColor"
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    page.click("#theme")
+    assert page.evaluate(ground) == "rgb(21, 23, 28)"
+
+
+def test_narrow_screens_need_no_sideways_scrolling(run: LoadedRun, open_page: Open) -> None:
+    page = open_page(report_page(run), "#films/0/p0", width=360)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_texts_run_nothing_and_reorder_nothing(tmp_path: Path, open_page: Open) -> None:
+    text = f"<s>User: {HOSTILE} \u05e9\u05dc\u05d5\u05dd \ufffd \ud83d\n\nAnswer:"
+    flow = Flow(HOSTILE, "\ud800", 0.5, 0.1)
+    hypotheses = (Hypothesis((5,), HOSTILE, -0.3, 1.0, True),)
+    record = factories.make_record(f"t {HOSTILE}", text=text, flow=flow, hypotheses=hypotheses)
+    record = factories.edited(record, lambda found: found["target"].update(response=HOSTILE))
+    run = loaded(tmp_path, record, factories.make_skipped("skipped", reason=HOSTILE))
+    page = open_page(report_page(run))
+    page.locator("#rows a").last.click()
+    expect(heat(page)).to_be_visible()
+    shown = heat(page).inner_text()
+    assert (
+        "</script><script>alert(1)</script><img src=x onerror=alert(2)> {{7*7}} \\x1b[31m \\u202eabc" in shown
+    )
+    assert "שלום \ufffd" in shown
+    assert "\x1b" not in shown
+    assert page.locator("img").count() == 0
+    heat(page).focus()
+    page.keyboard.press("End")
+    assert "\\ud800" in page.inner_text("#sample .panel")
+
+
+def test_whitespace_that_counts_can_be_seen(tmp_path: Path, open_page: Open) -> None:
+    record = factories.make_record(text="<s>User: film\n\n")
+    page = open_page(report_page(loaded(tmp_path, record)), "#films/0/p0")
+    assert heat(page).locator("span").last.inner_text() == "↵\n↵\n"
+
+
+def test_long_prompts(tmp_path: Path, open_page: Open) -> None:
+    text = "<s>User: " + "word" + " word" * 20_000
+    record = factories.make_record(text=text)
+    page = open_page(report_page(loaded(tmp_path, record)), "#films/0/p0")
+    assert len(heat(page).inner_text()) > 100_000
+    heat(page).focus()
+    page.keyboard.press("End")
+    expect(page.locator("#sample .panel")).to_contain_text("“ word”")
+
+
+def test_long_lists_grow_as_one_scrolls(tmp_path: Path, open_page: Open) -> None:
+    template = factories.make_record()
+    many = [
+        factories.edited(template, lambda record, number=number: record.update(doc_id=number))
+        for number in range(450)
+    ]
+    page = open_page(report_page(loaded(tmp_path, *many)))
+    assert page.locator("#rows tr").count() < 450
+    page.wait_for_function(
+        "() => { scrollTo(0, document.body.scrollHeight);"
+        "return document.querySelectorAll('#rows tr').length === 450 }"
+    )
+
+
+def test_a_page_is_small_beside_its_data(run: LoadedRun) -> None:
+    page = report_page(run)
+    data = re.findall(r'<script type="text/plain" id="data-[\w-]+">([^<]*)</script>', page)
+    assert len(data) == 3
+    assert len(page.encode()) - sum(map(len, data)) < 200_000
+    assert json.loads(gzip.decompress(base64.b64decode(data[0])))[0]["link"] == "films/0/p0"
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_the_same_run_gives_the_same_page(run: LoadedRun) -> None:
+    assert report_page(run) == report_page(load_run(run.folder))
+
+
+def test_what_lm_eval_wrote_is_shown(tmp_path: Path, open_page: Open) -> None:
+    record = factories.make_record()
+    results = {
+        "results": {"films": {"alias": "films", "exact_match,none": 0.5, "exact_match_stderr,none": 0.125}},
+        "versions": {"films": 2.0},
+        "n-shot": {"films": 3},
+    }
+    (tmp_path / f"results_{factories.DATE}.json").write_text(json.dumps(results))
+    sample = {name: record[name] for name in ("doc_id", "doc_hash", "prompt_hash", "target_hash")}
+    sample |= {"doc": {"text": "Is the film not good?"}, "filtered_resps": ["no"], "target": "yes"}
+    (tmp_path / f"samples_films_{factories.DATE}.jsonl").write_text(json.dumps(sample) + "\n")
+    page = open_page(report_page(loaded(tmp_path, record)))
+    assert "exact_match 0.5 ± 0.125" in page.inner_text("#run")
+    assert "version 2.0, 3 shots" in page.inner_text("#run")
+    page.click("text=films ·\xa00")
+    page.click("text=The document")
+    assert '"text": "Is the film not good?"' in page.inner_text("#sample")
+
+
+def test_a_run_without_records_has_no_report(tmp_path: Path) -> None:
+    factories.write_run(tmp_path, [])
+    with pytest.raises(ArtifactError, match="has no records to report"):
+        report_page(load_run(tmp_path))
