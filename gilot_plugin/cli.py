@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.table import Column, Table
 
 from gilot_plugin import __version__
 from gilot_plugin.errors import ArtifactError, ConfigError, GilotError
+from gilot_plugin.reports.visible import visible
 
 DONE, FAILED, WRONG = 0, 1, 2
 
@@ -87,6 +89,39 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.set_defaults(command=_report)
 
+    compare = commands.add_parser(
+        "compare", help="paired audit of a fine-tuned model against its base (HTML, JSON, verdict)"
+    )
+    compare.add_argument(
+        "base_run", type=Path, metavar="BASE_RUN", help="output folder of the base model's run"
+    )
+    compare.add_argument("tuned_run", type=Path, metavar="TUNED_RUN", help="output folder of the other run")
+    compare.add_argument(
+        "--noise",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="the base model's run once more, with another seed or batch size; may be given several times",
+    )
+    compare.add_argument("--method", help="whose scores to compare (default: ot, else the first in both)")
+    compare.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
+    compare.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where to write (default: beside the other run's artifacts)",
+    )
+    compare.add_argument(
+        "--fail_on",
+        action="append",
+        default=[],
+        metavar="NAME[=LIMIT]",
+        help="exit with 1 where the audit reaches a limit: findings, segment_shift, word_shift, "
+        "accuracy_drop, right_to_wrong, moved",
+    )
+    compare.set_defaults(command=_compare)
+
     validate = commands.add_parser(
         "validate", help="check artifacts against their schema and against each other"
     )
@@ -138,6 +173,27 @@ def _report(options: argparse.Namespace) -> int:
     run = load_run(options.run_dir)
     _write(options.output or run.folder / f"report_{run.date}.html", report_page(run))
     return DONE
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from gilot_plugin.artifacts.loading import load_run
+    from gilot_plugin.comparison.audit import audit_runs
+    from gilot_plugin.comparison.verdict import audit_json, failures, parse_thresholds, verdict_lines
+    from gilot_plugin.reports.html.comparison import comparison_page
+
+    thresholds = parse_thresholds(options.fail_on)
+    base, tuned, *noise = map(load_run, (options.base_run, options.tuned_run, *options.noise))
+    audit = audit_runs(base, tuned, noise=noise, method=options.method, seed=options.seed)
+    console = Console()
+    for line in (*verdict_lines(audit), *(f"Note: {warning}." for warning in audit.warnings)):
+        console.print(visible(line, console.encoding), markup=False, highlight=False)
+    stem = (options.output or tuned.folder) / f"comparison_{tuned.date}"
+    _write(stem.with_name(f"{stem.name}.html"), comparison_page(audit))
+    _write(stem.with_name(f"{stem.name}.json"), json.dumps(audit_json(audit), indent=1) + "\n")
+    failed = list(failures(audit, thresholds))
+    for line in failed:
+        console.print(f"failed on {line}", style="red", markup=False, highlight=False)
+    return FAILED if failed else DONE
 
 
 def _write(path: Path, text: str) -> None:

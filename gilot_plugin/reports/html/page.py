@@ -14,13 +14,15 @@ import jinja2
 from gilot_plugin.reports.html.packing import Packed
 from gilot_plugin.reports.palette import MAX_LEVEL, THEMES, Theme
 
+_SHARED_SCRIPTS = ("common.js", "listing.js")
+
 
 def render_page(template: str, script: str, data: Iterable[Packed], values: Mapping[str, Any]) -> str:
     """Put a page together.
 
     Args:
         template: Name of a file in ``assets``, which extends ``page.html``.
-        script: Name of the page's own script in ``assets``; ``common.js`` comes before it.
+        script: Name of the page's own script in ``assets``; those that pages share come before it.
         data: What the script unpacks.
         values: What the template asks for.
 
@@ -28,7 +30,7 @@ def render_page(template: str, script: str, data: Iterable[Packed], values: Mapp
         The page. Its content security policy lets the one script run that is in it by design, and loads
         nothing.
     """
-    code = _asset("common.js") + _asset(script)
+    code = "".join(map(_asset, (*_SHARED_SCRIPTS, script)))
     style = _asset("style.css") + "".join(_theme_style(name, theme) for name, theme in THEMES.items())
     page = _environment().get_template(template)
     return page.render(script=code, style=style, policy=_policy(code, style), data=tuple(data), **values)

@@ -1,8 +1,5 @@
 
-// The report of a run: a list of samples, and a view of each under an address of its own.
-const state = { rows: [], shown: [], texts: null, method: null, numbers: false, index: new Map() };
-const STEP = 200;
-
+// The report of a run.
 function verdict(correct) {
   if (correct === null) return "";
   return el("span", { class: correct ? "right" : "wrong" }, correct ? "right" : "wrong");
@@ -13,7 +10,7 @@ function row(item) {
   return el(
     "tr",
     {},
-    el("td", {}, el("a", { href: "#" + encodeURI(item.link) }, item.task + " \u00b7\u00a0" + item.doc)),
+    el("td", {}, sampleLink(item)),
     el("td", {}, verdict(item.correct)),
     el("td", { class: "number" }, number(item.margin)),
     el("td", {}, item.segment || ""),
@@ -36,7 +33,7 @@ async function filter() {
   if (text && !state.texts) state.texts = await unpack("texts");
   // Another letter was typed while the texts were unpacked.
   if (byId("search").value.toLowerCase() !== text) return;
-  state.shown = state.rows.filter(
+  const found = state.rows.filter(
     (item, index) =>
       (!wanted.task || item.task === wanted.task) &&
       (!wanted.verdict || { right: item.correct === true, wrong: item.correct === false, not: item.status !== "ok" }[wanted.verdict]) &&
@@ -44,48 +41,12 @@ async function filter() {
       (most === null || (item.margin !== null && Math.abs(item.margin) <= most)) &&
       (!text || state.texts[index].includes(text)),
   );
-  state.shown.sort(orders[wanted.sort]);
-  byId("rows").replaceChildren();
-  byId("count").textContent = state.shown.length + " of " + state.rows.length + " samples";
-  more();
-}
-
-const nearEnd = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && more(), {
-  rootMargin: "800px",
-});
-
-// Rows are made as one comes near the end of the list.
-function more() {
-  const at = byId("rows").childElementCount;
-  byId("rows").append(...state.shown.slice(at, at + STEP).map(row));
-  byId("more").hidden = byId("rows").childElementCount >= state.shown.length;
-  // Looked at anew: an observer says nothing where the end is as near as before.
-  nearEnd.unobserve(byId("more"));
-  nearEnd.observe(byId("more"));
-}
-
-function facts(pairs) {
-  return el("dl", {}, ...pairs.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+  list(found.sort(orders[wanted.sort]));
 }
 
 function folded(title, text) {
   if (text === null || text === undefined) return null;
   return el("details", {}, el("summary", {}, title), el("p", { class: "text", dir: "auto" }, text));
-}
-
-function neighbours(link) {
-  const list = state.shown.some((item) => item.link === link) ? state.shown : state.rows;
-  const at = list.findIndex((item) => item.link === link);
-  const to = (item, words) =>
-    item ? el("a", { href: "#" + encodeURI(item.link) }, words) : el("span", { class: "faint" }, words);
-  return el(
-    "nav",
-    { class: "bar-of-controls", "aria-label": "Samples" },
-    el("a", { href: "#" }, "All samples"),
-    to(list[at - 1], "Previous"),
-    to(list[at + 1], "Next"),
-    el("span", { class: "faint" }, at + 1 + " of " + list.length),
-  );
 }
 
 function explained(view) {
@@ -128,64 +89,17 @@ function explained(view) {
   ];
 }
 
-async function open(link) {
-  const index = state.index.get(link);
-  const view = (await unpack("chunk-" + Math.floor(index / CHUNK)))[index % CHUNK];
-  // Somebody went on while it was unpacked.
-  if (address() !== link) return;
-  const title = el("h2", { tabindex: "-1" }, view.title[0] + " \u00b7 document " + view.title[1]);
-  byId("sample").replaceChildren(
-    ...[
-      neighbours(link),
-      title,
-      el("p", { class: "faint" }, view.metrics.join(" \u00b7 ")),
-      ...(view.status === "ok" ? explained(view) : [el("p", { class: "note" }, view.status + ": " + view.reason)]),
-      folded("The document", view.document),
-      folded("The right answer, as the task gives it", view.target_text),
-      folded("The answer, as lm-eval filtered it", view.answers),
-      el("details", {}, el("summary", {}, "How it was computed"), facts([["model", view.model], ...view.facts])),
-    ].filter((child) => child !== null),
-  );
-  byId("sample").hidden = false;
-  byId("run").hidden = true;
-  document.title = title.textContent;
-  title.focus({ preventScroll: true });
-  scrollTo(0, 0);
+function show(view) {
+  return [
+    el("p", { class: "faint" }, view.metrics.join(" \u00b7 ")),
+    ...(view.status === "ok" ? explained(view) : [el("p", { class: "note" }, view.status + ": " + view.reason)]),
+    folded("The document", view.document),
+    folded("The right answer, as the task gives it", view.target_text),
+    folded("The answer, as lm-eval filtered it", view.answers),
+    el("details", {}, el("summary", {}, "How it was computed"), facts([["model", view.model], ...view.facts])),
+  ];
 }
 
-function address() {
-  return decodeURI(location.hash.slice(1));
-}
-
-let before = 0;
-async function route() {
-  const link = address();
-  if (state.index.has(link)) {
-    if (byId("sample").hidden) before = scrollY;
-    await open(link);
-    return;
-  }
-  byId("sample").hidden = true;
-  byId("run").hidden = false;
-  document.title = byId("run").dataset.title;
-  scrollTo(0, before);
-}
-
-async function start() {
-  state.rows = await unpack("list");
-  state.rows.forEach((item, index) => state.index.set(item.link, index));
-  state.shown = state.rows;
-  for (const id of ["task", "verdict", "segment", "sort", "margin"]) byId(id).addEventListener("change", filter);
-  byId("search").addEventListener("input", filter);
-  byId("more").addEventListener("click", more);
-  addEventListener("hashchange", route);
-  addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !byId("sample").hidden) location.hash = "";
-  });
-  await filter();
-  await route();
-  document.documentElement.dataset.ready = "yes";
-}
-
-const CHUNK = Number(byId("run").dataset.chunk);
-start();
+for (const id of ["task", "verdict", "segment", "sort", "margin"]) byId(id).addEventListener("change", filter);
+byId("search").addEventListener("input", filter);
+start(filter);

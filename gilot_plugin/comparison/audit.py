@@ -1,0 +1,166 @@
+"""What a fine-tune changed: two runs compared, with tests, against the noise of a repeated run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gilot_plugin.artifacts.loading import LoadedRun
+from gilot_plugin.comparison.changes import Change, measure_changes
+from gilot_plugin.comparison.flips import Flips, count_flips
+from gilot_plugin.comparison.measures import Measures, measure_pair
+from gilot_plugin.comparison.pairs import Pair, Unpaired, common_method, pair_runs
+from gilot_plugin.comparison.shifts import Shift, segment_shifts, word_shifts
+from gilot_plugin.errors import ArtifactError
+
+#: Settings that do not change what is measured.
+_WITHOUT_EFFECT = frozenset(
+    {"batch_size", "budget", "memory_budget", "num_threads", "output_path", "resume", "seed", "select"}
+)
+
+#: Strategies that choose by what the model answered.
+_BY_ANSWER = frozenset({"correct", "entropy", "flips", "incorrect", "margin"})
+
+_FEW_PAIRS = 20
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A comparison of two runs.
+
+    Attributes:
+        base: Name of the base model.
+        tuned: Name of the other model.
+        method: Whose scores were compared.
+        noise_runs: Number of repetitions of the base run.
+        pairs: Documents that both runs explained.
+        measures: For each pair, what changed.
+        unpaired: Documents that were left out.
+        segments: Shifts by task and segment.
+        words: Shifts by word, over all tasks.
+        changes: How far the attributions are apart.
+        flips: Changed answers, by task.
+        warnings: What a reader should know.
+    """
+
+    base: str
+    tuned: str
+    method: str
+    noise_runs: int
+    pairs: tuple[Pair, ...]
+    measures: tuple[Measures, ...]
+    unpaired: tuple[Unpaired, ...]
+    segments: tuple[Shift, ...]
+    words: tuple[Shift, ...]
+    changes: tuple[Change, ...]
+    flips: tuple[Flips, ...]
+    warnings: tuple[str, ...]
+
+
+def audit_runs(
+    base: LoadedRun,
+    tuned: LoadedRun,
+    *,
+    noise: Sequence[LoadedRun] = (),
+    method: str | None = None,
+    seed: int = 0,
+) -> Audit:
+    """Compare two runs of the same tasks.
+
+    Args:
+        base: Of the base model.
+        tuned: Of its fine-tune, or of any other model.
+        noise: Further runs of the base model: with another seed, another batch size, on another device. What
+            they differ from ``base`` by is noise, and no shift of that size counts.
+        method: Whose scores are compared; by default ``ot``, or the first that both have.
+        seed: Of resampling.
+
+    Raises:
+        ArtifactError: The runs have no document in common, or not the method.
+    """
+    method = common_method(base, tuned, method)
+    pairs, unpaired = pair_runs(base, tuned, method)
+    if not pairs:
+        reasons = Counter(reason for _, _, reason in unpaired).most_common(3)
+        told = "; ".join(f"{count} documents: {reason}" for reason, count in reasons)
+        raise ArtifactError(
+            f"{base.folder} and {tuned.folder} have no document in common: choose samples alike in both "
+            f"runs, e.g. select.strategy=first or the same seed. {told}"
+        )
+    repeated = [pair_runs(base, run, method)[0] for run in noise]
+    measures = tuple(measure_pair(pair, method) for pair in pairs)
+    noise_measures = [tuple(measure_pair(pair, method) for pair in found) for found in repeated]
+    return Audit(
+        base=_model(base),
+        tuned=_model(tuned),
+        method=method,
+        noise_runs=len(noise),
+        pairs=pairs,
+        measures=measures,
+        unpaired=unpaired,
+        segments=segment_shifts(pairs, repeated, seed),
+        words=word_shifts(pairs, repeated, seed),
+        changes=measure_changes(pairs, measures, repeated, noise_measures, seed),
+        flips=count_flips(base, tuned, pairs),
+        warnings=tuple(_warnings(base, tuned, pairs, unpaired, noise)),
+    )
+
+
+def _model(run: LoadedRun) -> str:
+    named = (run.manifest or {}).get("model", {}).get("name")
+    return str(named) if named else ", ".join(dict.fromkeys(record.model for record in run.records))
+
+
+def _warnings(
+    base: LoadedRun,
+    tuned: LoadedRun,
+    pairs: Sequence[Pair],
+    unpaired: Sequence[Unpaired],
+    noise: Sequence[LoadedRun],
+) -> Iterable[str]:
+    if len(pairs) < _FEW_PAIRS:
+        yield f"{len(pairs)} pairs are few: only large shifts can be found, see the smallest detectable ones"
+    if unpaired:
+        reasons = Counter(reason for _, _, reason in unpaired).most_common(3)
+        told = "; ".join(f"{count}: {reason}" for reason, count in reasons)
+        yield f"{len(unpaired)} documents could not be paired ({told})"
+    if not noise:
+        yield (
+            "no repetition of the base run was given (--noise), so the floor of the shifts is rounding "
+            "alone, and how far apart the attributions are is not judged"
+        )
+    for name, value, other in _different_settings(base, tuned):
+        yield f"the runs have different settings: {name} is {value} in the base run, {other} in the other"
+    strategies = _BY_ANSWER & {_strategy(run, task) for run in (base, tuned) for task in run.tasks}
+    if strategies:
+        yield (
+            f"samples were chosen by what a model answered ({', '.join(sorted(strategies))}), so the shifts "
+            "hold for such samples, not for the tasks"
+        )
+    if any(pair.coverage < 1 for pair in pairs):
+        low = min(pair.coverage for pair in pairs)
+        yield f"prompts differ between the runs: they were compared on at least {low:.0%} of their words"
+
+
+def _different_settings(base: LoadedRun, tuned: LoadedRun) -> Iterable[tuple[str, Any, Any]]:
+    first, second = (_settings(run) for run in (base, tuned))
+    for name in sorted({*first, *second} - _WITHOUT_EFFECT):
+        if first.get(name) != second.get(name):
+            yield name, first.get(name), second.get(name)
+
+
+def _settings(run: LoadedRun) -> Mapping[str, Any]:
+    """Settings of the run's tasks; those that differ between tasks as a list."""
+    found: dict[str, list[Any]] = {}
+    for config in (run.manifest or {}).get("configs", {}).values():
+        for name, value in config.items():
+            if value not in found.setdefault(name, []):
+                found[name].append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
+def _strategy(run: LoadedRun, task: str) -> str:
+    selection = (run.manifest or {}).get("tasks", {}).get(task, {}).get("selection") or {}
+    return str(selection.get("strategy"))

@@ -1,0 +1,190 @@
+"""Figures for papers and cards: heat map, segment shares, faithfulness curves; PNG or SVG."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from rich.cells import cell_len
+
+from gilot_plugin.artifacts.faithfulness import Faithfulness
+from gilot_plugin.artifacts.typed import Record
+from gilot_plugin.errors import ArtifactError
+from gilot_plugin.reports.heat import heat_pieces
+from gilot_plugin.reports.palette import LIGHT, SERIES, heat_levels
+from gilot_plugin.reports.segments import SegmentShare
+from gilot_plugin.reports.visible import visible
+
+FORMATS = (".png", ".svg")
+
+#: Characters of a line of a heat map, and lines after which it is cut off.
+COLUMNS = 84
+MAX_LINES = 60
+
+_FAMILY, _SIZE = "DejaVu Sans Mono", 9
+_CELL = 0.0754  # inches: the advance of that font at that size
+_LINE = 0.2
+
+# Texts stay texts, so that they can be searched and read aloud; identifiers do not change by themselves.
+_SETTINGS: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "gilot"}
+
+
+class _Run(NamedTuple):
+    """Characters of one line that are marked alike."""
+
+    text: str
+    level: int | None
+
+
+def heat_map_figure(record: Record, method: str | None = None) -> Figure:
+    """The prompt of a sample, each unit on the ground of its score.
+
+    Args:
+        record: One whose status is ok.
+        method: Whose scores; by default the record's own.
+
+    Raises:
+        ArtifactError: The record has no such scores.
+    """
+    method = method or record.method or ""
+    if method not in record.scores:
+        raise ArtifactError(f"{record.task}, document {record.doc_id}: no scores by method {method!r}")
+    scores = record.scores[method]
+    lines = list(_lines(record, heat_levels(scores)))
+    cut = len(lines) - MAX_LINES
+    lines = lines[:MAX_LINES]
+    height = (len(lines) + 1.6 + (cut > 0)) * _LINE
+    figure = Figure(figsize=(COLUMNS * _CELL + 0.2, height), facecolor=LIGHT.paper)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(0, COLUMNS * _CELL + 0.2)
+    axes.set_ylim(height, 0)
+    axes.axis("off")
+    for number, line in enumerate(lines):
+        x, y = 0.1, (number + 0.5) * _LINE
+        for text, level in line:
+            width = cell_len(text) * _CELL
+            if level:
+                axes.add_patch(Rectangle((x, y), width, _LINE * 0.9, color=LIGHT.ground(level), linewidth=0))
+            ink = LIGHT.faint if level is None else LIGHT.ink_on(level)
+            _write(axes, x, y + _LINE * 0.72, text, ink)
+            x += width
+    largest = max(map(abs, scores), default=0.0)
+    note = f"{method}: darkest is {largest:.3g}; grey: not a unit"
+    if cut > 0:
+        note += f"; {cut} more lines"
+    _write(axes, 0.1, height - 0.1, note, LIGHT.faint)
+    return figure
+
+
+def segments_figure(summaries: Mapping[str, Sequence[SegmentShare]], method: str) -> Figure:
+    """Mean share of each part of the prompt, with intervals; one panel a task.
+
+    Args:
+        summaries: By task, see :func:`gilot_plugin.reports.segments.summarize_segments`.
+        method: Whose scores, for the label of the axis.
+    """
+    rows = [max(1, len(shares)) for shares in summaries.values()]
+    figure = Figure(figsize=(6.5, 0.6 + 0.5 * len(rows) + 0.32 * sum(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False, height_ratios=rows)[:, 0]
+    for axes, (task, shares) in zip(panels, summaries.items(), strict=True):
+        names = [visible(share.segment) for share in shares]
+        axes.barh(names, [share.mean for share in shares], color=SERIES[0], height=0.6)
+        for name, share in zip(names, shares, strict=True):
+            if share.low is not None and share.high is not None:
+                axes.plot([share.low, share.high], [name, name], color=SERIES[-1], linewidth=1.5)
+            axes.plot(share.expected, name, marker="|", color=SERIES[1], markersize=12, markeredgewidth=2)
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1)
+        axes.set_title(visible(task), loc="left", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+    if rows:
+        panels[-1].set_xlabel(f"mean share of {method} (line: 95 % interval; tick: share by length)")
+    return figure
+
+
+def faithfulness_figure(found: Faithfulness) -> Figure:
+    """Both curves of each method: most relevant units removed first (full), least relevant first (dashed)."""
+    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for index, method in enumerate(found.methods):
+        colour = SERIES[index % len(SERIES)]
+        label = f"{method.method} (area {method.area.mean:.3f})"
+        axes.plot(found.fractions, method.morf, color=colour, label=label)
+        axes.plot(found.fractions, method.lerf, color=colour, linestyle="--")
+    axes.set_xlabel("share of the units removed (full: most relevant first; dashed: least relevant first)")
+    axes.set_ylabel(found.measure)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path, description: str = "") -> None:
+    """Write a figure; the same figure always gives the same bytes.
+
+    Args:
+        figure: One of this module.
+        path: Ends in one of :data:`FORMATS`.
+        description: What it shows, in words, for those who cannot see it.
+
+    Raises:
+        ArtifactError: The format is another one, or the file cannot be written.
+    """
+    if path.suffix not in FORMATS:
+        raise ArtifactError(f"{path}: figures are written as {' or '.join(FORMATS)}")
+    metadata: dict[str, str | None] = {"Description": description}
+    if path.suffix == ".svg":
+        metadata["Date"] = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+            # A PNG shows a box for what the font has not; an SVG asks the reader's own fonts.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            figure.savefig(path, metadata=metadata, dpi=150)
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _write(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
+    # parse_math: dollar signs in prompts are no formulas.
+    axes.text(x, y, text, color=colour, fontfamily=_FAMILY, fontsize=_SIZE, parse_math=False)
+
+
+def _lines(record: Record, levels: Sequence[int]) -> Iterator[list[_Run]]:
+    """The prompt in lines of at most :data:`COLUMNS` cells."""
+    line: list[_Run] = []
+    room = COLUMNS
+    for piece in heat_pieces(record):
+        level = piece.level(levels)
+        for number, text in enumerate(piece.text.split("\n")):
+            if number:
+                yield line
+                line, room = [], COLUMNS
+            rest = visible(text)
+            while cell_len(rest) > room:
+                head, rest = _split(rest, room)
+                yield [*line, _Run(head, level)]
+                line, room = [], COLUMNS
+            if rest:
+                line.append(_Run(rest, level))
+                room -= cell_len(rest)
+    yield line
+
+
+def _split(text: str, cells: int) -> tuple[str, str]:
+    """The text up to a number of cells, and the rest; a wide character that has no room goes over."""
+    width = 0
+    for index, character in enumerate(text):
+        width += cell_len(character)
+        if width > cells:
+            return text[:index], text[index:]
+    return text, ""

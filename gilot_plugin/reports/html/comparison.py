@@ -1,0 +1,112 @@
+"""The page of an audit: verdict, tests, and both heat maps of each pair side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from gilot_plugin import __version__
+from gilot_plugin.comparison.audit import Audit
+from gilot_plugin.comparison.measures import Measures
+from gilot_plugin.comparison.pairs import Pair
+from gilot_plugin.comparison.shifts import Shift
+from gilot_plugin.comparison.statistics import ALPHA
+from gilot_plugin.comparison.verdict import change_words, flip_words, verdict_lines
+from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, rounded, shown
+from gilot_plugin.reports.html.page import render_page
+from gilot_plugin.reports.html.samples import sample_link, sample_view
+
+_FLOWS = 8
+_WORDS = 30
+
+
+def comparison_page(audit: Audit) -> str:
+    """The whole page, as HTML; the most changed samples come first."""
+    order = sorted(zip(audit.pairs, audit.measures, strict=True), key=lambda found: -found[1].moved)
+    return render_page(
+        "compare.html",
+        "compare.js",
+        _data(order),
+        {
+            "title": shown(f"{_short(audit.tuned)} against {_short(audit.base)}"),
+            "subtitle": shown(f"{audit.base} → {audit.tuned} · {len(audit.pairs)} pairs · {audit.method}"),
+            "version": __version__,
+            "chunk": CHUNK,
+            "verdict": [shown(line) for line in verdict_lines(audit)[1:]],
+            "warnings": [shown(line) for line in audit.warnings],
+            "rate": f"{ALPHA:.0%}",
+            "shifts": [
+                ("Words", [_shift(found) for found in audit.words[:_WORDS]], len(audit.words)),
+                ("Parts of the prompt", [_shift(found) for found in audit.segments], len(audit.segments)),
+            ],
+            "flips": [shown(flip_words(found)) for found in audit.flips],
+            "changes": [shown(change_words(found)) for found in audit.changes],
+        },
+    )
+
+
+def _short(model: str) -> str:
+    return model.rpartition("/")[2]
+
+
+def _data(order: list[tuple[Pair, Measures]]) -> Iterator[Packed]:
+    yield pack("list", [_row(pair, measures) for pair, measures in order])
+    yield from pack_chunks([_view(pair, measures) for pair, measures in order])
+
+
+def _row(pair: Pair, measures: Measures) -> dict[str, Any]:
+    gained = sorted(pair.pieces, key=lambda piece: abs(piece.base) - abs(piece.tuned))[:3]
+    return {
+        "link": sample_link(pair.base),
+        "task": pair.base.task,
+        "doc": pair.base.doc_id,
+        "moved": rounded(measures.moved),
+        "correlation": None if measures.rank_correlation is None else rounded(measures.rank_correlation),
+        "outcome": rounded(measures.outcome_change),
+        "flip": measures.flip or "",
+        "gained": [shown(piece.text.strip()) for piece in gained if abs(piece.tuned) > abs(piece.base)],
+    }
+
+
+def _view(pair: Pair, measures: Measures) -> dict[str, Any]:
+    return {
+        "title": [pair.base.task, pair.base.doc_id],
+        "base": sample_view(pair.base, None),
+        "tuned": sample_view(pair.tuned, None),
+        "facts": [
+            ["share of the attribution that lies elsewhere", f"{measures.moved:.1%}"],
+            ["distance that it moved", f"{measures.distance:.1%} of the prompt's length"],
+            [
+                "rank correlation",
+                "none" if measures.rank_correlation is None else f"{measures.rank_correlation:.2f}",
+            ],
+            ["top units in common", f"{measures.top_overlap:.0%}"],
+            ["probability that moved between outcomes", f"{measures.outcome_change:.1%}"],
+            ["answer", measures.flip or "as before"],
+            *(
+                [f"shift of {segment}", f"{shift:+.1%}"]
+                for segment, shift in sorted(measures.segment_shift.items(), key=lambda item: -abs(item[1]))
+            ),
+        ],
+        "flows": [
+            [shown(flow.source), shown(flow.target), rounded(flow.base), rounded(flow.tuned)]
+            for flow in measures.flows[:_FLOWS]
+        ],
+    }
+
+
+def _shift(shift: Shift) -> dict[str, Any]:
+    test = shift.test
+    return {
+        "name": shown(shift.name if shift.task is None else f"{shift.task}: {shift.name}"),
+        "base": f"{shift.base:.1%}",
+        "tuned": f"{shift.tuned:.1%}",
+        "mean": f"{test.mean:+.1%}",
+        "interval": "too few pairs" if test.low is None else f"{test.low:+.1%} to {test.high:+.1%}",
+        "effect": "" if test.effect_size is None else f"{test.effect_size:+.2f}",
+        "q_value": f"{shift.q_value:.2g}",
+        "pairs": test.pairs,
+        "floor": f"{shift.floor:.1%}",
+        "detectable": "" if test.detectable is None else f"{test.detectable:.1%}",
+        "finding": shift.is_finding,
+    }
