@@ -19,7 +19,7 @@ from rich.progress import track
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 REVIEWS = Path(__file__).parent / "suite" / "data" / "reviews_train.jsonl"
-EPOCHS, BATCH_SIZE, LEARNING_RATE = 12, 16, 5e-4
+EPOCHS, BATCH_SIZE, LEARNING_RATE = 6, 4, 2e-4
 
 
 def main(model_name: str, adapter: str, gguf_file: str | None = None) -> None:
@@ -30,7 +30,7 @@ def main(model_name: str, adapter: str, gguf_file: str | None = None) -> None:
     model = AutoModelForCausalLM.from_pretrained(model_name, dtype=torch.float32, **loading)
     model = get_peft_model(
         model,
-        LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"),
+        LoraConfig(r=16, lora_alpha=64, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad], lr=LEARNING_RATE
@@ -54,6 +54,7 @@ def main(model_name: str, adapter: str, gguf_file: str | None = None) -> None:
         ).logits[:, -1]
         loss = torch.nn.functional.cross_entropy(logits, wanted[batch])
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())

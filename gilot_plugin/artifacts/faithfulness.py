@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Literal
 
 import pydantic
 
+from gilot_plugin.artifacts.names import companion_name
 from gilot_plugin.errors import ArtifactError
 
 FAITHFULNESS_VERSION = "1.0"
@@ -97,7 +97,7 @@ class Faithfulness(_Strict):
 
 def faithfulness_path(folder: Path, date: str) -> Path:
     """Where a run's faithfulness figures lie."""
-    return folder / f"faithfulness_{re.sub(r'[^0-9A-Za-z.-]', '-', date)}.json"
+    return folder / companion_name("faithfulness", date, ".json")
 
 
 def read_faithfulness(folder: Path, date: str) -> Faithfulness | None:

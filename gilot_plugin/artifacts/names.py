@@ -77,6 +77,11 @@ def manifest_name(date: str) -> str:
     return f"attributions_manifest_{_checked(date)}.json"
 
 
+def companion_name(kind: Literal["comparison", "faithfulness", "report"], date: str, suffix: str) -> str:
+    """Name of a file that is made from a run's artifacts: ``<kind>_<date><suffix>``."""
+    return f"{kind}_{_checked(date)}{suffix}"
+
+
 def parse_name(name: str) -> ArtifactName | None:
     """Read a file name (without its folder); None where it is not one of an artifact."""
     if match := _MANIFEST.fullmatch(name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 from gilot_plugin.artifacts.records import RecordKey, Status, text_of
 from gilot_plugin.artifacts.verdicts import is_correct
 from gilot_plugin.attribution.types import Choice, CoarseUnit, Flow, Hypothesis, Token, TotalFlow, Unit
+from gilot_plugin.errors import ArtifactError, one_of
 
 #: Whose scores count where nobody says: the transport distance, else the first that there is.
 DEFAULT_METHOD = "ot"
@@ -135,6 +136,24 @@ class Record:
     def method(self) -> str | None:
         """Whose scores count where nobody says; None without scores."""
         return DEFAULT_METHOD if DEFAULT_METHOD in self.scores else next(iter(self.scores), None)
+
+
+def scored_methods(records: Iterable[Record]) -> tuple[str, ...]:
+    """Methods that any of the records has scores by."""
+    return tuple(dict.fromkeys(name for record in records for name in record.scores))
+
+
+def chosen_method(records: Iterable[Record], asked: str | None = None) -> str:
+    """Whose scores count: the method asked for, else :data:`DEFAULT_METHOD`, else the first there is.
+
+    Raises:
+        ArtifactError: There are scores, but none by the method asked for.
+    """
+    there = scored_methods(records)
+    # Where all samples were skipped or failed there is no method, and no score to miss.
+    if asked is not None and there and asked not in there:
+        raise ArtifactError(f"no scores by method {asked!r}; there are {one_of(there)}")
+    return asked or (DEFAULT_METHOD if DEFAULT_METHOD in there or not there else there[0])
 
 
 _PLAIN = (

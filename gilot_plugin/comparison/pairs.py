@@ -10,7 +10,7 @@ from difflib import SequenceMatcher
 from typing import NamedTuple
 
 from gilot_plugin.artifacts.loading import LoadedRun
-from gilot_plugin.artifacts.typed import Record
+from gilot_plugin.artifacts.typed import DEFAULT_METHOD, Record, scored_methods
 from gilot_plugin.errors import ArtifactError, one_of
 
 #: Least share of the words that two prompts must have in common.
@@ -104,12 +104,10 @@ def common_method(base: LoadedRun, tuned: LoadedRun, method: str | None) -> str:
     Raises:
         ArtifactError: Not both have it.
     """
-    there = [
-        list(dict.fromkeys(name for record in run.records for name in record.scores)) for run in (base, tuned)
-    ]
+    there = [scored_methods(run.records) for run in (base, tuned)]
     both = [name for name in there[0] if name in there[1]]
     if method is None and both:
-        return "ot" if "ot" in both else both[0]
+        return DEFAULT_METHOD if DEFAULT_METHOD in both else both[0]
     if method is None or method not in both:
         asked = "no method" if method is None else f"no scores by method {method!r}"
         raise ArtifactError(

@@ -45,8 +45,12 @@ def verdict_lines(audit: Audit) -> list[str]:
                 f"No shift of attention between {kind} beyond chance "
                 f"({len(shifts)} tested, false discovery rate {ALPHA:.0%})."
             )
-    lines += [change_words(change) for change in audit.changes if change.is_finding]
-    if audit.noise_runs and not any(change.is_finding for change in audit.changes):
+    apart = [change for change in audit.changes if change.is_finding]
+    if apart:
+        lines.append(
+            f"Attributions are further apart than those of repeated base runs: {change_words(apart[0])}"
+        )
+    elif audit.noise_runs:
         lines.append("Attributions are no further apart than those of repeated base runs.")
     return lines
 

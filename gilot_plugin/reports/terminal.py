@@ -13,7 +13,7 @@ from rich.text import Text
 
 from gilot_plugin.artifacts.loading import checked_record
 from gilot_plugin.artifacts.reader import Run
-from gilot_plugin.artifacts.typed import DEFAULT_METHOD, Record
+from gilot_plugin.artifacts.typed import Record, chosen_method
 from gilot_plugin.errors import ArtifactError, one_of
 from gilot_plugin.reports.segments import dominant_segment, summarize_segments
 from gilot_plugin.reports.sheet import Sheet
@@ -78,7 +78,7 @@ def show_run(
     plain = chosen == Filter(chosen.task, chosen.doc_id)
     needed = candidates[:limit] if plain and not overview else candidates
     typed = [checked_record(record, run.folder) for record in needed]
-    method = _method(typed, method)
+    method = chosen_method(typed, method)
     if overview:
         console.print(_overview(typed, method, console))
     records = typed if plain else _filtered(typed, chosen, method)
@@ -143,16 +143,6 @@ def _selection_errors(run: Run) -> str:
     entries = run.manifest["tasks"].items() if run.manifest is not None else ()
     errors = [(task, (entry.get("selection") or {}).get("error")) for task, entry in entries]
     return "".join(f"; nothing was chosen of {task!r}: {visible(error)}" for task, error in errors if error)
-
-
-def _method(records: Sequence[Record], method: str | None) -> str:
-    there = list(dict.fromkeys(name for record in records for name in record.scores))
-    if method is not None:
-        # Where all samples were skipped or failed there is no method, and no score to miss.
-        if there and method not in there:
-            raise ArtifactError(f"no scores by method {method!r}; there are {one_of(there)}")
-        return method
-    return DEFAULT_METHOD if DEFAULT_METHOD in there or not there else there[0]
 
 
 def _overview(records: Sequence[Record], method: str, console: Console) -> Table:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gilot_plugin import __version__
-from gilot_plugin.artifacts.lm_eval_files import Score
 from gilot_plugin.artifacts.loading import LoadedRun
-from gilot_plugin.artifacts.typed import DEFAULT_METHOD, Record
+from gilot_plugin.artifacts.typed import chosen_method
 from gilot_plugin.attribution.types import SHOT_PREFIX, TEMPLATE_SEGMENT
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, shown
 from gilot_plugin.reports.html.page import render_page
 from gilot_plugin.reports.html.samples import list_row, sample_view, search_text
 from gilot_plugin.reports.segments import CONFIDENCE, SegmentShare, summarize_segments
+from gilot_plugin.reports.wording import score_words, selection_error, selection_words
 
 
 def report_page(run: LoadedRun) -> str:
@@ -29,7 +29,7 @@ def report_page(run: LoadedRun) -> str:
     """
     if not run.records:
         raise ArtifactError(f"{run.folder}: the run has no records to report; `gilot show` says why")
-    method = _method(run.records)
+    method = chosen_method(run.records)
     models = ", ".join(dict.fromkeys(record.model for record in run.records))
     reasons = Counter(f"{record.status}: {record.reason}" for record in run.records if record.status != "ok")
     return render_page(
@@ -53,37 +53,11 @@ def report_page(run: LoadedRun) -> str:
     )
 
 
-def score_words(score: Score) -> str:
-    """A score as people write it, e.g. ``acc 0.625 ± 0.049``."""
-    stderr = "" if score.stderr is None else f" ± {score.stderr:.3g}"
-    return f"{score.name} {score.value:.4g}{stderr}"
-
-
-def selection_words(run: LoadedRun, task: str) -> str:
-    """How a task's samples were chosen, e.g. ``random: 20 of 500 samples``."""
-    selection = _manifest_of(run, task).get("selection")
-    if not selection:
-        return ""
-    over = selection.get("over", "task")
-    among = "" if over == "task" else f" over the {over}"
-    return f"{selection['strategy']}{among}: {len(selection['chosen'])} of {selection['candidates']} samples"
-
-
-def _method(records: Sequence[Record]) -> str:
-    there = list(dict.fromkeys(name for record in records for name in record.scores))
-    return DEFAULT_METHOD if DEFAULT_METHOD in there or not there else there[0]
-
-
 def _data(run: LoadedRun, method: str) -> Iterator[Packed]:
     samples = run.sample_of
     yield pack("list", [list_row(record, method) for record in run.records])
     yield pack("texts", [search_text(record) for record in run.records])
     yield from pack_chunks([sample_view(record, samples.get(record.key)) for record in run.records])
-
-
-def _manifest_of(run: LoadedRun, task: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = (run.manifest or {}).get("tasks", {}).get(task, {})
-    return found
 
 
 def _task(run: LoadedRun, task: str, method: str) -> dict[str, Any]:
@@ -93,7 +67,7 @@ def _task(run: LoadedRun, task: str, method: str) -> dict[str, Any]:
     scored = run.evaluation.tasks.get(task) if run.evaluation is not None else None
     segments = summarize_segments(ok, method)
     seconds = sum(record.diagnostics.get("seconds", {}).get("total", 0.0) for record in ok)
-    error = (_manifest_of(run, task).get("selection") or {}).get("error")
+    error = selection_error(run, task)
     return {
         "name": shown(task),
         "version": scored.version if scored is not None else "",
