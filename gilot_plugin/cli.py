@@ -13,7 +13,9 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from gilot_plugin import __version__
-from gilot_plugin.errors import ArtifactError, ConfigError, GilotError
+from gilot_plugin.artifacts.names import companion_name
+from gilot_plugin.artifacts.writer import replace_file
+from gilot_plugin.errors import ConfigError, GilotError
 from gilot_plugin.reports.visible import visible
 
 DONE, FAILED, WRONG = 0, 1, 2
@@ -122,6 +124,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.set_defaults(command=_compare)
 
+    figures = commands.add_parser("figures", help="heat maps and charts of a run, as PNG and SVG")
+    figures.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="output folder of a run")
+    figures.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where to write (default: figures_<date> in the run's folder)",
+    )
+    figures.add_argument("--task", help="only this task")
+    figures.add_argument("--doc", type=int, help="only this document (lm-eval's doc_id)")
+    figures.add_argument("--method", help="whose scores to draw (default: ot, else the first of the run)")
+    figures.add_argument("--limit", type=int, default=3, help="heat maps of a task (default: 3)")
+    figures.add_argument("--format", choices=("png", "svg", "both"), default="both", help="default: both")
+    figures.set_defaults(command=_figures)
+
+    card = commands.add_parser("card", help="write or renew the section about a run in a model card")
+    card.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="output folder of a run")
+    card.add_argument(
+        "--model_card",
+        type=Path,
+        required=True,
+        metavar="README.md",
+        help="the card; all but the section between its markers stays as it is",
+    )
+    card.add_argument("--method", help="whose scores to tell of (default: ot, else the first of the run)")
+    card.set_defaults(command=_card)
+
     validate = commands.add_parser(
         "validate", help="check artifacts against their schema and against each other"
     )
@@ -171,7 +200,7 @@ def _report(options: argparse.Namespace) -> int:
     from gilot_plugin.reports.html.report import report_page
 
     run = load_run(options.run_dir)
-    _write(options.output or run.folder / f"report_{run.date}.html", report_page(run))
+    _write(options.output or run.folder / companion_name("report", run.date, ".html"), report_page(run))
     return DONE
 
 
@@ -180,6 +209,7 @@ def _compare(options: argparse.Namespace) -> int:
     from gilot_plugin.comparison.audit import audit_runs
     from gilot_plugin.comparison.verdict import audit_json, failures, parse_thresholds, verdict_lines
     from gilot_plugin.reports.html.comparison import comparison_page
+    from gilot_plugin.reports.shift_table import shift_table
 
     thresholds = parse_thresholds(options.fail_on)
     base, tuned, *noise = map(load_run, (options.base_run, options.tuned_run, *options.noise))
@@ -187,23 +217,64 @@ def _compare(options: argparse.Namespace) -> int:
     console = Console()
     for line in (*verdict_lines(audit), *(f"Note: {warning}." for warning in audit.warnings)):
         console.print(visible(line, console.encoding), markup=False, highlight=False)
-    stem = (options.output or tuned.folder) / f"comparison_{tuned.date}"
-    _write(stem.with_name(f"{stem.name}.html"), comparison_page(audit))
-    _write(stem.with_name(f"{stem.name}.json"), json.dumps(audit_json(audit), indent=1) + "\n")
+    console.print(shift_table(audit, console.encoding))
+    folder: Path = options.output or tuned.folder
+    _write(folder / companion_name("comparison", tuned.date, ".html"), comparison_page(audit))
+    _write(
+        folder / companion_name("comparison", tuned.date, ".json"),
+        json.dumps(audit_json(audit), indent=1) + "\n",
+    )
     failed = list(failures(audit, thresholds))
     for line in failed:
         console.print(f"failed on {line}", style="red", markup=False, highlight=False)
     return FAILED if failed else DONE
 
 
+def _figures(options: argparse.Namespace) -> int:
+    from gilot_plugin.artifacts.loading import load_run
+    from gilot_plugin.reports.figures import run_figures, save_figure
+
+    run = load_run(options.run_dir)
+    folder: Path = options.output or run.folder / f"figures_{run.date}"
+    suffixes = (".png", ".svg") if options.format == "both" else (f".{options.format}",)
+    for name, figure, description in run_figures(
+        run, method=options.method, task=options.task, doc=options.doc, limit=options.limit
+    ):
+        for suffix in suffixes:
+            save_figure(figure, folder / f"{name}{suffix}", description)
+            _say(str(folder / f"{name}{suffix}"))
+    return DONE
+
+
+def _card(options: argparse.Namespace) -> int:
+    from gilot_plugin.artifacts.loading import load_run
+    from gilot_plugin.reports.card.editing import new_card, read_card, with_section
+    from gilot_plugin.reports.card.section import card_section
+    from gilot_plugin.reports.figures import save_figure
+
+    path: Path = options.model_card
+    before = read_card(path)
+    section = card_section(load_run(options.run_dir), options.method)
+    after = with_section(new_card(section.title) if before is None else before, section.text)
+    # The figures first, so that no card shows what is not there.
+    for file, figure, description in section.pictures:
+        save_figure(figure, path.parent / file, description)
+        _say(str(path.parent / file))
+    if after == before:
+        _say(f"{path}: unchanged")
+    else:
+        _write(path.resolve(), after.decode())
+    return DONE
+
+
 def _write(path: Path, text: str) -> None:
     """Write a file and say so."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error
-    Console().print(str(path), markup=False, highlight=False, soft_wrap=True)
+    replace_file(path, text.encode())
+    _say(str(path))
+
+
+def _say(line: str) -> None:
+    Console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _validate(options: argparse.Namespace) -> int:

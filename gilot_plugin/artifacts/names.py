@@ -57,12 +57,17 @@ def attributions_name(task: str, date: str, rank: int = 0) -> str:
     if not task:
         raise ValueError("a task needs a name")
     part = f".rank{rank}" if rank else ""
-    return f"attributions_{_NOT_IN_FILE_NAMES.sub('_', task)}_{_checked(date)}{part}.jsonl"
+    return f"attributions_{file_part(task)}_{_checked(date)}{part}.jsonl"
 
 
 def samples_name(task: str, date: str) -> str:
     """Name of the file with the samples that lm-eval logged of a task."""
-    return f"samples_{_NOT_IN_FILE_NAMES.sub('_', task)}_{date}.jsonl"
+    return f"samples_{file_part(task)}_{date}.jsonl"
+
+
+def file_part(task: str) -> str:
+    """A task's name as it stands in file names."""
+    return _NOT_IN_FILE_NAMES.sub("_", task)
 
 
 def manifest_name(date: str) -> str:

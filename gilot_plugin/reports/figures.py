@@ -14,26 +14,45 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from rich.cells import cell_len
 
-from gilot_plugin.artifacts.faithfulness import Faithfulness
-from gilot_plugin.artifacts.typed import Record
-from gilot_plugin.errors import ArtifactError
+from gilot_plugin.artifacts.faithfulness import Faithfulness, read_faithfulness
+from gilot_plugin.artifacts.loading import LoadedRun
+from gilot_plugin.artifacts.names import file_part
+from gilot_plugin.artifacts.typed import Record, chosen_method
+from gilot_plugin.errors import ArtifactError, one_of
 from gilot_plugin.reports.heat import heat_pieces
 from gilot_plugin.reports.palette import LIGHT, SERIES, heat_levels
-from gilot_plugin.reports.segments import SegmentShare
+from gilot_plugin.reports.segments import SegmentShare, summarize_segments
 from gilot_plugin.reports.visible import visible
 
 FORMATS = (".png", ".svg")
+
+# Where each format names the version of matplotlib, which is no part of a figure.
+_PROGRAM = {".png": "Software", ".svg": "Creator"}
 
 #: Characters of a line of a heat map, and lines after which it is cut off.
 COLUMNS = 84
 MAX_LINES = 60
 
-_FAMILY, _SIZE = "DejaVu Sans Mono", 9
+_FAMILY, _SIZE = ["DejaVu Sans Mono", "monospace"], 9
 _CELL = 0.0754  # inches: the advance of that font at that size
 _LINE = 0.2
 
 # Texts stay texts, so that they can be searched and read aloud; identifiers do not change by themselves.
 _SETTINGS: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "gilot"}
+
+
+class NamedFigure(NamedTuple):
+    """A figure, and what to call it.
+
+    Attributes:
+        name: For its file.
+        figure: The figure.
+        description: What it shows, in words.
+    """
+
+    name: str
+    figure: Figure
+    description: str
 
 
 class _Run(NamedTuple):
@@ -96,12 +115,15 @@ def segments_figure(summaries: Mapping[str, Sequence[SegmentShare]], method: str
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False, height_ratios=rows)[:, 0]
     for axes, (task, shares) in zip(panels, summaries.items(), strict=True):
-        names = [visible(share.segment) for share in shares]
-        axes.barh(names, [share.mean for share in shares], color=SERIES[0], height=0.6)
-        for name, share in zip(names, shares, strict=True):
+        places = range(len(shares))
+        axes.barh(places, [share.mean for share in shares], color=SERIES[0], height=0.6)
+        axes.set_yticks(places, [visible(share.segment) for share in shares])
+        for place, share in zip(places, shares, strict=True):
             if share.low is not None and share.high is not None:
-                axes.plot([share.low, share.high], [name, name], color=SERIES[-1], linewidth=1.5)
-            axes.plot(share.expected, name, marker="|", color=SERIES[1], markersize=12, markeredgewidth=2)
+                axes.plot([share.low, share.high], [place, place], color=SERIES[-1], linewidth=1.5)
+            axes.plot(
+                [share.expected], [place], marker="|", color=SERIES[1], markersize=12, markeredgewidth=2
+            )
         axes.invert_yaxis()
         axes.set_xlim(0, 1)
         axes.set_title(visible(task), loc="left", fontsize=10)
@@ -128,6 +150,52 @@ def faithfulness_figure(found: Faithfulness) -> Figure:
     return figure
 
 
+def run_figures(
+    run: LoadedRun,
+    *,
+    method: str | None = None,
+    task: str | None = None,
+    doc: int | None = None,
+    limit: int | None = None,
+) -> Iterator[NamedFigure]:
+    """All figures of a run: segments, faithfulness if it was computed, heat maps.
+
+    Args:
+        run: See :func:`gilot_plugin.load_run`.
+        method: Whose scores; by default ``ot``, or the first there is.
+        task: Only this task.
+        doc: Only this document.
+        limit: Heat maps of a task, the first ones; None for all.
+
+    Raises:
+        ArtifactError: There is no such sample or method.
+    """
+    method = chosen_method(run.records, method)
+    if task is not None and task not in run.tasks:
+        raise ArtifactError(f"no task {task!r}; there are {one_of(run.tasks)}")
+    tasks = run.tasks if task is None else (task,)
+    by_task = {name: [record for record in run.explained if record.task == name] for name in tasks}
+    chosen = [
+        record
+        for records in by_task.values()
+        for record in [record for record in records if doc is None or record.doc_id == doc][:limit]
+    ]
+    if not chosen:
+        raise ArtifactError(f"{run.folder}: no such sample was explained; `gilot show --list` lists them")
+    summaries = {name: summarize_segments(records, method) for name, records in by_task.items()}
+    words = f"Mean share of {method} by part of the prompt"
+    yield NamedFigure("segments", segments_figure(summaries, method), words)
+    faithfulness = read_faithfulness(run.folder, run.date)
+    if faithfulness is not None:
+        yield NamedFigure(
+            "faithfulness", faithfulness_figure(faithfulness), f"Curves of {faithfulness.measure}"
+        )
+    for record in chosen:
+        name = f"heat_{file_part(record.task)}_{record.doc_id}_{record.prompt_hash[:8]}"
+        words = f"Prompt of {record.task}, document {record.doc_id}, on grounds by {method}"
+        yield NamedFigure(name, heat_map_figure(record, method), words)
+
+
 def save_figure(figure: Figure, path: Path, description: str = "") -> None:
     """Write a figure; the same figure always gives the same bytes.
 
@@ -141,7 +209,7 @@ def save_figure(figure: Figure, path: Path, description: str = "") -> None:
     """
     if path.suffix not in FORMATS:
         raise ArtifactError(f"{path}: figures are written as {' or '.join(FORMATS)}")
-    metadata: dict[str, str | None] = {"Description": description}
+    metadata: dict[str, str | None] = {"Description": description, _PROGRAM[path.suffix]: None}
     if path.suffix == ".svg":
         metadata["Date"] = None
     try:

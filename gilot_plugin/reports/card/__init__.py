@@ -1,0 +1,1 @@
+"""The section about attributions in a model card."""

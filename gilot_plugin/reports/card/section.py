@@ -1,0 +1,318 @@
+"""The section about a run, as Markdown, and the figures that it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import jinja2
+from matplotlib.figure import Figure
+
+from gilot_plugin.artifacts.faithfulness import Faithfulness, MethodCurves, read_faithfulness
+from gilot_plugin.artifacts.loading import LoadedRun
+from gilot_plugin.artifacts.typed import Record, chosen_method
+from gilot_plugin.errors import ArtifactError
+from gilot_plugin.reports.card.markdown import markdown
+from gilot_plugin.reports.figures import faithfulness_figure, heat_map_figure
+from gilot_plugin.reports.segments import CONFIDENCE, SegmentShare, summarize_segments
+from gilot_plugin.reports.wording import selection_words, value_words
+
+#: Folder of the figures, beside the card.
+FIGURES = "gilot"
+
+_EXAMPLES, _FEWEST_EXAMPLES = 3, 2
+_EXAMPLE_CHARACTERS = 2000
+_TOP_UNITS = 3
+
+
+class Picture(NamedTuple):
+    """A figure of the section.
+
+    Attributes:
+        file: Its path from the card, with ``/``.
+        figure: What is drawn.
+        description: What it shows, in words.
+    """
+
+    file: str
+    figure: Figure
+    description: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """What goes into a card.
+
+    Attributes:
+        title: A heading for a card that is new.
+        text: Markdown.
+        pictures: The files that the text shows.
+    """
+
+    title: str
+    text: str
+    pictures: tuple[Picture, ...]
+
+
+def card_section(run: LoadedRun, method: str | None = None) -> Section:
+    """Write the section about a run. The same run always gives the same section.
+
+    Args:
+        run: See :func:`gilot_plugin.load_run`.
+        method: Whose scores are told; by default ``ot``, or the first there is.
+
+    Raises:
+        ArtifactError: The run has no records, or not the method.
+    """
+    if not run.records:
+        raise ArtifactError(f"{run.folder}: the run has no records to tell of; `gilot show` says why")
+    method = chosen_method(run.records, method)
+    faithfulness = read_faithfulness(run.folder, run.date)
+    segments = {
+        task: summarize_segments([record for record in run.explained if record.task == task], method)
+        for task in run.tasks
+    }
+    examples = _examples(run.explained, method)
+    pictures = [_heat_map(number, record, method) for number, record in enumerate(examples, start=1)]
+    values = {
+        "version": str((run.manifest or {}).get("versions", {}).get("gilot_plugin", "of unknown version")),
+        "tasks": [_task(run, task) for task in run.tasks],
+        "facts": list(_facts(run)),
+        "scores": list(_scores(run)),
+        "method": method,
+        "confidence": f"{CONFIDENCE:.0%}",
+        "segments": [_segment(task, share) for task, found in segments.items() for share in found],
+        "enough": any(share.low is not None for found in segments.values() for share in found),
+        "findings": [
+            _finding(task, share, method)
+            for task, found in segments.items()
+            for share in found
+            if share.stands_out
+        ],
+        "examples": [
+            {"title": _title(record), "file": picture.file, "description": picture.description}
+            for record, picture in zip(examples, pictures, strict=True)
+        ],
+        "signed": any(score < 0 for record in examples for score in record.scores[method]),
+        "faithfulness": None,
+        "limits": list(_limits(run, faithfulness)),
+    }
+    if faithfulness is not None:
+        description = (
+            f"Curves of {faithfulness.measure} as words are removed, for "
+            f"{', '.join(found.method for found in faithfulness.methods)}."
+        )
+        file = f"{FIGURES}/faithfulness.png"
+        pictures.append(Picture(file, faithfulness_figure(faithfulness), description))
+        values["faithfulness"] = _faithfulness(faithfulness) | {"file": file, "description": description}
+    models = ", ".join(dict.fromkeys(record.model for record in run.records))
+    return Section(
+        title=markdown(models.rpartition("/")[2]),
+        text=_environment().get_template("card.md").render(values),
+        pictures=tuple(pictures),
+    )
+
+
+def _task(run: LoadedRun, task: str) -> dict[str, str]:
+    own = [record for record in run.records if record.task == task]
+    scored = run.evaluation.tasks.get(task) if run.evaluation is not None else None
+    seconds = sum(record.diagnostics.get("seconds", {}).get("total", 0.0) for record in own)
+    counts = {
+        status: sum(record.status == status for record in own) for status in ("ok", "skipped", "failed")
+    }
+    shots = None if scored is None else scored.num_fewshot
+    samples = None if scored is None else scored.samples
+    return {
+        "name": task,
+        "version": "" if scored is None else scored.version,
+        "shots": "" if shots is None else str(shots),
+        "scored": "" if samples is None else str(samples),
+        "explained": str(counts["ok"]),
+        "selection": selection_words(run, task) or "not known",
+        "skipped": str(counts["skipped"]),
+        "failed": str(counts["failed"]),
+        "seconds": f"{seconds:.0f} s",
+    }
+
+
+def _facts(run: LoadedRun) -> Iterator[tuple[str, str]]:
+    manifest = run.manifest or {}
+    model: Mapping[str, Any] = manifest.get("model", {})
+    if model:
+        yield "model", ", ".join(f"{name} {value}" for name, value in model.items())
+    yield "date of the run", run.date.partition("T")[0]
+    if manifest.get("versions"):
+        yield "versions", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
+    if run.evaluation is not None:
+        arguments = run.evaluation.arguments
+        known = {name: arguments[name] for name in _ARGUMENTS if arguments.get(name) not in (None, {}, "")}
+        yield "evaluation", ", ".join(f"{name}={_flat(value)}" for name, value in known.items())
+    for config in manifest.get("configs", {}).values():
+        settings = ", ".join(f"{name}={_flat(value)}" for name, value in config.items() if value is not None)
+        yield "settings of the attribution", settings
+
+
+#: Of what lm-eval was called with, what a reader needs to repeat it.
+_ARGUMENTS = (
+    *("model", "model_args", "limit", "gen_kwargs"),
+    *("random_seed", "numpy_seed", "torch_seed", "fewshot_seed"),
+)
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"({', '.join(f'{name}={_flat(part)}' for name, part in value.items())})"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_flat, value))}]"
+    return str(value)
+
+
+def _scores(run: LoadedRun) -> Iterator[tuple[str, str, str, str]]:
+    better = {True: "higher is better", False: "lower is better", None: ""}
+    for task, found in run.evaluation.tasks.items() if run.evaluation is not None else ():
+        for score in found.scores:
+            yield task, score.name, value_words(score), better[score.higher_is_better]
+
+
+def _segment(task: str, share: SegmentShare) -> dict[str, str]:
+    judged = ("more" if share.excess > 0 else "less") if share.stands_out else "not told apart"
+    return {
+        "task": task,
+        "part": share.segment,
+        "samples": str(share.samples),
+        "share": f"{share.mean:.0%}",
+        "interval": _interval(share.low, share.high) or "too few samples",
+        "expected": f"{share.expected:.0%}",
+        "judged": judged if share.low is not None else "too few samples",
+    }
+
+
+def _finding(task: str, share: SegmentShare, method: str) -> str:
+    more = "more" if share.excess > 0 else "less"
+    return (
+        f"{task}: {share.segment} has {share.mean:.0%} of the scores of {method}, {more} than the "
+        f"{share.expected:.0%} of its length (difference {share.excess:+.0%}, "
+        f"{_interval(share.excess_low, share.excess_high, '+.0%')})"
+    )
+
+
+def _interval(low: float | None, high: float | None, form: str = ".0%") -> str:
+    return "" if low is None or high is None else f"{low:{form}} to {high:{form}}"
+
+
+def _examples(explained: Sequence[Record], method: str) -> list[Record]:
+    """One that was right, one that was wrong, then of other tasks, so that none is picked for its looks."""
+    short = [
+        record
+        for record in explained
+        if len(record.prompt) <= _EXAMPLE_CHARACTERS and any(record.scores.get(method, ()))
+    ]
+    found: list[Record] = []
+    for verdict in (True, False):
+        found += [record for record in short if record.correct is verdict][:1]
+    for record in short:
+        of_new_task = record.task not in {other.task for other in found}
+        is_new = not any(record is other for other in found)
+        if len(found) < _EXAMPLES and (of_new_task or (is_new and len(found) < _FEWEST_EXAMPLES)):
+            found.append(record)
+    return found
+
+
+def _title(record: Record) -> str:
+    verdict = {True: ", answered right", False: ", answered wrong", None: ""}[record.correct]
+    return f"{record.task}, document {record.doc_id}{verdict}"
+
+
+def _heat_map(number: int, record: Record, method: str) -> Picture:
+    scores = record.scores[method]
+    strongest = sorted(range(len(scores)), key=lambda index: -abs(scores[index]))[:_TOP_UNITS]
+    top = ", ".join(f"“{record.units[index].text.strip()}” {scores[index]:.3g}" for index in strongest)
+    description = f"Heat map of the prompt of {_title(record)}. Largest scores of {method}: {top}."
+    return Picture(f"{FIGURES}/heat_{number}.png", heat_map_figure(record, method), description)
+
+
+def _faithfulness(found: Faithfulness) -> dict[str, Any]:
+    rows = []
+    for curves in found.methods:
+        for control in curves.controls:
+            rows.append(
+                {
+                    "method": curves.method,
+                    "area": f"{curves.area.mean:.3f}",
+                    "interval": _interval(curves.area.low, curves.area.high, ".3f"),
+                    "control": control.control,
+                    "difference": f"{control.difference.mean:+.3f}",
+                    "difference_interval": _interval(control.difference.low, control.difference.high, "+.3f"),
+                    "p_value": f"{control.p_value:.2g}",
+                    "judged": "beaten" if control.beaten else "not beaten",
+                }
+            )
+    return {
+        "measure": found.measure,
+        "samples": str(found.samples),
+        "rows": rows,
+        "lines": list(map(_faithful_words, found.methods)),
+    }
+
+
+def _faithful_words(curves: MethodCurves) -> str:
+    if curves.is_finding:
+        return f"{curves.method} ranks words better than every control."
+    missed = ", ".join(control.control for control in curves.controls if not control.beaten)
+    why = f"it does not beat {missed}" if missed else "it was held against no control"
+    return f"{curves.method}: no claim, because {why}."
+
+
+def _limits(run: LoadedRun, faithfulness: Faithfulness | None) -> Iterator[str]:
+    explained = run.explained
+    yield f"{len(explained)} samples were explained; what holds for them need not hold for others."
+    manifest = run.manifest or {}
+    if manifest.get("status") != "complete":
+        yield "The run did not finish: these are the samples that were explained before it ended."
+    absences = _settings(manifest, "absence")
+    yield (
+        f"A word is absent in one of several possible ways (here: {', '.join(absences) or 'not known'}). "
+        "Prompts without it may be unlike any that the model has seen, and another way may rank otherwise."
+    )
+    beams, tokens = _settings(manifest, "num_beams"), _settings(manifest, "max_new_tokens")
+    if beams and tokens and any(record.target and record.target.kind == "generation" for record in explained):
+        yield (
+            f"Everything the model might say is approximated by {', '.join(beams)} continuations of up to "
+            f"{', '.join(tokens)} tokens."
+        )
+    outside = _largest(explained, "outside_support")
+    if outside is not None:
+        yield f"At most {outside:.2g} of the probability of an outcome was outside the transport problem."
+    gap = _largest(explained, "transport_gap")
+    if gap is not None:
+        yield f"Transport costs are certified to within {gap:.2g}."
+    yield "Words are taken away one at a time: what only two of them do together is not seen."
+    if faithfulness is None:
+        yield "Whether the ranking is faithful to the model was not measured."
+
+
+def _settings(manifest: Mapping[str, Any], name: str) -> list[str]:
+    values = [config.get(name) for config in manifest.get("configs", {}).values()]
+    return list(dict.fromkeys(str(value) for value in values if value is not None))
+
+
+def _largest(records: Iterable[Record], name: str) -> float | None:
+    return max((record.diagnostics[name] for record in records if name in record.diagnostics), default=None)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    def load(name: str) -> str:
+        return (files(__package__) / "assets" / name).read_text(encoding="utf-8")
+
+    # Every value is escaped unless the template calls it safe.
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(load),
+        finalize=lambda value: value if hasattr(value, "__html__") else markdown(str(value)),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,41 @@
+"""How reports put the facts of a run into words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gilot_plugin.artifacts.lm_eval_files import Score
+from gilot_plugin.artifacts.loading import LoadedRun
+
+
+def score_words(score: Score) -> str:
+    """A score as people write it, e.g. ``acc 0.625 ± 0.049``."""
+    return f"{score.name} {value_words(score)}"
+
+
+def value_words(score: Score) -> str:
+    """The number alone, e.g. ``0.625 ± 0.049``."""
+    stderr = "" if score.stderr is None else f" ± {score.stderr:.3g}"
+    return f"{score.value:.4g}{stderr}"
+
+
+def selection_words(run: LoadedRun, task: str) -> str:
+    """How a task's samples were chosen, e.g. ``random: 20 of 500 samples``; empty where it is not known."""
+    selection = _selection(run, task)
+    if not selection:
+        return ""
+    over = selection.get("over", "task")
+    among = "" if over == "task" else f" over the {over}"
+    return f"{selection['strategy']}{among}: {len(selection['chosen'])} of {selection['candidates']} samples"
+
+
+def selection_error(run: LoadedRun, task: str) -> str | None:
+    """Why nothing was chosen of a task; None where something was."""
+    error = _selection(run, task).get("error")
+    return None if error is None else str(error)
+
+
+def _selection(run: LoadedRun, task: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = (run.manifest or {}).get("tasks", {}).get(task, {}).get("selection") or {}
+    return found
