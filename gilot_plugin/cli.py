@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     show.add_argument("--list", action="store_true", help="one line a sample")
     show.add_argument("--method", help="scores to show (default: ot, else the first method of the run)")
-    show.add_argument("--limit", type=int, help="at most so many samples")
+    show.add_argument("--limit", type=_count, help="at most so many samples")
     show.add_argument("--no_color", action="store_true", help="marks instead of colours (also when piped)")
     show.set_defaults(command=_show)
 
@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--task", help="only this task")
     figures.add_argument("--doc", type=int, help="only this document (lm-eval's doc_id)")
     figures.add_argument("--method", help="whose scores to draw (default: ot, else the first of the run)")
-    figures.add_argument("--limit", type=int, default=3, help="heat maps of a task (default: 3)")
+    figures.add_argument("--limit", type=_count, default=3, help="heat maps of a task (default: 3)")
     figures.add_argument("--format", choices=("png", "svg", "both"), default="both", help="default: both")
     figures.set_defaults(command=_figures)
 
@@ -164,6 +164,14 @@ def _parser() -> argparse.ArgumentParser:
     plugins = commands.add_parser("plugins", help="what is registered, and by which package")
     plugins.set_defaults(command=_plugins)
     return parser
+
+
+def _count(text: str) -> int:
+    """A number of things, for argparse."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return number
 
 
 def _run(arguments: list[str]) -> int:

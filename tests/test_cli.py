@@ -19,6 +19,7 @@ from gilot_plugin.errors import GilotError
 from gilot_plugin.harness import command
 from gilot_plugin.harness.attach import Attachment
 from gilot_plugin.harness.run import EvaluationRun, Selection
+from tests.artifacts import factories
 
 
 class Ended(NamedTuple):
@@ -51,12 +52,19 @@ def gilot(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
 def test_help_lists_the_commands(gilot: Gilot) -> None:
     ended = gilot("--help")
     assert ended.code == cli.DONE
-    for name in ("run", "show", "validate", "methods", "plugins"):
+    for name in (
+        *("run", "show", "report", "figures", "card", "compare"),
+        *("validate", "methods", "plugins"),
+    ):
         assert f"\n    {name} " in ended.out
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["frobnicate"], ["methods", "too", "many"], ["show"], ["validate"]]
+    "arguments",
+    [
+        *([], ["frobnicate"], ["methods", "too", "many"], ["show"], ["validate"], ["report"]),
+        *(["compare", "one"], ["card", "run"], ["show", "run", "--limit", "-1"]),
+    ],
 )
 def test_a_wrong_command_is_told_how_to_write_it(arguments: list[str], gilot: Gilot) -> None:
     ended = gilot(*arguments)
@@ -168,6 +176,79 @@ def test_a_run_that_is_not_there_is_named(gilot: Gilot, tmp_path: Path) -> None:
     assert (shown.code, validated.code) == (cli.FAILED, cli.FAILED)
     assert f"error: {nowhere}: " in shown.err
     assert f"{nowhere}: " in validated.out
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """An attributed run."""
+    factories.write_run(tmp_path / "run", [factories.make_record(doc_id=doc) for doc in range(8)])
+    return tmp_path / "run"
+
+
+def test_a_report_is_written_beside_the_run(gilot: Gilot, run: Path) -> None:
+    page = run / f"report_{factories.DATE}.html"
+    assert gilot("report", str(run)) == (cli.DONE, f"{page}\n", "")
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert gilot("report", str(run), "--output", str(run / "new" / "r.html")).code == cli.DONE
+    assert (run / "new" / "r.html").read_bytes() == page.read_bytes()
+
+
+def test_figures_are_written_in_both_formats(gilot: Gilot, run: Path) -> None:
+    ended = gilot("figures", str(run), "--limit", "1")
+    folder = run / f"figures_{factories.DATE}"
+    assert ended.out.split() == [
+        str(folder / name)
+        for name in ("segments.png", "segments.svg", "heat_films_0_p0.png", "heat_films_0_p0.svg")
+    ]
+    assert all(Path(name).stat().st_size for name in ended.out.split())
+
+
+def test_a_card_is_made_renewed_and_left_alone(gilot: Gilot, run: Path, tmp_path: Path) -> None:
+    card = tmp_path / "card" / "README.md"
+    assert str(card) in gilot("card", str(run), "--model_card", str(card)).out
+    made = card.read_bytes()
+    assert (card.parent / "gilot" / "heat_1.png").is_file()
+    again = gilot("card", str(run), "--model_card", str(card))
+    assert (again.code, again.out.splitlines()[-1]) == (cli.DONE, f"{card}: unchanged")
+    assert card.read_bytes() == made
+    card.write_bytes(made.replace(b"# tiny-model", b"# My model"))
+    assert gilot("card", str(run), "--model_card", str(card), "--method", "kl").code == cli.DONE
+    assert b"# My model" in card.read_bytes()
+    assert b"scores of kl" in card.read_bytes()
+
+
+def test_a_broken_card_is_refused_and_nothing_is_written(gilot: Gilot, run: Path, tmp_path: Path) -> None:
+    card = tmp_path / "README.md"
+    card.write_text("<!-- gilot:begin -->")
+    ended = gilot("card", str(run), "--model_card", str(card))
+    assert ended.code == cli.FAILED
+    assert "markers are broken" in ended.err
+    assert card.read_text() == "<!-- gilot:begin -->"
+    assert not (tmp_path / "gilot").exists()
+
+
+def test_an_audit_is_told_and_written(gilot: Gilot, run: Path, tmp_path: Path) -> None:
+    scores = {"ot": [0.0, 0.0, 0.0, 0.9, 0.0, 0.0]}
+    tuned = tmp_path / "tuned"
+    factories.write_run(tuned, [factories.make_record(doc_id=doc, scores=scores) for doc in range(8)])
+    ended = gilot("compare", str(run), str(tuned), "--noise", str(run), "--output", str(tmp_path / "audit"))
+    assert ended.code == cli.DONE
+    assert "'not' went from" in ended.out
+    content = json.loads((tmp_path / "audit" / f"comparison_{factories.DATE}.json").read_text())
+    assert content["words"][0]["name"] == "not"
+    assert (tmp_path / "audit" / f"comparison_{factories.DATE}.html").is_file()
+    failed = gilot("compare", str(run), str(tuned), "--fail_on", "word_shift=0.2,moved=0.99")
+    assert failed.code == cli.FAILED
+    assert failed.out.splitlines()[-1].startswith("failed on largest shift of a word")
+    passed = gilot("compare", str(run), str(run), "--noise", str(run), "--fail_on", "findings")
+    assert passed.code == cli.DONE
+
+
+def test_a_wrong_threshold_is_refused_before_anything_is_read(gilot: Gilot, tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "nowhere")
+    ended = gilot("compare", nowhere, nowhere, "--fail_on", "much")
+    assert ended.code == cli.WRONG
+    assert "'much' is unknown; there are findings" in ended.err
 
 
 def test_artifacts_with_problems_are_no_success(gilot: Gilot, tmp_path: Path) -> None:

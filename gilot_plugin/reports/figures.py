@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -175,12 +176,10 @@ def run_figures(
         raise ArtifactError(f"no task {task!r}; there are {one_of(run.tasks)}")
     tasks = run.tasks if task is None else (task,)
     by_task = {name: [record for record in run.explained if record.task == name] for name in tasks}
-    chosen = [
-        record
-        for records in by_task.values()
-        for record in [record for record in records if doc is None or record.doc_id == doc][:limit]
+    wanted = [
+        [record for record in records if doc is None or record.doc_id == doc] for records in by_task.values()
     ]
-    if not chosen:
+    if not any(wanted):
         raise ArtifactError(f"{run.folder}: no such sample was explained; `gilot show --list` lists them")
     summaries = {name: summarize_segments(records, method) for name, records in by_task.items()}
     words = f"Mean share of {method} by part of the prompt"
@@ -190,7 +189,7 @@ def run_figures(
         yield NamedFigure(
             "faithfulness", faithfulness_figure(faithfulness), f"Curves of {faithfulness.measure}"
         )
-    for record in chosen:
+    for record in chain.from_iterable(records[:limit] for records in wanted):
         name = f"heat_{file_part(record.task)}_{record.doc_id}_{record.prompt_hash[:8]}"
         words = f"Prompt of {record.task}, document {record.doc_id}, on grounds by {method}"
         yield NamedFigure(name, heat_map_figure(record, method), words)

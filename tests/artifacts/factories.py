@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gilot_plugin.artifacts import names, records
+from gilot_plugin.artifacts.faithfulness import Faithfulness
 from gilot_plugin.artifacts.records import SampleIdentity, attributed_record, unattributed_record
 from gilot_plugin.artifacts.writer import RecordWriter, write_manifest
 from gilot_plugin.attribution.types import (
@@ -34,6 +35,52 @@ HYPOTHESES = (
     Hypothesis((6, 7), " yes, it", -1.4, 0.25, False),
 )
 CHOICES = (Choice(" no", (5,), -0.5, -0.25, 0.6), Choice(" yes", (6,), -0.9, -0.3, 0.4))
+
+
+#: A results file of lm-eval.
+RESULTS = {
+    "results": {
+        "films": {
+            "alias": "films",
+            "exact_match,none": 0.5,
+            "exact_match_stderr,none": 0.1,
+            "exact_match,strict": 0.25,
+            "exact_match_stderr,strict": "N/A",
+        }
+    },
+    "versions": {"films": 2.0},
+    "n-shot": {"films": 3},
+    "n-samples": {"films": {"original": 100, "effective": 10}},
+    "higher_is_better": {"films": {"exact_match": True}},
+    "config": {"model": "hf"},
+}
+
+#: Of one method that beats its control and one that does not.
+FAITHFULNESS = Faithfulness.model_validate(
+    {
+        "schema_version": "1.0",
+        "measure": "similarity of the answers",
+        "samples": 20,
+        "fractions": [0, 0.5, 1],
+        "methods": [
+            {
+                "method": method,
+                "morf": [1, 0.3, 0.1],
+                "lerf": [1, 0.8, 0.1],
+                "area": {"mean": 0.25, "low": 0.2, "high": 0.3},
+                "controls": [
+                    {
+                        "control": "random",
+                        "difference": {"mean": 0.2, "low": 0.1, "high": 0.3},
+                        "p_value": 0.001 if beaten else 0.4,
+                        "beaten": beaten,
+                    }
+                ],
+            }
+            for method, beaten in (("ot", True), ("kl", False))
+        ],
+    }
+)
 
 
 def make_prompt(text: str = TEXT) -> Prompt:
