@@ -1,12 +1,12 @@
-"""Make a unit of the prompt absent."""
+"""Make units of the prompt absent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, compress
 
-from gilot_plugin.attribution.types import Unit
+from gilot_plugin.attribution.types import Absent
 from gilot_plugin.backends.protocol import Row
 
 
@@ -26,12 +26,13 @@ class AbsenceContext:
 
 @dataclass(frozen=True, slots=True)
 class AbsenceOperator:
-    """A way to take a unit away.
+    """A way to take units away, one or several at the same time.
 
     Attributes:
         name: Value of the setting ``absence``.
         summary: One line for ``gilot methods``.
-        without: ``(token_ids, unit, context) -> Row``, the prompt as fed without the unit.
+        without: ``(token_ids, absent, context) -> Row``, the prompt as fed without the units, which are at
+            least one, do not overlap and come in any order.
         rescored_without: If given, the outcome is read from a second pass over this row, after the search
             over ``without``, as the published code does; so is the full prompt's outcome then.
         needs_positions: Whether the rows mask tokens or carry positions, which not every model takes.
@@ -39,65 +40,70 @@ class AbsenceOperator:
 
     name: str
     summary: str
-    without: Callable[[Sequence[int], Unit, AbsenceContext], Row]
-    rescored_without: Callable[[Sequence[int], Unit, AbsenceContext], Row] | None = None
+    without: Callable[[Sequence[int], Absent, AbsenceContext], Row]
+    rescored_without: Callable[[Sequence[int], Absent, AbsenceContext], Row] | None = None
     needs_positions: bool = False
 
 
-def delete(token_ids: Sequence[int], unit: Unit, context: AbsenceContext) -> Row:
-    """Remove the unit's tokens; later tokens close up."""
-    left = (*token_ids[: unit.start_token], *token_ids[unit.end_token :])
-    return Row(left or (context.empty_prompt_id,))
+def delete(token_ids: Sequence[int], absent: Absent, context: AbsenceContext) -> Row:
+    """Remove the units' tokens; later tokens close up."""
+    seen = _attended_without(absent, len(token_ids))
+    return Row(tuple(compress(token_ids, seen)) or (context.empty_prompt_id,))
 
 
-def mask(token_ids: Sequence[int], unit: Unit, context: AbsenceContext) -> Row:
-    """Turn attention to the unit's tokens off; they stay, so the others keep their positions and windows.
+def mask(token_ids: Sequence[int], absent: Absent, context: AbsenceContext) -> Row:
+    """Turn attention to the units' tokens off; they stay, so the others keep their positions and windows.
 
-    Where the unit ends the prompt, it is left out: what follows would be predicted from the masked token, and
-    so still read it.
+    Units that end the prompt are left out: what follows would be predicted from a masked token, and so still
+    read it.
     """
-    if unit.end_token == len(token_ids):
-        return delete(token_ids, unit, context)
-    return Row(tuple(token_ids), attended=_attended_without(unit, len(token_ids)))
+    seen = _attended_without(absent, len(token_ids))
+    length = max((place + 1 for place, kept in enumerate(seen) if kept), default=0)
+    if all(seen[:length]):
+        return delete(token_ids, absent, context)
+    return Row(tuple(token_ids[:length]), attended=seen[:length])
 
 
-def replace(token_ids: Sequence[int], unit: Unit, context: AbsenceContext) -> Row:
-    """Put ``replace_with`` in the place of each of the unit's tokens."""
+def replace(token_ids: Sequence[int], absent: Absent, context: AbsenceContext) -> Row:
+    """Put ``replace_with`` in the place of each of the units' tokens."""
     if context.replace_with is None:
         raise ValueError("absence 'replace' needs replace_with")
-    filler = (context.replace_with,) * (unit.end_token - unit.start_token)
-    return Row((*token_ids[: unit.start_token], *filler, *token_ids[unit.end_token :]))
+    return Row(_filled(token_ids, _attended_without(absent, len(token_ids)), context.replace_with))
 
 
-def _attended_without(unit: Unit, length: int) -> tuple[bool, ...]:
-    return tuple(not unit.start_token <= index < unit.end_token for index in range(length))
+def _attended_without(absent: Absent, length: int) -> tuple[bool, ...]:
+    gone = {place for unit in absent for place in range(unit.start_token, unit.end_token)}
+    return tuple(place not in gone for place in range(length))
+
+
+def _filled(token_ids: Sequence[int], seen: Sequence[bool], filler: int) -> tuple[int, ...]:
+    return tuple(token if kept else filler for token, kept in zip(token_ids, seen, strict=True))
 
 
 _PUBLISHED_ID = 0
 
 
-def _published_tokens(token_ids: Sequence[int], unit: Unit) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-    """The unit's tokens set to id 0, and which tokens are attended to."""
-    attended = _attended_without(unit, len(token_ids))
-    ids = tuple(token if seen else _PUBLISHED_ID for token, seen in zip(token_ids, attended, strict=True))
-    return ids, attended
+def _published_tokens(token_ids: Sequence[int], absent: Absent) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    """The units' tokens set to id 0, and which tokens are attended to."""
+    attended = _attended_without(absent, len(token_ids))
+    return _filled(token_ids, attended, _PUBLISHED_ID), attended
 
 
-def published_search(token_ids: Sequence[int], unit: Unit, context: AbsenceContext) -> Row:
+def published_search(token_ids: Sequence[int], absent: Absent, context: AbsenceContext) -> Row:
     """As the published code searches: id 0, attention off, positions as ``generate`` numbers them.
 
     ``generate`` of transformers counts the attended tokens and gives the others position 0; a masked last
     token is still where the next one is predicted from.
     """
-    ids, attended = _published_tokens(token_ids, unit)
+    ids, attended = _published_tokens(token_ids, absent)
     counted = accumulate(attended)
     positions = tuple(count - 1 if seen else 0 for count, seen in zip(counted, attended, strict=True))
     return Row(ids, positions, attended)
 
 
-def published_score(token_ids: Sequence[int], unit: Unit, context: AbsenceContext) -> Row:
+def published_score(token_ids: Sequence[int], absent: Absent, context: AbsenceContext) -> Row:
     """As the published code reads probabilities: id 0, attention off, positions unmoved."""
-    ids, attended = _published_tokens(token_ids, unit)
+    ids, attended = _published_tokens(token_ids, absent)
     return Row(ids, attended=attended)
 
 

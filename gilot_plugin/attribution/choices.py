@@ -12,7 +12,7 @@ from gilot_plugin.attribution.geometry import ChoiceGeometry
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.targets import Asked, Outcomes, Rows, check_positions, joined
 from gilot_plugin.attribution.trie import node_count, sequence_logprobs
-from gilot_plugin.attribution.types import Choice, Prompt, Unit
+from gilot_plugin.attribution.types import Absent, Choice, Prompt
 from gilot_plugin.backends.protocol import Backend, Load
 from gilot_plugin.errors import PromptError
 
@@ -77,9 +77,9 @@ class ChoicesTarget:
         """See :attr:`Target.kind`."""
         return (type(self), id(self._backend)) if self._backend.shares_prompts else None
 
-    def load(self, unit: Unit | None) -> Load:
+    def load(self, absent: Absent) -> Load:
         """See :meth:`Target.load`."""
-        return self._rows.load(unit, self._nodes, self._nodes, len(self._token_ids))
+        return self._rows.load(absent, self._nodes, self._nodes, len(self._token_ids))
 
     def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
         """See :meth:`Target.compute`."""
@@ -101,13 +101,13 @@ class ChoicesTarget:
             for (target, absent), part in zip(pairs, parts, strict=True)
         ]
 
-    def _outcomes(self, read: torch.Tensor, absent: Sequence[Unit | None]) -> Outcomes:
+    def _outcomes(self, read: torch.Tensor, absent: Sequence[Absent]) -> Outcomes:
         """Outcomes from the log-likelihoods of the choices and of their leads, ``[rows, sequences]``."""
         count = len(self._token_ids)
         sums = read[:, :count] - read[:, count:] if read.shape[1] > count else read
         lengths = torch.tensor(self._lengths, dtype=sums.dtype, device=sums.device)
         compared = sums / lengths if self._recipe.choice_scoring == "norm" else sums
-        if absent[0] is None:
+        if not absent[0]:
             self._likelihoods = sums[0]
             self._preferred = int(compared[0].argmax())
         return Outcomes(compared.log_softmax(dim=1).unsqueeze(1), sums[:, self._preferred])

@@ -70,13 +70,13 @@ class Inquiry(Generic[_TargetT]):
         self.seconds = self.subject.model_seconds = time.perf_counter() - started
         # What finds out about the full prompt beforehand reads what rows have in common with it.
         if not self.subject.model_tokens:
-            self.subject.unread = self._target.load(None).known
+            self.subject.unread = self._target.load(()).known
 
     @property
     def width(self) -> int:
         """About how many tokens its units bring into a pass, as far as they are known."""
-        units = [None] if isinstance(self._units, Refinement) else [None, *self._units]
-        return sum(max(1, self._target.load(unit).together) for unit in units)
+        units = () if isinstance(self._units, Refinement) else self._units
+        return sum(max(1, self._target.load(absent).together) for absent in ((), *((one,) for one in units)))
 
     def rounds(self) -> _Rounds:
         """Units to measure, a round at a time; their measurements are to be sent back.
@@ -102,7 +102,7 @@ class Inquiry(Generic[_TargetT]):
         return self._attribution(tuple(units), coarse, measurements)
 
     def _estimate(self, unit: Unit | None) -> int:
-        load = self._target.load(unit)
+        load = self._target.load(() if unit is None else (unit,))
         return load.own + load.room + (self.subject.unread if unit is None else 0)
 
     def _attribution(
@@ -358,7 +358,7 @@ class _Together:
         if not wanted:
             return {}
         started = time.perf_counter()
-        questions = [(inquiry.subject, units) for inquiry, units in wanted.items()]
+        questions = [(inquiry.subject, [(unit,) for unit in units]) for inquiry, units in wanted.items()]
         try:
             measurer = Measurer(self._backend, next(iter(wanted)).recipe)
             found: dict[Inquiry[Any], list[list[Measurement]] | Exception] = dict(

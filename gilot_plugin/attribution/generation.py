@@ -24,7 +24,7 @@ from gilot_plugin.attribution.outcomes import (
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.targets import Asked, Outcomes, Rows, check_positions, joined
 from gilot_plugin.attribution.trie import Prefix, sequence_logprobs
-from gilot_plugin.attribution.types import Hypothesis, Prompt, Unit
+from gilot_plugin.attribution.types import Absent, Hypothesis, Prompt
 from gilot_plugin.backends.protocol import Backend, Load
 from gilot_plugin.errors import PromptError
 
@@ -73,7 +73,7 @@ class GenerationTarget(ABC):
         """See :attr:`gilot_plugin.attribution.targets.Target.kind`."""
 
     @abstractmethod
-    def load(self, unit: Unit | None) -> Load:
+    def load(self, absent: Absent) -> Load:
         """See :meth:`gilot_plugin.attribution.targets.Target.load`."""
 
     @abstractmethod
@@ -108,11 +108,11 @@ class RegeneratedTarget(GenerationTarget):
         searched = (recipe.num_beams, recipe.max_new_tokens, self._every_step)
         return (type(self), id(self._backend), *searched, self._answer is None)
 
-    def load(self, unit: Unit | None) -> Load:
+    def load(self, absent: Absent) -> Load:
         """See :meth:`gilot_plugin.attribution.targets.Target.load`."""
         beams, answer = self._recipe.num_beams, len(self._answer or ())
         room = beams * self._recipe.max_new_tokens + answer
-        return self._rows.load(unit, room, max(beams, answer), beams)
+        return self._rows.load(absent, room, max(beams, answer), beams)
 
     def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
         """See :meth:`gilot_plugin.attribution.targets.Target.compute`."""
@@ -135,21 +135,21 @@ class RegeneratedTarget(GenerationTarget):
         outcomes, start = [], 0
         for target, (_, absent) in zip(targets, asked, strict=True):
             rows = slice(start, start + len(absent))
-            if absent[0] is None:
+            if not absent[0]:
                 target._known = _known(found.hypotheses, start)
             of_answers = None if found.answer_logprobs is None else found.answer_logprobs[rows]
             outcomes.append(Outcomes(found.logprobs[rows], of_answers))
             start = rows.stop
         return outcomes
 
-    def _rescored(self, absent: Sequence[Unit | None]) -> Outcomes:
+    def _rescored(self, absent: Sequence[Absent]) -> Outcomes:
         """Outcomes read from a second pass, under an operator that wants one."""
         recipe, search = self._recipe, self._rows.batch(absent)
         score = self._rows.batch(absent, recipe.absence.rescored_without)
         logprobs, found = rescored_outcomes(
             self._backend, search, score, recipe.num_beams, recipe.max_new_tokens
         )
-        if absent[0] is None:
+        if not absent[0]:
             self._known = _known(found)
         if self._answer is None:
             return Outcomes(logprobs)
@@ -188,10 +188,10 @@ class GivenTarget(GenerationTarget):
         """See :attr:`gilot_plugin.attribution.targets.Target.kind`."""
         return (type(self), id(self._backend)) if self._backend.shares_prompts else None
 
-    def load(self, unit: Unit | None) -> Load:
+    def load(self, absent: Absent) -> Load:
         """See :meth:`gilot_plugin.attribution.targets.Target.load`."""
         nodes = len(self._given.trie.prefixes)
-        return self._rows.load(unit, nodes, nodes, len(self._given.hypotheses) + 1)
+        return self._rows.load(absent, nodes, nodes, len(self._given.hypotheses) + 1)
 
     def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
         """See :meth:`gilot_plugin.attribution.targets.Target.compute`."""
@@ -203,7 +203,7 @@ class GivenTarget(GenerationTarget):
         outcomes, start = [], 0
         for target, absent in pairs:
             rows = slice(start, start + len(absent))
-            if target._is_answer and absent[0] is None:
+            if target._is_answer and not absent[0]:
                 continuation = target._given.hypotheses[0]
                 target._known = [(continuation, max(float(of_answers[start]), IMPOSSIBLE))]
             answered = None if target._answer is None else of_answers[rows]
@@ -253,7 +253,7 @@ def generation_target(
 def _searched(backend: Backend, rows: Rows, recipe: Recipe, num_beams: int) -> Hypotheses:
     """Hypotheses of the full prompt."""
     steps = recipe.max_new_tokens
-    session = backend.prefill(rows.batch([None]), num_beams * steps)
+    session = backend.prefill(rows.batch([()]), num_beams * steps)
     return beam_search(session, backend.eos_token_ids, num_beams, steps, "none").hypotheses
 
 

@@ -21,7 +21,7 @@ from gilot_plugin.attribution.methods import Distance, Measurement, mean_measure
 from gilot_plugin.attribution.pair import Ground, OutcomePair, solve_together
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.targets import Asked, Outcomes, Target
-from gilot_plugin.attribution.types import Unit
+from gilot_plugin.attribution.types import Absent
 from gilot_plugin.backends.protocol import Backend
 
 FloatArray = NDArray[np.float64]
@@ -91,10 +91,10 @@ class Subject:
 
 
 class _Item(NamedTuple):
-    """One outcome to be found: of a subject, without a unit (None: with all)."""
+    """One outcome to be found: of a subject, without some units."""
 
     subject: Subject
-    unit: Unit | None
+    absent: Absent
 
 
 class _Job(NamedTuple):
@@ -136,14 +136,14 @@ class Measurer:
         self._solver = recipe.solver
         self._threads = recipe.num_threads or os.cpu_count() or 1
 
-    def measure(self, wanted: Sequence[tuple[Subject, Sequence[Unit]]]) -> list[list[list[Measurement]]]:
-        """Compute the outcome without each unit in batches; measure it in threads while the next batch runs.
+    def measure(self, wanted: Sequence[tuple[Subject, Sequence[Absent]]]) -> list[list[list[Measurement]]]:
+        """Compute outcomes without units in batches; measure them in threads while the next batch runs.
 
         Args:
-            wanted: Prompts, and what is taken away of each, one at a time.
+            wanted: Prompts, and for each measurement of a prompt the units that are taken away.
 
         Returns:
-            For each prompt and unit, one measurement a distance.
+            For each prompt, and whatever is taken away, one measurement a distance.
         """
         measured: dict[Subject, list[list[Measurement]]] = {subject: [] for subject, _ in wanted}
         pending: deque[_Job] = deque()
@@ -190,16 +190,16 @@ class Measurer:
         return _Beside(1, at_once, size) if self._solver.batched else _Beside(at_once, 1, size)
 
     def _outcomes(
-        self, wanted: Sequence[tuple[Subject, Sequence[Unit]]], reserved: int
+        self, wanted: Sequence[tuple[Subject, Sequence[Absent]]], reserved: int
     ) -> Iterator[tuple[Subject, list[HostOutcome]]]:
         """Outcomes of the subjects, some of one at a time; that of the full prompt is the first ever."""
         items = [
-            _Item(subject, unit)
-            for subject, units in wanted
-            for unit in ([None, *units] if subject.present is None else units)
+            _Item(subject, units)
+            for subject, absent in wanted
+            for units in ([(), *absent] if subject.present is None else absent)
         ]
         # What the model has read of the other prompts stays in memory, too.
-        known = [self._backend.memory(subject.target.load(None)).fixed for subject, _ in wanted]
+        known = [self._backend.memory(subject.target.load(())).fixed for subject, _ in wanted]
         self._plan.reserve(reserved + sum(known) - max(known))
         for _, alike in groupby(items, key=_kind):
             some = list(alike)
@@ -213,7 +213,7 @@ class Measurer:
         subjects = [
             (subject, list(items)) for subject, items in groupby(batch, key=lambda item: item.subject)
         ]
-        asked = [Asked(subject.target, [item.unit for item in items]) for subject, items in subjects]
+        asked = [Asked(subject.target, [item.absent for item in items]) for subject, items in subjects]
         outcomes = asked[0].target.compute(asked)
         found = [
             (subject, list(_host(result))) for (subject, _), result in zip(subjects, outcomes, strict=True)
@@ -231,7 +231,7 @@ class Measurer:
 
     def _size(self, item: _Item) -> Size:
         target = item.subject.target
-        load = target.load(item.unit)
+        load = target.load(item.absent)
         most = max(1, self._backend.pass_tokens // max(1, load.together))
         return Size(self._backend.memory(load), _OUTCOME_COPIES * target.outcome_bytes, most)
 
@@ -243,7 +243,7 @@ def _kind(item: _Item) -> object:
 
 
 def _tokens(item: _Item) -> int:
-    load = item.subject.target.load(item.unit)
+    load = item.subject.target.load(item.absent)
     return load.own + load.room
 
 

@@ -12,7 +12,7 @@ import torch
 from gilot_plugin.attribution.absence import AbsenceContext, AbsenceOperator
 from gilot_plugin.attribution.geometry import Geometry
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.attribution.types import Prompt, Unit
+from gilot_plugin.attribution.types import Absent, Prompt
 from gilot_plugin.backends.protocol import Backend, Batch, KnownPrompt, Load, Row
 from gilot_plugin.errors import UnsupportedModelError
 
@@ -59,8 +59,8 @@ class Target(Protocol):
         """Memory that the outcomes of one prompt take, as they are returned."""
         ...
 
-    def load(self, unit: Unit | None) -> Load:
-        """What the model reads to find the outcome without the unit; None: with all."""
+    def load(self, absent: Absent) -> Load:
+        """What the model reads to find the outcome without the units."""
         ...
 
     def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
@@ -73,14 +73,14 @@ class Asked(NamedTuple):
 
     Attributes:
         target: Gives them.
-        absent: Units that are taken away, one at a time; None stands for the full prompt.
+        absent: For each outcome, the units that are taken away.
     """
 
     target: Target
-    absent: Sequence[Unit | None]
+    absent: Sequence[Absent]
 
 
-def outcomes(target: Target, absent: Sequence[Unit | None]) -> Outcomes:
+def outcomes(target: Target, absent: Sequence[Absent]) -> Outcomes:
     """Outcomes of one target."""
     (found,) = target.compute([Asked(target, absent)])
     return found
@@ -105,16 +105,16 @@ class Rows:
 
     def batch(
         self,
-        absent: Sequence[Unit | None],
-        operator: Callable[[Sequence[int], Unit, AbsenceContext], Row] | None = None,
+        absent: Sequence[Absent],
+        operator: Callable[[Sequence[int], Absent, AbsenceContext], Row] | None = None,
     ) -> Batch:
-        """One row a unit, by the recipe's operator or a given one; None stands for the full prompt."""
-        rows = [self._without(unit, operator) for unit in absent]
+        """One row for each, by the recipe's operator or a given one."""
+        rows = [self._without(units, operator) for units in absent]
         return Batch(rows, [self._known] * len(rows))
 
-    def load(self, unit: Unit | None, room: int, together: int, beams: int) -> Load:
-        """What the model reads of the prompt without the unit, and as given after it."""
-        row = self._without(unit)
+    def load(self, absent: Absent, room: int, together: int, beams: int) -> Load:
+        """What the model reads of the prompt without the units, and as given after it."""
+        row = self._without(absent)
         if not self._backend.shares_prompts:
             return Load(0, len(row.token_ids), room, together, beams)
         own = len(row.token_ids) - row.begins_like(self._full)
@@ -122,13 +122,13 @@ class Rows:
 
     def _without(
         self,
-        unit: Unit | None,
-        operator: Callable[[Sequence[int], Unit, AbsenceContext], Row] | None = None,
+        absent: Absent,
+        operator: Callable[[Sequence[int], Absent, AbsenceContext], Row] | None = None,
     ) -> Row:
-        if unit is None:
+        if not absent:
             return self._full
         take_away = operator or self._recipe.absence.without
-        return take_away(self._full.token_ids, unit, self._recipe.absence_context)
+        return take_away(self._full.token_ids, absent, self._recipe.absence_context)
 
 
 def joined(batches: Sequence[Batch]) -> Batch:

@@ -94,6 +94,10 @@ class Unit:
     level: str = ""
 
 
+#: Units that are taken away at the same time; none of them for the full prompt.
+Absent = tuple[Unit, ...]
+
+
 class Flow(NamedTuple):
     """Probability that the optimal coupling moves from one outcome to another when the unit is absent.
 

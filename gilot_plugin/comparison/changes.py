@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gilot_plugin.comparison.judging import ROUNDING, audit_q_values
 from gilot_plugin.comparison.measures import Measures, dissimilarities
 from gilot_plugin.comparison.pairs import Pair
-from gilot_plugin.comparison.statistics import ALPHA, ROUNDING, PairedTest, adjusted, paired_test
+from gilot_plugin.statistics import ALPHA, PairedTest, paired_test
 
 
 class Change(NamedTuple):
@@ -64,7 +65,7 @@ def measure_changes(
         if both:
             tests[name] = paired_test(np.array([a - b for a, b in both]), one_sided=True, seed=seed)
             means[name] = float(np.mean([b for _, b in both]))
-    q_values = dict(zip(tests, adjusted([test.p_value for test in tests.values()]), strict=True))
+    q_values = dict(zip(tests, audit_q_values([test.p_value for test in tests.values()]), strict=True))
     return tuple(
         Change(name, float(values.mean()), means.get(name), tests.get(name), q_values.get(name))
         for name, values in own.items()

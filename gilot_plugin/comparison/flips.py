@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from gilot_plugin.artifacts.loading import LoadedRun
 from gilot_plugin.artifacts.verdicts import is_correct
+from gilot_plugin.comparison.judging import audit_q_values
 from gilot_plugin.comparison.pairs import Pair
-from gilot_plugin.comparison.statistics import ALPHA, adjusted, mcnemar
+from gilot_plugin.statistics import ALPHA, mcnemar
 
 
 class Flips(NamedTuple):
@@ -56,7 +57,7 @@ def count_flips(base: LoadedRun, tuned: LoadedRun, pairs: Sequence[Pair]) -> tup
             worse = sum(a and not b for a, b in judged)
             better = sum(b and not a for a, b in judged)
             counted.append((task, judged, worse, better, mcnemar(worse, better), of_all))
-    q_values = adjusted([found[4] for found in counted])
+    q_values = audit_q_values([found[4] for found in counted])
     return tuple(
         Flips(
             task,

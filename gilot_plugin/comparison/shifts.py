@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gilot_plugin.comparison.judging import ROUNDING, audit_q_values
 from gilot_plugin.comparison.measures import piece_shares
 from gilot_plugin.comparison.pairs import Pair
-from gilot_plugin.comparison.statistics import ALPHA, MIN_PAIRS, ROUNDING, PairedTest, adjusted, paired_test
+from gilot_plugin.statistics import ALPHA, MIN_PAIRS, PairedTest, paired_test
 
 #: Words that are tested: the most frequent ones, which does not depend on how they shifted.
 MAX_WORDS = 200
@@ -104,7 +105,7 @@ def _shifts(shares: _Shares, noise: Sequence[_Shares], seed: int) -> tuple[Shift
         key: paired_test(np.array([after - before for before, after in found]), seed=seed)
         for key, found in shares.items()
     }
-    q_values = adjusted([test.p_value for test in tests.values()])
+    q_values = audit_q_values([test.p_value for test in tests.values()])
     found = [
         Shift(
             task=key[0],

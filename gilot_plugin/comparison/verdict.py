@@ -11,8 +11,8 @@ from gilot_plugin.comparison.audit import Audit
 from gilot_plugin.comparison.changes import Change
 from gilot_plugin.comparison.flips import Flips
 from gilot_plugin.comparison.shifts import Shift
-from gilot_plugin.comparison.statistics import ALPHA
 from gilot_plugin.errors import ConfigError
+from gilot_plugin.statistics import ALPHA
 
 AUDIT_VERSION = "1.0"
 

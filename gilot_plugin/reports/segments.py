@@ -6,14 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
 
 from gilot_plugin.artifacts.typed import Record
-
-#: Below so many samples an interval would promise more than it holds.
-MIN_SAMPLES = 5
-_RESAMPLES = 2000
-CONFIDENCE = 0.95
+from gilot_plugin.statistics import bootstrap_interval
 
 
 class SegmentShare(NamedTuple):
@@ -121,19 +116,3 @@ def summarize_segments(
             )
         )
     return tuple(sorted(found, key=lambda summary: -summary.mean))
-
-
-def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float | None, float | None]:
-    """Interval of the mean at :data:`CONFIDENCE`, by bias-corrected bootstrap; Nones with too few values."""
-    if len(values) < MIN_SAMPLES:
-        return None, None
-    if np.ptp(values) == 0:  # where the correction has nothing to go by
-        return float(values[0]), float(values[0])
-    interval = scipy.stats.bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=_RESAMPLES,
-        confidence_level=CONFIDENCE,
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)

@@ -79,9 +79,9 @@ def test_published_reading(make_tiny_model):
     """Ended hypotheses are filled with the end token, which counts, and read at the last position."""
     model = bias_output(make_tiny_model("llama"), {1: 7.5})
     published = next(operator for operator in BUILTIN_ABSENCES if operator.name == "published")
-    unit, context = Unit(3, 5, "", ""), AbsenceContext(None, 0)
-    search = published.without(PROMPT, unit, context)
-    score = published.rescored_without(PROMPT, unit, context)
+    absent, context = (Unit(3, 5, "", ""),), AbsenceContext(None, 0)
+    search = published.without(PROMPT, absent, context)
+    score = published.rescored_without(PROMPT, absent, context)
     backend = TransformersBackend(model)
     searched, scored = (batch_of(backend, [row], Row(PROMPT)) for row in (search, score))
     outcomes, found = rescored_outcomes(backend, searched, scored, 4, 5)

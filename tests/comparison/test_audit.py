@@ -11,9 +11,9 @@ import scipy.stats
 from gilot_plugin.artifacts.loading import LoadedRun
 from gilot_plugin.artifacts.names import samples_name
 from gilot_plugin.comparison.audit import Audit, audit_runs
-from gilot_plugin.comparison.statistics import ALPHA
 from gilot_plugin.comparison.verdict import audit_json, failures, parse_thresholds, verdict_lines
 from gilot_plugin.errors import ArtifactError, ConfigError
+from gilot_plugin.statistics import ALPHA
 from tests.comparison.simulated import DATE, make_record, make_run, noisy_runs
 
 

@@ -17,8 +17,9 @@ from gilot_plugin.artifacts.typed import Record, chosen_method
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.card.markdown import markdown
 from gilot_plugin.reports.figures import faithfulness_figure, heat_map_figure
-from gilot_plugin.reports.segments import CONFIDENCE, SegmentShare, summarize_segments
+from gilot_plugin.reports.segments import SegmentShare, summarize_segments
 from gilot_plugin.reports.wording import selection_words, value_words
+from gilot_plugin.statistics import CONFIDENCE
 
 #: Folder of the figures, beside the card.
 FIGURES = "gilot"

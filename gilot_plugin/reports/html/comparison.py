@@ -10,11 +10,11 @@ from gilot_plugin.comparison.audit import Audit
 from gilot_plugin.comparison.measures import Measures
 from gilot_plugin.comparison.pairs import Pair
 from gilot_plugin.comparison.shifts import Shift
-from gilot_plugin.comparison.statistics import ALPHA
 from gilot_plugin.comparison.verdict import change_words, flip_words, verdict_lines
 from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, rounded, shown
 from gilot_plugin.reports.html.page import render_page
 from gilot_plugin.reports.html.samples import sample_link, sample_view
+from gilot_plugin.statistics import ALPHA
 
 _FLOWS = 8
 _WORDS = 30

@@ -14,8 +14,9 @@ from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, shown
 from gilot_plugin.reports.html.page import render_page
 from gilot_plugin.reports.html.samples import list_row, sample_view, search_text
-from gilot_plugin.reports.segments import CONFIDENCE, SegmentShare, summarize_segments
+from gilot_plugin.reports.segments import SegmentShare, summarize_segments
 from gilot_plugin.reports.wording import score_words, selection_error, selection_words
+from gilot_plugin.statistics import CONFIDENCE
 
 
 def report_page(run: LoadedRun) -> str:

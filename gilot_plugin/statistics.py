@@ -1,4 +1,4 @@
-"""Paired tests: permutation by flipped signs, bootstrap intervals, false discoveries, power, McNemar."""
+"""Intervals by bootstrap, paired tests by flipped signs, false discoveries, power, McNemar."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ import numpy as np
 import scipy.optimize
 import scipy.stats
 
-from gilot_plugin.reports.segments import bootstrap_interval
-
-#: Rate of false discoveries that all findings of an audit together are held to.
+#: Rate of false discoveries that all findings of one report together are held to.
 ALPHA = 0.05
-#: Families of tests in an audit, each with an equal part of that rate: segments, words, changes, flips.
-FAMILIES = 4
+#: Of the intervals.
+CONFIDENCE = 0.95
+#: Below so many samples an interval would promise more than it holds.
+MIN_SAMPLES = 5
 #: Chance to find an effect that the smallest detectable one is given for.
 POWER = 0.8
 #: Fewer pairs can hardly show anything: with 6, all signs alike have a chance of 1 in 32.
 MIN_PAIRS = 6
 
-#: Shifts below this are rounding, whatever the noise runs say.
-ROUNDING = 1e-3
-
+_BOOTSTRAP_RESAMPLES = 2000
 _RESAMPLES = 9999
 #: Below this p-value, so many are not enough to tell one finding among hundreds of tests from chance.
 _REFINED_BELOW = 0.005
@@ -53,6 +51,22 @@ class PairedTest(NamedTuple):
     detectable: float | None
 
 
+def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float | None, float | None]:
+    """Interval of the mean at :data:`CONFIDENCE`, by bias-corrected bootstrap; Nones with too few values."""
+    if len(values) < MIN_SAMPLES:
+        return None, None
+    if np.ptp(values) == 0:  # where the correction has nothing to go by
+        return float(values[0]), float(values[0])
+    interval = scipy.stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=_BOOTSTRAP_RESAMPLES,
+        confidence_level=CONFIDENCE,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
 def paired_test(differences: np.ndarray, *, one_sided: bool = False, seed: int = 0) -> PairedTest:
     """Test whether paired differences have a mean other than 0.
 
@@ -78,15 +92,19 @@ def paired_test(differences: np.ndarray, *, one_sided: bool = False, seed: int =
     )
 
 
-def adjusted(p_values: Sequence[float]) -> list[float]:
+def adjusted(p_values: Sequence[float], families: int = 1) -> list[float]:
     """P-values of one family, adjusted by Benjamini and Hochberg, times the number of families.
 
     Of what is below a rate in any family, at most that share is false; where nothing changed at all, that
     rate is the chance of any finding.
+
+    Args:
+        p_values: Of all tests of the family.
+        families: Number of families that are reported together.
     """
     if not p_values:
         return []
-    found: list[float] = np.minimum(1.0, FAMILIES * scipy.stats.false_discovery_control(p_values)).tolist()
+    found: list[float] = np.minimum(1.0, families * scipy.stats.false_discovery_control(p_values)).tolist()
     return found
 
 
