@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from gilot_plugin import plugins
+from gilot_plugin.attribution.ground_costs import DEFAULT_COST_LIMIT
 from gilot_plugin.attribution.transport import SOLVER_NAMES
 from gilot_plugin.attribution.units import SCOPES, UNIT_KINDS
 from gilot_plugin.checking import explained, is_name_of, member
@@ -140,8 +141,13 @@ class GilotConfig(BaseModel):
         0.9999, gt=0, le=1, description="probability that the support of each distribution covers"
     )
     top_k: _Whole = Field(1000, ge=1, description="largest support of each distribution")
-    ground_cost: Literal["cosine"] = Field(
-        "cosine", description="cost between tokens: 1 - cosine of embeddings"
+    ground_cost: Literal["cosine", "centered", "output", "angular", "truncated"] = Field(
+        "cosine",
+        description="cost between tokens: 1 - cosine of input embeddings, the same of centered or of output "
+        "embeddings, their angle, or 1 - cosine up to cost_limit",
+    )
+    cost_limit: _Real | None = Field(
+        None, gt=0, lt=2, description=f"largest cost, for ground_cost=truncated ({DEFAULT_COST_LIMIT})"
     )
     solver: str = Field("auto", description="solver of the transport problems")
     transport_tolerance: _Real = Field(

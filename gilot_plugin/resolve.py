@@ -7,6 +7,7 @@ from typing import Any
 
 from gilot_plugin import plugins
 from gilot_plugin.attribution.absence import AbsenceContext
+from gilot_plugin.attribution.ground_costs import ground_cost
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.refinement import Refinement
 from gilot_plugin.attribution.targets import check_positions
@@ -37,8 +38,10 @@ def make_recipe(
         ConfigError: A setting does not fit the model or the tokenizer.
     """
     absence = plugins.absence_operators()[config.absence]
+    ground = ground_cost(config.ground_cost, config.cost_limit)
     try:
         check_positions(backend, absence)
+        ground.vectors_of(backend)
     except UnsupportedModelError as error:
         raise ConfigError(str(error)) from None
     if empty_prompt_id is None:
@@ -64,6 +67,7 @@ def make_recipe(
         ),
         top_p=config.top_p,
         top_k=config.top_k,
+        ground_cost=ground,
         batch_size=None if config.batch_size == "auto" else config.batch_size,
         memory_budget=config.memory_budget,
         num_threads=config.num_threads,

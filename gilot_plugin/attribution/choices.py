@@ -35,7 +35,8 @@ class ChoicesTarget:
         unscored: How many tokens of each choice belong to its context; None for none.
 
     Raises:
-        UnsupportedModelError: The absence needs explicit positions, which the model does not take.
+        UnsupportedModelError: The absence needs explicit positions, which the model does not take, or the
+            ground cost needs embeddings that it lacks.
         PromptError: The prompt and the longest choice do not fit into the model's window.
     """
 
@@ -65,7 +66,8 @@ class ChoicesTarget:
         leads = [choice[:count] for choice, count in zip(self._token_ids, unscored or (), strict=False)]
         # The log-likelihood of what is scored is that of all less that of the lead, which is read on the way.
         self._sequences = (*self._token_ids, *leads)
-        self.geometry = ChoiceGeometry(backend, _differing(token_ids) if any(leads) else token_ids, texts)
+        compared = _differing(token_ids) if any(leads) else token_ids
+        self.geometry = ChoiceGeometry(backend, recipe.ground_cost, compared, texts)
         self.gold = tuple(gold)
         self.outcome_count = len(self._token_ids)
         self.outcome_bytes = 4 * len(self._token_ids)

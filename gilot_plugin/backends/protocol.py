@@ -264,6 +264,19 @@ class Backend(Protocol):
         """Input embeddings of the given ids, ``[n, dim]``, float32."""
         ...
 
+    @property
+    def mean_embedding(self) -> torch.Tensor:
+        """Mean of the input embeddings over the vocabulary, ``[dim]``, float32; computed once."""
+        ...
+
+    def output_embeddings(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Output embeddings of the given ids, from which their logits come, ``[n, dim]``, float32.
+
+        Raises:
+            UnsupportedModelError: The model has none, or they cannot be read.
+        """
+        ...
+
     def memory(self, load: Load) -> Need:
         """Memory that a batch of rows takes at its peak, beside the model."""
         ...

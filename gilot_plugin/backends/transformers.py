@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gilot_plugin.backends.embedding import InputEmbedding
+from gilot_plugin.backends.embedding import InputEmbedding, OutputEmbedding
 from gilot_plugin.backends.findings import found_once
 from gilot_plugin.backends.memory import MemoryModel, free_memory
 from gilot_plugin.backends.pace import least_tokens, most_tokens
@@ -133,6 +133,15 @@ class TransformersBackend:
         """Input embeddings of the given ids, ``[n, dim]``, float32, without gradient."""
         return self._embedding(token_ids)
 
+    @cached_property
+    def mean_embedding(self) -> torch.Tensor:
+        """See :attr:`gilot_plugin.backends.protocol.Backend.mean_embedding`."""
+        return self._embedding.mean(self.vocab_size)
+
+    def output_embeddings(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """See :meth:`gilot_plugin.backends.protocol.Backend.output_embeddings`."""
+        return self._output_embedding(token_ids).to(self.device)
+
     def memory(self, load: Load) -> Need:
         """See :meth:`gilot_plugin.backends.protocol.Backend.memory`."""
         if self._tree is not None:
@@ -151,6 +160,12 @@ class TransformersBackend:
         if tree is not None:
             return TreeSession(tree, batch, room)
         return (CachedSession if self.recomputes is None else RecomputingSession)(passes, batch.rows)
+
+    @cached_property
+    def _output_embedding(self) -> OutputEmbedding:
+        # The check of what is read calls a module whose weights may come and go.
+        with self._embedding.lock:
+            return OutputEmbedding(self._model, self.vocab_size)
 
     @cached_property
     def _tree(self) -> TreeReader | None:
