@@ -62,16 +62,15 @@ def test_unit_that_the_model_ignores_scores_0(make_tiny_model, name):
 
 
 @every_cost
-@pytest.mark.parametrize("solver", ["exact", "sinkhorn", "proximal"])
-@pytest.mark.parametrize("top_k", [3, 40, 150])
+@pytest.mark.parametrize("solver", ["exact", "sinkhorn"])
+@pytest.mark.parametrize("top_k", [3, 40])
 def test_bounds_hold_over_the_whole_vocabulary(untied, name, solver, top_k):
-    settings = {"ground_cost": ground_cost(name), "solver": solver}
+    ground = ground_cost(name)
     whole = serial.scores(untied, PROMPT, SPANS, ground_cost=name)
-    bounds = engine_calls.generation(
-        untied, PROMPT, SPANS, top_k=top_k, **settings
-    ).diagnostics.transport_bounds
-    largest = ground_cost(name).largest
+    attribution = engine_calls.generation(
+        untied, PROMPT, SPANS, ground_cost=ground, solver=solver, top_k=top_k
+    )
     for (lower, upper), scores in zip(attribution.diagnostics.transport_bounds, whole, strict=True):
         # The serial computation leaves out 0.0001 of the mass itself.
-        assert lower - 2e-4 * largest <= scores.ot <= upper + 2e-4 * largest
+        assert lower - 2e-4 * ground.largest <= scores.ot <= upper + 2e-4 * ground.largest
         assert lower >= 0.0
