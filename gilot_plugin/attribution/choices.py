@@ -8,10 +8,11 @@ from typing import cast
 import numpy as np
 import torch
 
+from gilot_plugin.attribution.answers import Answer, Candidates
 from gilot_plugin.attribution.geometry import ChoiceGeometry
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.targets import Asked, Outcomes, Rows, check_positions, joined
-from gilot_plugin.attribution.trie import node_count, sequence_logprobs
+from gilot_plugin.attribution.trie import sequence_logprobs
 from gilot_plugin.attribution.types import Absent, Choice, Prompt
 from gilot_plugin.backends.protocol import Backend, Load
 from gilot_plugin.errors import PromptError
@@ -63,15 +64,14 @@ class ChoicesTarget:
         self._rows = Rows(backend, prompt, recipe)
         self._token_ids, self._texts = tuple(map(tuple, token_ids)), tuple(texts)
         self._lengths = tuple(map(len, texts)) if lengths is None else tuple(lengths)
-        leads = [choice[:count] for choice, count in zip(self._token_ids, unscored or (), strict=False)]
-        # The log-likelihood of what is scored is that of all less that of the lead, which is read on the way.
-        self._sequences = (*self._token_ids, *leads)
+        leads = tuple(choice[:count] for choice, count in zip(self._token_ids, unscored or (), strict=False))
+        divisors = self._lengths if recipe.choice_scoring == "norm" else None
+        self._candidates = Candidates(self._token_ids, leads, divisors)
         compared = _differing(token_ids) if any(leads) else token_ids
         self.geometry = ChoiceGeometry(backend, recipe.ground_cost, compared, texts)
         self.gold = tuple(gold)
         self.outcome_count = len(self._token_ids)
         self.outcome_bytes = 4 * len(self._token_ids)
-        self._nodes = node_count([choice[:-1] for choice in self._token_ids])
         self._likelihoods: torch.Tensor | None = None
 
     @property
@@ -81,38 +81,41 @@ class ChoicesTarget:
 
     def load(self, absent: Absent) -> Load:
         """See :meth:`Target.load`."""
-        return self._rows.load(absent, self._nodes, self._nodes, len(self._token_ids))
+        nodes = self._candidates.node_count
+        return self._rows.load(absent, nodes, nodes, len(self._token_ids))
 
     def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
         """See :meth:`Target.compute`."""
         targets = [cast("ChoicesTarget", target) for target, _ in asked]
         pairs = list(zip(targets, (absent for _, absent in asked), strict=True))
         batch = joined([target._rows.batch(absent) for target, absent in pairs])
-        room = max(target._nodes for target in targets)
-        most = max(len(target._sequences) for target in targets)
+        room = max(target._candidates.node_count for target in targets)
+        most = max(len(target._candidates.read) for target in targets)
         # Targets with fewer choices are filled up with the empty one, which is certain.
         sequences = [
-            [*target._sequences, *((),) * (most - len(target._sequences))]
+            [*target._candidates.read, *((),) * (most - len(target._candidates.read))]
             for target, absent in pairs
             for _ in absent
         ]
         sums = sequence_logprobs(self._backend.prefill(batch, room), sequences, self._backend.device)
         parts = torch.split(sums.double(), [len(absent) for _, absent in pairs])
         return [
-            target._outcomes(part[:, : len(target._sequences)], absent)
+            target._outcomes(part[:, : len(target._candidates.read)], absent)
             for (target, absent), part in zip(pairs, parts, strict=True)
         ]
 
     def _outcomes(self, read: torch.Tensor, absent: Sequence[Absent]) -> Outcomes:
         """Outcomes from the log-likelihoods of the choices and of their leads, ``[rows, sequences]``."""
-        count = len(self._token_ids)
-        sums = read[:, :count] - read[:, count:] if read.shape[1] > count else read
-        lengths = torch.tensor(self._lengths, dtype=sums.dtype, device=sums.device)
-        compared = sums / lengths if self._recipe.choice_scoring == "norm" else sums
+        sums = self._candidates.sums(read)
+        compared = self._candidates.compared(sums)
         if not absent[0]:
             self._likelihoods = sums[0]
             self._preferred = int(compared[0].argmax())
         return Outcomes(compared.log_softmax(dim=1).unsqueeze(1), sums[:, self._preferred])
+
+    def answer(self) -> Answer:
+        """See :meth:`Target.answer`."""
+        return Answer(self._candidates, self._preferred)
 
     def choices(self, probabilities: Sequence[float]) -> tuple[Choice, ...]:
         """The choices with their probabilities after the full prompt, whose outcomes were computed."""

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from scipy.special import entr
 
+from gilot_plugin.attribution.answers import AnswerReader
 from gilot_plugin.attribution.choices import ChoicesTarget
 from gilot_plugin.attribution.distances import MARGIN, margin
 from gilot_plugin.attribution.flows import readable_flows, total_flows
@@ -68,6 +69,7 @@ class Inquiry(Generic[_TargetT]):
         self.subject = Subject(self._target, distances, recipe, progress)
         self.subject.model_tokens = backend.model_tokens - tokens
         self.seconds = self.subject.model_seconds = time.perf_counter() - started
+        self.method_seconds: dict[str, float] = {}
         # What finds out about the full prompt beforehand reads what rows have in common with it.
         if not self.subject.model_tokens:
             self.subject.unread = self._target.load(()).known
@@ -97,8 +99,9 @@ class Inquiry(Generic[_TargetT]):
             except StopIteration as stop:
                 units, coarse = stop.value.units, stop.value.coarse
         else:
-            found = yield tuple(units)
-            measurements.update(zip(units, found, strict=True))
+            # Without distances, only what the model says to the full prompt is of interest.
+            found = yield tuple(units) if self.subject.distances else ()
+            measurements.update(zip(units, found or [[]] * len(units), strict=True))
         return self._attribution(tuple(units), coarse, measurements)
 
     def _estimate(self, unit: Unit | None) -> int:
@@ -138,10 +141,13 @@ class Inquiry(Generic[_TargetT]):
     ) -> dict[str, tuple[float, ...]]:
         """Scores of all methods, in their order; those that need no outcome distributions run now."""
         scores: dict[str, tuple[float, ...]] = {}
-        context = MethodContext(self._backend, self._prompt, units, self.recipe.seed)
+        context = MethodContext(self._backend, self._prompt, units, self._reader, self.recipe.seed)
         for method in self._methods:
             if isinstance(method, PromptMethod):
+                started, tokens = time.perf_counter(), self._backend.model_tokens
                 scores[method.name] = tuple(float(value) for value in method.score(context))
+                self.method_seconds[method.name] = time.perf_counter() - started
+                self.subject.model_tokens += self._backend.model_tokens - tokens
                 if len(scores[method.name]) != len(units):
                     given = len(scores[method.name])
                     raise ValueError(f"method {method.name!r} gave {given} scores for {len(units)} units")
@@ -149,6 +155,9 @@ class Inquiry(Generic[_TargetT]):
                 column = self.subject.distances.index(method)
                 scores[method.name] = tuple(measurements[unit][column].score for unit in units)
         return scores
+
+    def _reader(self) -> AnswerReader:
+        return AnswerReader(self._backend, self._prompt, self.recipe, self._target.answer())
 
     def _diagnostics(self, measurements: Sequence[Sequence[Measurement]]) -> Diagnostics:
         subject = self.subject
@@ -167,7 +176,9 @@ class Inquiry(Generic[_TargetT]):
             seconds={
                 "model": subject.model_seconds,
                 "measure": subject.measure_seconds,
-                "total": self.seconds,
+                **self.method_seconds,
+                # Methods of the prompt run after everything that was counted so far.
+                "total": self.seconds + sum(self.method_seconds.values()),
             },
             recomputed=self._backend.recomputes,
             outcome_entropy=_entropy(subject),

@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 import torch
 
+from gilot_plugin.attribution.answers import Answer, Candidates
 from gilot_plugin.attribution.geometry import Labels, VocabularyGeometry
 from gilot_plugin.attribution.hypotheses import Hypotheses, beam_search
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
@@ -39,6 +40,7 @@ class Question:
         recipe: How.
         labels: Text of a token id.
         answer: What the model answered, if its log-probability is asked for.
+        find_answer: The same, if nobody asked for it before.
     """
 
     backend: Backend
@@ -46,6 +48,7 @@ class Question:
     recipe: Recipe
     labels: Labels
     answer: Prefix | None
+    find_answer: Callable[[], Prefix]
 
 
 class GenerationTarget(ABC):
@@ -60,7 +63,7 @@ class GenerationTarget(ABC):
 
     def __init__(self, question: Question, steps: int) -> None:
         self._backend, self._recipe, self._answer = question.backend, question.recipe, question.answer
-        self._rows = question.rows
+        self._rows, self._find_answer = question.rows, question.find_answer
         self.geometry = VocabularyGeometry(
             question.backend, question.recipe.ground_cost, question.labels, steps
         )
@@ -81,6 +84,10 @@ class GenerationTarget(ABC):
     @abstractmethod
     def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
         """See :meth:`gilot_plugin.attribution.targets.Target.compute`."""
+
+    def answer(self) -> Answer:
+        """See :meth:`gilot_plugin.attribution.targets.Target.answer`; its first J tokens."""
+        return Answer(Candidates((self._find_answer() if self._answer is None else self._answer,)))
 
     def hypotheses(self, decode: Callable[[Sequence[int]], str]) -> tuple[Hypothesis, ...]:
         """Hypotheses of the full prompt, likeliest first; known once its outcomes are."""
@@ -244,8 +251,11 @@ def generation_target(
     methods = [method for method in recipe.methods if isinstance(method, Distance)]
     asked = recipe.hypotheses == "response" or any(method.needs_answer for method in methods)
     rows = Rows(backend, prompt, recipe)
-    read = _answer_read(backend, rows, recipe, answer) if asked else None
-    question = Question(backend, rows, recipe, labels, read)
+
+    def find_answer() -> Prefix:
+        return _answer_read(backend, rows, recipe, answer)
+
+    question = Question(backend, rows, recipe, labels, find_answer() if asked else None, find_answer)
     if recipe.hypotheses == "regenerate":
         return RegeneratedTarget(question)
     if recipe.hypotheses == "response":

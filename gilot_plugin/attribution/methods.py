@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from gilot_plugin.attribution.flows import Move, mean_moves
 from gilot_plugin.attribution.pair import OutcomePair
 from gilot_plugin.attribution.types import Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
+
+if TYPE_CHECKING:
+    from gilot_plugin.attribution.answers import AnswerReader
 
 
 class Interval(NamedTuple):
@@ -84,7 +88,7 @@ class Distance:
 
 @dataclass(frozen=True, slots=True)
 class PromptMethod:
-    """A method that looks at the model and the prompt itself, e.g. one of another library.
+    """A method that looks at the model, the prompt and the answer, e.g. one of another library.
 
     Attributes:
         name: Value in the setting ``methods`` and key in the scores.
@@ -100,7 +104,7 @@ class PromptMethod:
 AttributionMethod = Distance | PromptMethod
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class MethodContext:
     """What a :class:`PromptMethod` is given.
 
@@ -108,10 +112,20 @@ class MethodContext:
         backend: The model.
         prompt: The prompt as fed.
         units: The units to score.
+        make_reader: Finds out what the model answers, see :attr:`reader`.
         seed: For methods that draw random numbers.
     """
 
     backend: Backend
     prompt: Prompt
     units: tuple[Unit, ...]
-    seed: int = field(default=0)
+    make_reader: Callable[[], AnswerReader]
+    seed: int = 0
+
+    @cached_property
+    def reader(self) -> AnswerReader:
+        """What the model answers to the full prompt, and how likely that is without some of the units.
+
+        Where nothing else asked for it, the model's greedy continuation is searched at the first use.
+        """
+        return self.make_reader()

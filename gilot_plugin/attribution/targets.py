@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 
@@ -15,6 +15,9 @@ from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent, Prompt
 from gilot_plugin.backends.protocol import Backend, Batch, KnownPrompt, Load, Row
 from gilot_plugin.errors import UnsupportedModelError
+
+if TYPE_CHECKING:
+    from gilot_plugin.attribution.answers import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,10 @@ class Target(Protocol):
 
     def load(self, absent: Absent) -> Load:
         """What the model reads to find the outcome without the units."""
+        ...
+
+    def answer(self) -> Answer:
+        """What the model answers to the full prompt, whose outcomes were computed."""
         ...
 
     def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:

@@ -184,7 +184,8 @@ class Diagnostics:
         support_size: Number of outcomes in each unit's transport problem.
         model_tokens: Token positions that went through the model, padding excluded.
         batch_size: Prompts that were searched together, in the largest batch.
-        seconds: Wall-clock seconds a stage: ``model``, ``measure`` (summed over worker threads), ``total``.
+        seconds: Wall-clock seconds a stage: ``model``, ``measure`` (summed over worker threads), those
+            of each method that is no distance, by its name, and ``total``.
         out_of_memory: How often the device ran out of memory, after which batches were halved.
         recomputed: Why the model read whole sequences again at each step rather than go on from a cache; None
             if it did not.

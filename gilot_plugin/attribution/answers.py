@@ -1,0 +1,136 @@
+"""The one number that methods without an outcome distribution explain: the log-probability of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gilot_plugin.attribution.batching import BatchPlan, Size, in_batches
+from gilot_plugin.attribution.logprobs import IMPOSSIBLE
+from gilot_plugin.attribution.recipe import Recipe
+from gilot_plugin.attribution.targets import Rows
+from gilot_plugin.attribution.trie import Prefix, node_count, sequence_logprobs
+from gilot_plugin.attribution.types import Absent, Prompt
+from gilot_plugin.backends.protocol import Backend, Load
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Continuations whose log-likelihoods are compared.
+
+    Attributes:
+        token_ids: Tokens of each, as fed after the prompt.
+        leads: The beginning of each that is fed and not scored; empty if everything is scored.
+        lengths: What the log-likelihood of each is divided by before they are compared; None for nothing.
+    """
+
+    token_ids: tuple[Prefix, ...]
+    leads: tuple[Prefix, ...] = ()
+    lengths: tuple[int, ...] | None = None
+
+    @property
+    def read(self) -> tuple[Prefix, ...]:
+        """Sequences whose log-probabilities are asked of the model."""
+        return (*self.token_ids, *self.leads)
+
+    @cached_property
+    def node_count(self) -> int:
+        """Tokens that are fed after each prompt; the last one of a sequence is only predicted."""
+        return node_count([ids[:-1] for ids in self.token_ids])
+
+    def sums(self, read: torch.Tensor) -> torch.Tensor:
+        """Log-likelihoods ``[rows, candidates]``, in nats, from those of what was read."""
+        count = len(self.token_ids)
+        # That of what is scored is that of all less that of the lead, which is read on the way.
+        return read[:, :count] - read[:, count:] if self.leads else read
+
+    def compared(self, sums: torch.Tensor) -> torch.Tensor:
+        """Log-likelihoods as they are compared, ``[rows, candidates]``."""
+        if self.lengths is None:
+            return sums
+        return sums / torch.tensor(self.lengths, dtype=sums.dtype, device=sums.device)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the model answers to the full prompt.
+
+    Attributes:
+        candidates: The answer alone, or all of the task's choices.
+        chosen: Which of them it is.
+    """
+
+    candidates: Candidates
+    chosen: int = 0
+
+    @property
+    def token_ids(self) -> Prefix:
+        """Tokens of the answer."""
+        return self.candidates.token_ids[self.chosen]
+
+    def logprobs(self, read: torch.Tensor) -> torch.Tensor:
+        """Log-probability of the answer, ``[rows]``, in nats: among the choices, where there are any.
+
+        Args:
+            read: ``[rows, sequences]``, log-probabilities of :attr:`Candidates.read`. May carry a gradient.
+        """
+        sums = self.candidates.sums(read)
+        if sums.shape[1] == 1:
+            return sums[:, 0]
+        return self.candidates.compared(sums).log_softmax(dim=1)[:, self.chosen]
+
+
+class AnswerReader:
+    """Reads how likely an answer is after a prompt without some of its units.
+
+    Args:
+        backend: The model.
+        prompt: The full prompt.
+        recipe: How units are taken away, and how much memory batches may take.
+        answer: The answer.
+    """
+
+    def __init__(self, backend: Backend, prompt: Prompt, recipe: Recipe, answer: Answer) -> None:
+        self._backend, self._recipe, self.answer = backend, recipe, answer
+        self._rows = Rows(backend, prompt, recipe)
+
+    def logprobs(self, absent: Sequence[Absent]) -> NDArray[np.float64]:
+        """Log-probability of the answer without units, in full batches.
+
+        Args:
+            absent: For each wanted number, the units that are taken away; none of them for the full prompt.
+
+        Returns:
+            ``[len(absent)]``, in nats; what is impossible has -1e6.
+
+        Raises:
+            NonFiniteLogitsError: The model returned NaN.
+            BudgetError: The memory budget is too small.
+        """
+        budget = self._recipe.memory_budget
+        plan = BatchPlan(self._recipe.batch_size, self._backend.free_memory() if budget is None else budget)
+        sizes = [self._size(units) for units in absent]
+        found = [read for _, read in in_batches(absent, sizes, self._read, plan)]
+        return np.concatenate(found) if found else np.zeros(0)
+
+    def _load(self, absent: Absent) -> Load:
+        nodes = self.answer.candidates.node_count
+        return self._rows.load(absent, nodes, nodes, len(self.answer.candidates.read))
+
+    def _size(self, absent: Absent) -> Size:
+        load = self._load(absent)
+        most = max(1, self._backend.pass_tokens // max(1, load.together))
+        return Size(self._backend.memory(load), 8 * len(self.answer.candidates.read), most)
+
+    def _read(self, absent: Sequence[Absent]) -> NDArray[np.float64]:
+        candidates = self.answer.candidates
+        session = self._backend.prefill(self._rows.batch(absent), candidates.node_count)
+        read = sequence_logprobs(session, [candidates.read] * len(absent), self._backend.device)
+        logprobs = self.answer.logprobs(read.double().clamp(min=IMPOSSIBLE))
+        found: NDArray[np.float64] = logprobs.clamp(min=IMPOSSIBLE).cpu().numpy()
+        return found

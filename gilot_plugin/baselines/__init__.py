@@ -1,0 +1,1 @@
+"""Other attribution methods, from libraries where they exist, behind the same interface."""
