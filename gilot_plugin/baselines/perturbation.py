@@ -55,6 +55,8 @@ def lime(context: MethodContext, samples: int | None = None) -> list[float]:
         context: The prompt and its units.
         samples: Coalitions; None for :func:`drawn`.
     """
+    if len(context.units) == 1:
+        return feature_ablation(context)  # the kernel gives the only other coalition next to no weight
     from captum._utils.models.linear_model import SkLearnRidge
     from captum.attr import Lime
     from captum.attr._core.lime import get_exp_kernel_similarity_function
