@@ -1,66 +1,97 @@
-"""Attributions that were computed for the test, on the disk, so that an interrupted test goes on."""
+"""Attributions that are computed for the test, kept so that an interrupted test goes on."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from gilot_plugin.artifacts.writer import RecordWriter
-from gilot_plugin.faithfulness.cases import Case, Scored
+from gilot_plugin.backends.protocol import Backend, Row
+from gilot_plugin.faithfulness.cases import Case, Scored, in_groups, score
+from gilot_plugin.faithfulness.store import NewNumber, ValueStore
 
 
-class ScoreStore:
-    """Scores by what they depend on, one JSON object a line; a line that was left unfinished is not read.
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """Computes scores that are not in the store, and keeps them there.
 
-    Args:
-        path: The file; the first score creates it.
-        model: What is known of the model; scores of another one are not found.
+    Attributes:
+        backend: The model.
+        tokenizer: Its tokenizer.
+        empty_prompt_id: See :func:`gilot_plugin.resolve.make_recipe`.
+        store: What was computed before.
+        weights_seed: Of the random weights that the model has at present; None for its own.
     """
 
-    def __init__(self, path: Path, model: Mapping[str, Any]) -> None:
-        self._path, self._model = path, model
-        self._known: dict[str, Scored] = {}
-        for line in path.read_bytes().splitlines() if path.is_file() else ():
-            try:
-                found = json.loads(line)
-            except ValueError:
-                continue
-            scores = {method: tuple(values) for method, values in found["scores"].items()}
-            self._known[found["depends_on"]] = Scored(scores, found["seconds"])
+    backend: Backend
+    tokenizer: Any
+    empty_prompt_id: int | None
+    store: ValueStore
+    weights_seed: int | None = None
 
-    def find(self, case: Case, methods: Sequence[str], weights: int | None) -> Scored | None:
-        """The scores of a case, if they are there.
+    def scores(
+        self, cases: Sequence[Case], methods: Sequence[str], progress: Callable[[int], None]
+    ) -> Iterator[tuple[Case, Scored | Exception]]:
+        """Scores of the cases' own units.
 
         Args:
-            case: The case.
-            methods: Methods that were computed together.
-            weights: Seed of the random weights; None for the model's own.
-        """
-        return self._known.get(self._digest(case, methods, weights))
+            cases: The samples.
+            methods: What to compute; methods that were computed together belong together.
+            progress: Told how many more samples are done.
 
-    def add(self, case: Case, methods: Sequence[str], weights: int | None, scored: Scored) -> None:
-        """Keep scores.
+        Yields:
+            Each case with its scores, or with the error that ended it.
 
         Raises:
-            ArtifactError: A score is NaN, or the file cannot be written.
+            ConfigError: The settings do not fit the model.
+            ArtifactError: A score is NaN, or the store cannot be written.
         """
-        digest = self._digest(case, methods, weights)
-        with RecordWriter(self._path) as writer:
-            writer.write(
-                {
-                    "task": case.key.task,
-                    "doc_id": case.key.doc_id,
-                    "depends_on": digest,
-                    "scores": scored.scores,
-                    "seconds": scored.seconds,
-                }
-            )
-        self._known[digest] = scored
+        for group in in_groups(cases):
+            kept = {case.key: self._kept(case, methods) for case in group}
+            found: dict[Any, Scored | Exception] = {key: one for key, one in kept.items() if one is not None}
+            # The whole group, so that an interrupted test ends with the numbers of an uninterrupted one.
+            if len(found) < len(group):
+                computed = score(self.backend, self.tokenizer, self.empty_prompt_id, group, methods)
+                for case, one in computed:
+                    if case.key not in found:
+                        found[case.key] = one
+                        self._keep(case, methods, one)
+            for case in group:
+                yield case, found[case.key]
+            progress(len(group))
 
-    def _digest(self, case: Case, methods: Sequence[str], weights: int | None) -> str:
+    def _kept(self, case: Case, methods: Sequence[str]) -> Scored | None:
+        numbers = self.store.numbers
+        keys = {method: self._keys(case, methods, method) for method in methods}
+        if not all(key in numbers for of_method in keys.values() for key in of_method):
+            return None
+        values = {method: [numbers[key] for key in of_method] for method, of_method in keys.items()}
+        return Scored(
+            {method: tuple(scores) for method, (_, *scores) in values.items()},
+            {method: seconds for method, (seconds, *_) in values.items()},
+        )
+
+    def _keep(self, case: Case, methods: Sequence[str], found: Scored | Exception) -> None:
+        if isinstance(found, Exception):
+            return
+        self.store.add(
+            NewNumber(key, f"{method} {what}", value)
+            for method in methods
+            for key, what, value in zip(
+                self._keys(case, methods, method),
+                ("seconds", *(unit.text for unit in case.units)),
+                (found.seconds[method], *found.scores[method]),
+                strict=True,
+            )
+        )
+
+    def _keys(self, case: Case, methods: Sequence[str], method: str) -> list[str]:
+        """Keys of the seconds and of each unit's score."""
         units = [(unit.start_token, unit.end_token) for unit in case.units]
-        content = [self._model, case.config.hash, methods, weights, case.key, case.prompt.token_ids, units]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        of_all = self.store.key(
+            "scores",
+            Row(case.prompt.token_ids),
+            *(case.config.hash, self.weights_seed, list(methods), method),
+            *(units, case.choices, case.lengths, case.response),
+        )
+        return [self.store.key("score", None, of_all, place) for place in range(len(units) + 1)]

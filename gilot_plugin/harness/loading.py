@@ -60,6 +60,12 @@ class LoadedModel:
         """The module itself."""
         return self.lm._model
 
+    @property
+    def empty_prompt_id(self) -> int | None:
+        """Token that lm-eval feeds where a context is empty."""
+        found: int | None = self.lm.prefix_token_id
+        return found
+
     def new_backend(self) -> TransformersBackend:
         """A backend that remembers nothing of the model's weights."""
         return backend_of(self.lm)
