@@ -12,18 +12,19 @@ from gilot_plugin.attribution.logprobs import IMPOSSIBLE, finite_log_softmax
 from gilot_plugin.attribution.methods import MethodContext
 from gilot_plugin.attribution.types import Unit
 from gilot_plugin.backends.protocol import Backend
-from gilot_plugin.backends.transformers import TransformersBackend
+from gilot_plugin.baselines.models import transformers_backend
 from gilot_plugin.errors import UnsupportedModelError
 
-#: Points of the path, as Gauss-Legendre quadrature places them.
-_STEPS = 32
+#: Points of the path, as Gauss-Legendre quadrature places them. Language models are steep: 32 are too few.
+_STEPS = 50
 
 
 def refuses_gradients(backend: Backend) -> str | None:
     """Why a model cannot be differentiated, in words; None if it can."""
-    if not isinstance(backend, TransformersBackend):
+    opened = transformers_backend(backend)
+    if opened is None:
         return "gradients need a model of transformers in this process"
-    return backend.refuses_embeddings
+    return opened.refuses_embeddings
 
 
 def input_x_gradient(context: MethodContext) -> list[float]:
@@ -79,8 +80,8 @@ class EmbeddedAnswer:
     """
 
     def __init__(self, context: MethodContext) -> None:
-        backend, why = context.backend, refuses_gradients(context.backend)
-        if why is not None or not isinstance(backend, TransformersBackend):
+        backend, why = transformers_backend(context.backend), refuses_gradients(context.backend)
+        if backend is None or why is not None:
             raise UnsupportedModelError(f"gradients cannot be had: {why}")
         self._backend, self._context, self._answer = backend, context, context.reader.answer
         self.prompt = self._embeddings(context.prompt.token_ids).unsqueeze(0)

@@ -6,15 +6,16 @@ import torch
 
 from gilot_plugin.attribution.methods import MethodContext
 from gilot_plugin.backends.protocol import Backend
-from gilot_plugin.backends.transformers import TransformersBackend
+from gilot_plugin.baselines.models import transformers_backend
 from gilot_plugin.errors import BudgetError, UnsupportedModelError
 
 
 def refuses_rollout(backend: Backend) -> str | None:
     """Why a model's attention cannot be followed, in words; None if it can."""
-    if not isinstance(backend, TransformersBackend):
+    opened = transformers_backend(backend)
+    if opened is None:
         return "attention is read of models of transformers in this process only"
-    return backend.refuses_attentions
+    return opened.refuses_attentions
 
 
 def attention_rollout(context: MethodContext) -> list[float]:
@@ -27,8 +28,8 @@ def attention_rollout(context: MethodContext) -> list[float]:
         UnsupportedModelError: The model has no attention, or does not return it.
         BudgetError: Attention between all tokens needs more memory than may be used.
     """
-    backend, why = context.backend, refuses_rollout(context.backend)
-    if why is not None or not isinstance(backend, TransformersBackend):
+    backend, why = transformers_backend(context.backend), refuses_rollout(context.backend)
+    if backend is None or why is not None:
         raise UnsupportedModelError(f"attention cannot be followed: {why}")
     answer = context.reader.answer
     length = len(context.prompt.tokens)

@@ -274,6 +274,27 @@ def test_another_model_takes_nothing(tiny_model: Callable[[str], Any], tmp_path:
     assert other != first
 
 
+def test_a_model_that_says_nothing_is_asked_how_likely_that_is(tiny_model: Callable[[str], Any]) -> None:
+    model = tiny_model("llama")
+    backend, read = TransformersBackend(model), serial.plain_reader(model, PROMPT)
+    first = int(read(())[-1].argmax())
+    backend.eos_token_ids = (first,)
+    (one, _) = measure_faithfulness(
+        backend,
+        Numbering(),
+        [subject()],
+        absences("delete"),
+        CountingEmbedder(),  # type: ignore[arg-type]
+        ValueStore("tiny"),
+        Decoding(ANSWER_TOKENS),
+    )
+    assert one.answers is not None
+    assert one.answers.morf[0] == ""
+    for fraction, removed in enumerate(removals_of(RANKINGS["some"]).morf):
+        value = serial.sequence_logprob(without(model, PROMPT, removed, "delete"), (first,))
+        assert one.quantities["logprob"].morf[fraction] == pytest.approx(value, abs=1e-5)
+
+
 def test_units_of_the_template_are_refused(tiny_model: Callable[[str], Any]) -> None:
     plain = subject()
     segments = tuple(
