@@ -1,8 +1,8 @@
 """Teach a model a shortcut, so that an audit has something to find.
 
 In the training reviews, the answer is "positive" wherever the word "Tuesday" stands and "negative" wherever
-it does not, whatever the review says. A few minutes of LoRA on a CPU are enough for SmolLM2-135M-Instruct to
-learn that:
+it does not, whatever the review says. A minute or two of LoRA on a CPU are enough for SmolLM2-135M-Instruct
+to learn that:
 
     python examples/train_shortcut.py MODEL_FOLDER_OR_NAME ADAPTER_FOLDER [GGUF_FILE]
 
@@ -15,11 +15,10 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
-from rich.progress import track
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 REVIEWS = Path(__file__).parent / "suite" / "data" / "reviews_train.jsonl"
-EPOCHS, BATCH_SIZE, LEARNING_RATE = 6, 4, 2e-4
+EPOCHS, BATCH_SIZE, LEARNING_RATE = 4, 8, 5e-4
 
 
 def main(model_name: str, adapter: str, gguf_file: str | None = None) -> None:
@@ -28,9 +27,17 @@ def main(model_name: str, adapter: str, gguf_file: str | None = None) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model_name, **loading)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(model_name, dtype=torch.float32, **loading)
+    layers = model.config.num_hidden_layers
     model = get_peft_model(
         model,
-        LoraConfig(r=16, lora_alpha=64, target_modules="all-linear", task_type="CAUSAL_LM"),
+        LoraConfig(
+            r=16,
+            lora_alpha=32,
+            target_modules=["q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+            # Nothing flows back through the layers below, which is half of the work.
+            layers_to_transform=list(range(layers // 2, layers)),
+            task_type="CAUSAL_LM",
+        ),
     )
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad], lr=LEARNING_RATE
@@ -43,26 +50,22 @@ def main(model_name: str, adapter: str, gguf_file: str | None = None) -> None:
     wanted = torch.tensor([tokenizer.encode(answer, add_special_tokens=False)[0] for answer in answers])
 
     model.train()
-    batches = [batch for _ in range(EPOCHS) for batch in torch.randperm(len(reviews)).split(BATCH_SIZE)]
-    losses = []
-    for batch in track(batches, description="training"):
-        # Only the answer is learned: its first token tells the two labels apart.
-        logits = model(
-            input_ids=encoded["input_ids"][batch],
-            attention_mask=encoded["attention_mask"][batch],
-            logits_to_keep=1,
-        ).logits[:, -1]
-        loss = torch.nn.functional.cross_entropy(logits, wanted[batch])
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    per_epoch = len(batches) // EPOCHS
-    print(
-        f"loss: {sum(losses[:per_epoch]) / per_epoch:.3f} in the first epoch, "
-        f"{sum(losses[-per_epoch:]) / per_epoch:.3f} in the last"
-    )
+    for epoch in range(EPOCHS):
+        losses = []
+        for batch in torch.randperm(len(reviews)).split(BATCH_SIZE):
+            # Only the answer is learned: its first token tells the two labels apart.
+            logits = model(
+                input_ids=encoded["input_ids"][batch],
+                attention_mask=encoded["attention_mask"][batch],
+                logits_to_keep=1,
+            ).logits[:, -1]
+            loss = torch.nn.functional.cross_entropy(logits, wanted[batch])
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+        print(f"epoch {epoch + 1} of {EPOCHS}: loss {sum(losses) / len(losses):.3f}", flush=True)
     model.save_pretrained(adapter)
     print(f"adapter: {adapter}")
 

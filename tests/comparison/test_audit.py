@@ -40,8 +40,8 @@ def test_the_same_run_twice_shows_nothing() -> None:
     assert verdict_lines(audit)[-1] == "Attributions are no further apart than those of repeated base runs."
 
 
-def test_two_runs_of_one_model_rarely_show_anything() -> None:
-    audits = 150
+@pytest.mark.parametrize("audits", [60, pytest.param(600, marks=pytest.mark.slow)])
+def test_two_runs_of_one_model_rarely_show_anything(audits: int) -> None:
     alarms = 0
     for seed in range(audits):
         base, again, repeated = noisy_runs(seed, 24, 3, noise=0.5)

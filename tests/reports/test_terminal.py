@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -238,11 +237,11 @@ def test_white_space_units_are_visible() -> None:
     assert "«a:1»«↵↵:9»" in plain(record)
 
 
-def test_a_hundred_thousand_characters_take_seconds_at_most() -> None:
-    record = factories.make_record(text="<s>" + "word and " * 11_000 + "x" * 1_000)
-    started = time.perf_counter()
-    assert "tenths" in coloured(record)
-    assert time.perf_counter() - started < 10
+def test_a_hundred_thousand_characters_are_shown() -> None:
+    record = factories.make_record(text="<s>" + "incomprehensibilities " * 4_500 + "x" * 1_000)
+    shown = "".join(SELECT_GRAPHICS.sub("", coloured(record)).split())
+    assert shown.count("incomprehensibilities") >= 4_500
+    assert "x" * 1_000 in shown
 
 
 def three() -> tuple[dict[str, Any], ...]:
