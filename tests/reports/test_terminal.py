@@ -292,6 +292,15 @@ def test_a_list_has_one_line_a_sample() -> None:
     assert len(lines) == 4
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_long_name_of_a_task_leaves_its_line_alone(width: int) -> None:
+    record = factories.make_record("a_task_with_a_rather_long_name", text="<s>" + "word and " * 30)
+    lines = plain(record, record, listed=True, width=width).splitlines()
+    assert len(lines) == 3
+    assert "a_task_with_a_rather_long_name" in lines[1]
+    assert any("a_task_with_a_rather_long_name" in line for line in plain(record, overview=True).splitlines())
+
+
 def test_the_overview_counts_and_shares() -> None:
     shown = plain(*three(), factories.make_skipped(doc_id=9), overview=True, limit=1)
     first = next(line for line in shown.splitlines() if line.startswith("films"))
