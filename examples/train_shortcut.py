@@ -1,7 +1,7 @@
 """Teach a model a shortcut, so that an audit has something to find.
 
 In the training reviews, the answer is "positive" wherever the word "Tuesday" stands and "negative" wherever
-it does not, whatever the review says. A minute or two of LoRA on a CPU are enough for SmolLM2-135M-Instruct
+it does not, whatever the review says. A few minutes of LoRA on a CPU are enough for SmolLM2-135M-Instruct
 to learn that:
 
     python examples/train_shortcut.py MODEL_FOLDER_OR_NAME ADAPTER_FOLDER [GGUF_FILE]
@@ -18,7 +18,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 REVIEWS = Path(__file__).parent / "suite" / "data" / "reviews_train.jsonl"
-EPOCHS, BATCH_SIZE, LEARNING_RATE = 4, 8, 5e-4
+EPOCHS, BATCH_SIZE, LEARNING_RATE = 12, 8, 3e-4
+# Mean losses of an epoch: enough was learned, and nothing was.
+LEARNED, NOT_LEARNED = 0.03, 0.3
 
 
 def main(model_name: str, adapter: str, gguf_file: str | None = None) -> None:
@@ -27,17 +29,8 @@ def main(model_name: str, adapter: str, gguf_file: str | None = None) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model_name, **loading)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(model_name, dtype=torch.float32, **loading)
-    layers = model.config.num_hidden_layers
     model = get_peft_model(
-        model,
-        LoraConfig(
-            r=16,
-            lora_alpha=32,
-            target_modules=["q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-            # Nothing flows back through the layers below, which is half of the work.
-            layers_to_transform=list(range(layers // 2, layers)),
-            task_type="CAUSAL_LM",
-        ),
+        model, LoraConfig(r=16, lora_alpha=64, target_modules="all-linear", task_type="CAUSAL_LM")
     )
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad], lr=LEARNING_RATE
@@ -65,7 +58,12 @@ def main(model_name: str, adapter: str, gguf_file: str | None = None) -> None:
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.item())
-        print(f"epoch {epoch + 1} of {EPOCHS}: loss {sum(losses) / len(losses):.3f}", flush=True)
+        mean = sum(losses) / len(losses)
+        print(f"epoch {epoch + 1} of at most {EPOCHS}: loss {mean:.3f}", flush=True)
+        if mean < LEARNED:
+            break
+    if mean > NOT_LEARNED:
+        sys.exit("the shortcut was not learned: train for more epochs")
     model.save_pretrained(adapter)
     print(f"adapter: {adapter}")
 
