@@ -27,7 +27,7 @@ help: ## List the targets
 demo: $(VENV)/.installed ## Evaluate a small model with attributions, offline, and write the reports
 	@PATH="$$(cd $(VENV) && pwd)/bin:$$PATH" HF_HUB_OFFLINE=1 bash examples/demo.sh
 
-demo-compare: $(VENV)/.installed ## Teach a small model a shortcut and find it by comparing with its base (minutes)
+demo-compare: $(VENV)/.installed ## Train a small model on a shortcut and compare it with its base (minutes)
 	@PATH="$$(cd $(VENV) && pwd)/bin:$$PATH" HF_HUB_OFFLINE=1 bash examples/demo_compare.sh
 
 test: $(VENV)/.installed-dev ## Run the tests that take seconds
