@@ -215,7 +215,6 @@ def _measured(
     decoding = Decoding(max_new_tokens=design.max_answer_tokens)
     for those in by_config.values():
         subjects = [subject_of(case, design.methods, design.seed, design.random_rankings) for case in those]
-        watcher.stage("reduced prompts", 0)
         curves += measure_faithfulness(
             loaded.backend,
             loaded.tokenizer,
