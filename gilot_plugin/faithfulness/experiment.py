@@ -186,9 +186,11 @@ def _with_all_scores(
     scorer: Scorer, cases: Sequence[Case], methods: Sequence[str], watcher: Watcher
 ) -> list[Case]:
     """The cases with the methods that they lack; those that fail are left out of a case."""
+    # The margin comes by itself with choices; a plugin's method may not be installed here.
+    possible = [name for name in methods if name in plugins.attribution_methods()]
     lacking: dict[tuple[str, ...], list[Case]] = {}
     for case in cases:
-        lacking.setdefault(tuple(name for name in methods if name not in case.scores), []).append(case)
+        lacking.setdefault(tuple(name for name in possible if name not in case.scores), []).append(case)
     wanted = {names: those for names, those in lacking.items() if names}
     found: dict[SampleKey, Case] = {}
     if wanted:
