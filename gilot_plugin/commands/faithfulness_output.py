@@ -81,8 +81,8 @@ def figures_text(found: Faithfulness) -> str:
     return jsontext.dumps(found.model_dump(mode="json"), indent=1) + "\n"
 
 
-def show(found: Faithfulness) -> None:
-    """Print tables and the verdict in words."""
+def show(found: Faithfulness, findings: Findings) -> None:
+    """Print tables, the verdict in words, and what could not be computed."""
     console = Console()
 
     def line(text: str) -> None:
@@ -94,5 +94,7 @@ def show(found: Faithfulness) -> None:
     line(LEGEND)
     for verdict in verdict_lines(found):
         line(verdict)
+    for reason, number in findings.failed.items():
+        line(f"not computed for {number}: {reason}")
     for reason, number in found.left_out.items():
         line(f"left out: {number}, {reason}")

@@ -89,7 +89,7 @@ def _test(request: Request, design: Design, embedder: SentenceEmbedder | None, e
         reasons = [f"{reason} ({number})" for reason, number in left_out_of(request, findings).items()]
         raise GilotError(f"no sample could be tested: {'; '.join(reasons) or 'there are none'}")
     found = figures_of(request, design, findings, embedder_name if embedder is not None else "")
-    show(found)
+    show(found, findings)
     write(request.path("faithfulness_samples", ".jsonl"), "".join(sample_lines(findings)))
     write(request.path("faithfulness", ".json"), figures_text(found))
     return DONE

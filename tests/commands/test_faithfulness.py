@@ -14,8 +14,11 @@ from gilot_plugin import cli
 from gilot_plugin.artifacts.faithfulness import Faithfulness
 from gilot_plugin.artifacts.loading import load_run
 from gilot_plugin.artifacts.validation import validate_path
+from gilot_plugin.attribution.methods import PromptMethod
 from gilot_plugin.commands import faithfulness_run
 from gilot_plugin.faithfulness.store import ValueStore
+from gilot_plugin.hookspecs import hookimpl
+from gilot_plugin.plugins import manager
 from gilot_plugin.reports.card.section import card_section
 from gilot_plugin.reports.figures import run_figures
 
@@ -108,6 +111,30 @@ def test_other_methods_are_computed_beside_those_of_the_run(
     assert set(found.seconds) == {"ot", "l2", "kl", "logprob"}
     # Computed now, kl is what the engine gives for the units of the record.
     assert len(found.measures[0].differences) == 6
+
+
+def test_a_method_that_fails_is_named_and_takes_no_other_along(
+    faithfulness: Faithful, run_dir: Path, tmp_path: Path
+) -> None:
+    class Plugin:
+        @hookimpl
+        def gilot_attribution_methods(self) -> list[PromptMethod]:
+            def score(context: Any) -> list[float]:
+                raise ValueError("no such luck")
+
+            return [PromptMethod("failing", "", score)]
+
+    plugin = Plugin()
+    manager().register(plugin)
+    try:
+        arguments = (run_dir, "--output", tmp_path, "--methods", "failing,logprob", "--limit", "2")
+        ended = faithfulness(*arguments, "--randomize_model")
+    finally:
+        manager().unregister(plugin)
+    assert ended.code == cli.DONE, ended.err
+    assert "not computed for 2: failing: no such luck" in ended.out
+    found = figures(tmp_path)
+    assert [curves.method for curves in found.measures[0].methods] == ["ot", "l2", "logprob"]
 
 
 def test_random_weights_are_tried_and_leave_no_trace(
