@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from gilot_plugin.attribution.answers import Answer, AnswerReader, Candidates
 from gilot_plugin.attribution.distances import BUILTIN_METHODS, margin
@@ -113,7 +113,7 @@ def choice_numbers(
     subject = ablations.subject
     if len(subject.choices) < 2:
         raise PromptError(f"{subject.key}: a single choice is always chosen; two at least are needed")
-    scoring = "sum" if subject.lengths is None else "norm"
+    scoring: Literal["sum", "norm"] = "sum" if subject.lengths is None else "norm"
     recipe = dataclasses.replace(
         ablations.recipe, methods=tuple(_OF_CHOICES.values()), choice_scoring=scoring
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from gilot_plugin.faithfulness.curves import SampleKey
 from gilot_plugin.faithfulness.subjects import Ranking, Subject
-from tests.attribution.engine_calls import PROMPT, prompt_of, units_at
+from tests.attribution.engine_calls import PROMPT, Span, prompt_of, units_at
 
 SPANS = [(0, 1), (3, 5), (6, 7), (8, 9), (10, 13), (13, 14)]
 RANKINGS: Mapping[str, Ranking] = {"some": (2, 0, 5, 1, 4, 3), "other": (5, 2, 0, 1, 3, 4)}
@@ -41,8 +41,9 @@ def subject(
     token_ids: Sequence[int] = PROMPT,
     rankings: Mapping[str, Ranking] = RANKINGS,
     doc_id: int = 0,
+    spans: Sequence[Span] = SPANS,
     **more: Any,
 ) -> Subject:
     prompt = prompt_of(token_ids)
-    units = tuple(units_at(prompt, SPANS))
+    units = tuple(units_at(prompt, spans))
     return Subject(SampleKey("task", doc_id, f"hash{doc_id}"), prompt, units, rankings, **more)

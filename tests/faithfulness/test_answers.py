@@ -10,12 +10,12 @@ from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import BudgetError, NonFiniteLogitsError
 from gilot_plugin.faithfulness.answers import Decoding, greedy_answers
 
-TOKENS = 20
+TOKENS = 14
 #: Enough of them that answers end at all lengths.
 ENDS = (1, *range(50, 66))
 
 
-def rows(count: int = 14) -> list[Row]:
+def rows(count: int = 10) -> list[Row]:
     """Prompts of different lengths, some of them masked, at least one twice."""
     drawn = random.Random(0)
     plain = [Row(tuple(drawn.randrange(3, 320) for _ in range(drawn.randint(2, 16)))) for _ in range(count)]
@@ -71,8 +71,10 @@ def generated(model: Any, row: Row) -> tuple[int, ...]:
     return tuple(said)
 
 
-@pytest.mark.parametrize("trees", [True, False])
-@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2", "gemma2", "gemma3_text", "opt"])
+@pytest.mark.parametrize(
+    ("family", "trees"),
+    [("llama", True), ("llama", False), ("gpt2", True), ("gemma3_text", True), ("gemma3_text", False)],
+)
 def test_answers_are_those_of_one_prompt_at_a_time(
     tiny_model: Callable[[str], Any], family: str, trees: bool
 ) -> None:
@@ -92,11 +94,11 @@ def test_models_that_take_no_positions_answer_too(tiny_model: Callable[[str], An
 
 def test_the_batch_size_changes_no_answer(tiny_model: Callable[[str], Any]) -> None:
     backend = backend_of(tiny_model("llama"))
-    alone = answered(backend, rows(), batch_size=1)
+    alone = answered(backend, rows(20), batch_size=1)
     lengths = {len(answer) for answer in alone.values()}
-    assert len(lengths) > 5, "rows are to leave their batch at different times"
+    assert len(lengths) > 4, "rows are to leave their batch at different times"
     for size in (2, 7, None):
-        assert answered(backend, rows(), batch_size=size) == alone
+        assert answered(backend, rows(20), batch_size=size) == alone
 
 
 def test_rows_that_have_ended_are_not_fed_any_more(tiny_model: Callable[[str], Any]) -> None:

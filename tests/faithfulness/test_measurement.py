@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import TEMPLATE_SEGMENT, Prompt
@@ -27,7 +28,7 @@ from tests.faithfulness.samples import (
 )
 
 EOS = (1,)
-ANSWER_TOKENS = 12
+ANSWER_TOKENS = 8
 OTHER_PROMPT = (5, 17, 240, 99, 100, 3, 88, 7, 61, 250, 12, 30, 41, 9)
 
 
@@ -71,14 +72,11 @@ def without(model: Any, prompt: Sequence[int], removed: Sequence[int], absence: 
         return serial.plain_reader(model, [4 if p in gone else t for p, t in enumerate(prompt)])
     kept = [place for place in range(len(prompt)) if place not in gone]
     cut = prompt[: kept[-1] + 1]
-    if not gone & set(range(len(cut))):
-        return serial.plain_reader(model, cut)
-    return hidden_reader(model, cut, gone)
+    gone &= set(range(len(cut)))
+    return hidden_reader(model, cut, gone) if gone else serial.plain_reader(model, cut)
 
 
 def hidden_reader(model: Any, prompt: Sequence[int], gone: set[int]) -> serial.Reader:
-    import torch
-
     def read(continuation: tuple[int, ...]) -> serial.FloatArray:
         length = len(prompt) + len(continuation)
         seen = torch.tensor([[place not in gone for place in range(length)]]).long()
@@ -99,9 +97,9 @@ def test_curves_of_answers_are_those_of_one_prompt_at_a_time(
     tiny_model: Callable[[str], Any], absence: str
 ) -> None:
     model = tiny_model("llama")
-    # All but the last unit, so that masking leaves something to see.
-    found = measured(model, [subject()], absences(absence), batch_size=3)
-    assert [(one.absence, one.ranking) for one in found] == [(absence, name) for name in RANKINGS]
+    rankings = {"some": RANKINGS["some"]}
+    found = measured(model, [subject(rankings=rankings)], absences(absence), batch_size=3)
+    assert [(one.absence, one.ranking) for one in found] == [(absence, "some")]
     full = without(model, PROMPT, (), absence)
     answer = serial.greedy(full, ANSWER_TOKENS, EOS)
     said = tuple(token for token in answer if token not in EOS)
@@ -122,7 +120,7 @@ def test_curves_of_answers_are_those_of_one_prompt_at_a_time(
                 for name, value in {
                     "similarity": character_similarity(text(full), text(read)),
                     "logprob": serial.sequence_logprob(read, said) / len(said),
-                    "ot": serial.compare(outcome(full), outcome(read), embeddings)["ot"],
+                    "ot": serial.compare(outcome(full), outcome(read), embeddings).ot,
                 }.items():
                     curve = getattr(one.quantities[name], order)
                     assert curve[fraction] == pytest.approx(value, abs=2e-5), (order, fraction, name)
@@ -175,7 +173,7 @@ def test_a_reversed_ranking_mirrors_exactly(tiny_model: Callable[[str], Any]) ->
 def test_samples_rankings_and_batches_do_not_change_one_another(tiny_model: Callable[[str], Any]) -> None:
     model = tiny_model("llama")
     subjects = [subject(), subject(OTHER_PROMPT, {"some": RANKINGS["some"]}, 1)]
-    recipes = absences("delete", "mask")
+    recipes = absences("delete", "replace")
     together = measured(model, subjects, recipes)
     alone = [
         found
@@ -205,14 +203,13 @@ def test_progress_counts_every_reduced_prompt_once(tiny_model: Callable[[str], A
 
 def test_a_run_goes_on_from_every_line_of_its_store(tiny_model: Callable[[str], Any], tmp_path: Path) -> None:
     model, recipes = tiny_model("llama"), absences("delete")
-    subjects = [
-        subject(rankings={"some": RANKINGS["some"]}),
-        subject(OTHER_PROMPT, {"some": RANKINGS["some"]}, 1, choices=((4, 5), (6,))),
-    ]
+    short = {"some": (1, 0, 2)}
+    subjects = [subject(rankings=short, spans=SPANS[:3])]
+    subjects += [subject(OTHER_PROMPT, short, 1, spans=SPANS[1:4], choices=((4, 5), (6,)))]
     path = tmp_path / "values.jsonl"
     whole = measured(model, subjects, recipes, ValueStore("tiny", path))
     lines = path.read_bytes().splitlines(keepends=True)
-    for kept in range(0, len(lines), 5):
+    for kept in range(len(lines)):
         # The line that was being written is torn.
         path.write_bytes(b"".join(lines[:kept]) + lines[kept][: len(lines[kept]) // 2])
         again = measured(model, subjects, recipes, ValueStore("tiny", path))
@@ -275,6 +272,27 @@ def test_another_model_takes_nothing(tiny_model: Callable[[str], Any], tmp_path:
     fresh = measured(tiny_model("qwen2"), [subject()], absences("delete"))
     assert other == fresh
     assert other != first
+
+
+def test_a_model_that_says_nothing_is_asked_how_likely_that_is(tiny_model: Callable[[str], Any]) -> None:
+    model = tiny_model("llama")
+    backend, read = TransformersBackend(model), serial.plain_reader(model, PROMPT)
+    first = int(read(())[-1].argmax())
+    backend.eos_token_ids = (first,)
+    (one, _) = measure_faithfulness(
+        backend,
+        Numbering(),
+        [subject()],
+        absences("delete"),
+        CountingEmbedder(),  # type: ignore[arg-type]
+        ValueStore("tiny"),
+        Decoding(ANSWER_TOKENS),
+    )
+    assert one.answers is not None
+    assert one.answers.morf[0] == ""
+    for fraction, removed in enumerate(removals_of(RANKINGS["some"]).morf):
+        value = serial.sequence_logprob(without(model, PROMPT, removed, "delete"), (first,))
+        assert one.quantities["logprob"].morf[fraction] == pytest.approx(value, abs=1e-5)
 
 
 def test_units_of_the_template_are_refused(tiny_model: Callable[[str], Any]) -> None:
