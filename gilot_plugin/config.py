@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from gilot_plugin import plugins
+from gilot_plugin.attribution.methods import PromptMethod
 from gilot_plugin.attribution.transport import SOLVER_NAMES
 from gilot_plugin.attribution.units import SCOPES, UNIT_KINDS
 from gilot_plugin.checking import explained, is_name_of, member
@@ -213,7 +214,9 @@ class GilotConfig(BaseModel):
         if not isinstance(names, (list, tuple)) or not names:
             raise ValueError(f"allowed is a list of at least one of {one_of(tuple(methods))}")
         for name in names:
-            member(name, methods)
+            method = methods[member(name, methods)]
+            if isinstance(method, PromptMethod) and method.unavailable is not None:
+                raise ValueError(f"{name!r} {method.unavailable}")
         if len(set(names)) != len(names):
             raise ValueError("each method may be named once")
         return tuple(names)
