@@ -26,13 +26,19 @@ def measure_lines(measure: Measure) -> Iterator[str]:
         if curves.samples < MIN_PAIRS:
             yield f"{curves.method}: no claim from {curves.samples} samples, {MIN_PAIRS} are needed."
             continue
-        beaten = [control.control for control in curves.controls if control.beaten]
-        missed = [control.control for control in curves.controls if not control.beaten]
+        beaten = [_control_name(one.control, measure) for one in curves.controls if one.beaten]
+        missed = [_control_name(one.control, measure) for one in curves.controls if not one.beaten]
         for pair in measure.differences:
             if curves.method in (pair.method, pair.other):
                 other = pair.other if pair.method == curves.method else pair.method
                 (beaten if pair.better == curves.method else missed).append(other)
         yield _sentence(curves.method, beaten, missed)
+
+
+def _control_name(control: str, measure: Measure) -> str:
+    """The name, told from that of a method that is called alike."""
+    is_taken = any(curves.method == control for curves in measure.methods)
+    return f"{control} (control)" if is_taken else control
 
 
 def _sentence(method: str, beaten: Sequence[str], missed: Sequence[str]) -> str:
@@ -83,7 +89,8 @@ def interval_words(interval: Interval, form: str = ".3f") -> str:
 #: What the columns of :func:`measure_table` are.
 LEGEND = (
     f"area: between the curves, with its {CONFIDENCE:.0%} interval; compr.: comprehensiveness, high is good; "
-    "suff.: sufficiency, low is good; beats: how many of the controls; s: seconds a sample."
+    "suff.: sufficiency, low is good; beats: how many of the controls, whose areas are in the last rows; "
+    "s: seconds a sample."
 )
 
 
@@ -97,12 +104,13 @@ def measure_table(found: Faithfulness, measure: Measure) -> Table:
     # Names that are cut short would look alike.
     table = Table(
         Column("ranking", overflow="fold", min_width=16),
-        Column("area", justify="right", min_width=23),
+        Column("area", justify="right", min_width=25),
         Column("compr.", justify="right"),
         Column("suff.", justify="right"),
         Column("beats"),
         Column("s", justify="right"),
         box=SIMPLE_HEAD,
+        pad_edge=False,
     )
     for curves in sorted(measure.methods, key=lambda curves: -curves.area.mean):
         beaten = sum(control.beaten for control in curves.controls)
@@ -113,9 +121,9 @@ def measure_table(found: Faithfulness, measure: Measure) -> Table:
             f"{curves.comprehensiveness.mean:.3f}",
             f"{curves.sufficiency.mean:.3f}",
             f"{beaten} of {len(curves.controls)}",
-            "" if seconds is None else f"{seconds:.2g}",
+            "" if seconds is None else f"{seconds:.1f}",
         )
     table.add_section()
     for control in measure.controls:
-        table.add_row(control.control, interval_words(control.area), "", "", "control")
+        table.add_row(control.control, interval_words(control.area))
     return table
