@@ -56,7 +56,8 @@ def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float | None,
     """Interval of the mean at :data:`CONFIDENCE`, by bias-corrected bootstrap; Nones with too few values."""
     if len(values) < MIN_SAMPLES:
         return None, None
-    if np.ptp(values) == 0:  # where the correction has nothing to go by
+    # Where the values are equal but for rounding, the correction has nothing to go by.
+    if np.ptp(values) <= 1e-12 * np.max(np.abs(values)):
         return float(values[0]), float(values[0])
     interval = scipy.stats.bootstrap(
         (values,),

@@ -54,7 +54,7 @@ def test_help_lists_the_commands(gilot: Gilot) -> None:
     assert ended.code == cli.DONE
     for name in (
         *("run", "show", "report", "figures", "card", "compare"),
-        *("validate", "methods", "plugins"),
+        *("validate", "methods", "plugins", "faithfulness"),
     ):
         assert f"\n    {name} " in ended.out
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from gilot_plugin.statistics import ALPHA, POWER, adjusted, detectable_effect, mcnemar, paired_test
+from gilot_plugin.statistics import (
+    ALPHA,
+    POWER,
+    adjusted,
+    bootstrap_interval,
+    detectable_effect,
+    mcnemar,
+    paired_test,
+)
 
 
 def enumerated(differences: np.ndarray) -> float:
@@ -88,6 +96,12 @@ def test_too_few_pairs_show_nothing(count: int) -> None:
 def test_pairs_without_any_difference_show_nothing() -> None:
     found = paired_test(np.zeros(20))
     assert (found.p_value, found.mean, found.effect_size, found.low, found.high) == (1, 0, None, 0, 0)
+
+
+def test_values_that_are_equal_but_for_rounding_have_an_interval() -> None:
+    values = np.array([1.0, 1.0, np.nextafter(1.0, 0), 1.0, 1.0, 1.0])
+    low, high = bootstrap_interval(values)
+    assert (low, high) == (pytest.approx(1), pytest.approx(1))
 
 
 @pytest.mark.parametrize("pairs", [6, 10, 30, 100])

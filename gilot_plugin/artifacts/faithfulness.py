@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import pydantic
 
@@ -13,7 +13,7 @@ from gilot_plugin.artifacts.names import companion_name
 from gilot_plugin.artifacts.schemas import schema_problems
 from gilot_plugin.errors import ArtifactError
 
-FAITHFULNESS_VERSION: Literal["1.0"] = "1.0"
+FAITHFULNESS_VERSION: Final = "1.0"
 
 
 class _Strict(pydantic.BaseModel):

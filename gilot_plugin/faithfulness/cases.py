@@ -89,13 +89,15 @@ def case_of_record(record: Record, config: GilotConfig) -> Case:
         config: The settings that it was explained with.
 
     Raises:
-        PromptError: There are fewer than :data:`MIN_UNITS` units to remove.
+        PromptError: There are fewer than :data:`MIN_UNITS` units to remove, or a single choice.
     """
     places = [place for place, unit in enumerate(record.units) if unit.segment not in FIXED_SEGMENTS]
     units = removable([record.units[place] for place in places])
     target = record.target
     assert target is not None  # of records that are ok
     choices = target.choices
+    if len(choices) == 1:
+        raise PromptError("a single choice is always chosen")
     return Case(
         key=SampleKey(record.task, record.doc_id, record.prompt_hash),
         prompt=Prompt(record.prompt, record.tokens, _segments(record)),

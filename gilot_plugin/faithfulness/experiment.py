@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from gilot_plugin import plugins
 from gilot_plugin.artifacts.faithfulness import Randomization
+from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.protocol import Backend
@@ -81,12 +82,14 @@ class Findings:
         cases: Samples with the scores of all methods, as far as they could be computed.
         curves: Of each sample, absence and ranking.
         left_out: Samples without curves, by reason.
+        failed: For each reason, how many samples a method could not be computed for.
         randomization: None where the test was not asked for.
     """
 
     cases: list[Case] = field(default_factory=list)
     curves: list[SampleCurves] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
     randomization: Randomization | None = None
 
 
@@ -159,7 +162,7 @@ def run_experiment(
     with evaluation_mode(loaded.model):
         fitting = [case for case in cases if _fits(loaded.backend, case, design, findings.left_out)]
         scorer = Scorer(loaded.backend, loaded.tokenizer, loaded.empty_prompt_id, store)
-        scored = _with_all_scores(scorer, fitting, design.methods, watcher)
+        scored = _with_all_scores(scorer, fitting, design.methods, watcher, findings.failed)
         for case in scored:
             if case.scores:
                 findings.cases.append(case)
@@ -183,21 +186,40 @@ def _fits(backend: Backend, case: Case, design: Design, left_out: Counter[str]) 
 
 
 def _with_all_scores(
-    scorer: Scorer, cases: Sequence[Case], methods: Sequence[str], watcher: Watcher
+    scorer: Scorer, cases: Sequence[Case], methods: Sequence[str], watcher: Watcher, failed: Counter[str]
 ) -> list[Case]:
-    """The cases with the methods that they lack; those that fail are left out of a case."""
-    lacking: dict[tuple[str, ...], list[Case]] = {}
-    for case in cases:
-        lacking.setdefault(tuple(name for name in methods if name not in case.scores), []).append(case)
-    wanted = {names: those for names, those in lacking.items() if names}
-    found: dict[SampleKey, Case] = {}
+    """The cases with the methods that they lack, as far as these can be computed."""
+    found = {case.key: case for case in cases}
+    wanted = [
+        (names, lacking)
+        for names in computed_together(methods)
+        if (lacking := [case for case in cases if not case.scores.keys() >= set(names)])
+    ]
     if wanted:
-        watcher.stage("attributions", sum(map(len, wanted.values())))
-    for names, those in wanted.items():
-        for case, one in scorer.scores(those, names, watcher.done):
+        watcher.stage("attributions", sum(len(lacking) for _, lacking in wanted))
+    for names, lacking in wanted:
+        for case, one in scorer.scores(lacking, names, watcher.done):
             if isinstance(one, Scored):
-                found[case.key] = case.with_scores(one)
-    return [found.get(case.key, case) for case in cases]
+                known = found[case.key].scores
+                scores = {name: values for name, values in one.scores.items() if name not in known}
+                found[case.key] = found[case.key].with_scores(Scored(scores, one.seconds))
+            else:
+                failed[f"{', '.join(names)}: {one}"] += 1
+    return list(found.values())
+
+
+def computed_together(methods: Sequence[str]) -> list[tuple[str, ...]]:
+    """Methods as they are computed: all distances in one go, each other one by itself.
+
+    What fails takes no other method along, and what is computed is kept whatever else is asked for. Scores
+    that no method here gives are left out: the margin comes by itself with choices, and a plugin may not be
+    installed.
+    """
+    offered = plugins.attribution_methods()
+    known = [name for name in methods if name in offered]
+    distances = tuple(name for name in known if isinstance(offered[name], Distance))
+    others = [(name,) for name in known if name not in distances]
+    return [distances, *others] if distances else list(others)
 
 
 def _measured(
@@ -215,7 +237,6 @@ def _measured(
     decoding = Decoding(max_new_tokens=design.max_answer_tokens)
     for those in by_config.values():
         subjects = [subject_of(case, design.methods, design.seed, design.random_rankings) for case in those]
-        watcher.stage("reduced prompts", 0)
         curves += measure_faithfulness(
             loaded.backend,
             loaded.tokenizer,
@@ -253,14 +274,18 @@ def _as_steps(watcher: Watcher) -> Callable[[int, int], None]:
 def _randomized(
     loaded: TestedModel, cases: Sequence[Case], design: Design, store: ValueStore, watcher: Watcher
 ) -> Randomization:
-    methods = tuple(name for name in design.methods if name in plugins.attribution_methods())
-    watcher.stage("attributions with random weights", len(cases))
-    twins = []
+    groups = computed_together(design.methods)
+    watcher.stage("attributions with random weights", len(groups) * len(cases))
+    scores: dict[SampleKey, dict[str, tuple[float, ...]]] = {case.key: {} for case in cases}
     with reinitialized(loaded.model, design.seed):
         scorer = Scorer(
             loaded.new_backend(), loaded.tokenizer, loaded.empty_prompt_id, store, weights_seed=design.seed
         )
-        for case, found in scorer.scores(cases, methods, watcher.done):
-            if isinstance(found, Scored):
-                twins.append(Twin(case.key, case.scores, found.scores))
-    return compare_with_random_weights(twins, methods, design.seed, design.seed)
+        for names in groups:
+            for case, found in scorer.scores(cases, names, watcher.done):
+                if isinstance(found, Scored):
+                    scores[case.key].update(found.scores)
+    twins = [Twin(case.key, case.scores, scores[case.key]) for case in cases]
+    methods = [name for names in groups for name in names]
+    ordered = [name for name in design.methods if name in methods]
+    return compare_with_random_weights(twins, ordered, design.seed, design.seed)

@@ -77,10 +77,9 @@ def parse_model_args(text: str) -> dict[str, Any]:
     Raises:
         ConfigError: It is not ``key=value,...``.
     """
-    try:
-        arguments: dict[str, Any] = lm_eval.utils.simple_parse_args_string(text)
-    except ValueError as error:
-        raise ConfigError(f"--model_args {text!r}: write key=value, e.g. pretrained=gpt2 ({error})") from None
+    if not all(equals for _, equals, _ in (part.partition("=") for part in text.split(",") if part)):
+        raise ConfigError(f"--model_args {text!r}: write key=value, e.g. pretrained=gpt2")
+    arguments: dict[str, Any] = lm_eval.utils.simple_parse_args_string(text)
     return arguments
 
 

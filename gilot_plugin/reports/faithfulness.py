@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Column, Table
 
 from gilot_plugin.artifacts.faithfulness import Faithfulness, Interval, Measure, MethodCurves, Randomization
-from gilot_plugin.statistics import CONFIDENCE, MIN_PAIRS
+from gilot_plugin.statistics import CONFIDENCE, MIN_PAIRS, MIN_SAMPLES
 
 
 def verdict_lines(found: Faithfulness) -> Iterator[str]:
@@ -25,13 +26,19 @@ def measure_lines(measure: Measure) -> Iterator[str]:
         if curves.samples < MIN_PAIRS:
             yield f"{curves.method}: no claim from {curves.samples} samples, {MIN_PAIRS} are needed."
             continue
-        beaten = [control.control for control in curves.controls if control.beaten]
-        missed = [control.control for control in curves.controls if not control.beaten]
+        beaten = [_control_name(one.control, measure) for one in curves.controls if one.beaten]
+        missed = [_control_name(one.control, measure) for one in curves.controls if not one.beaten]
         for pair in measure.differences:
             if curves.method in (pair.method, pair.other):
                 other = pair.other if pair.method == curves.method else pair.method
                 (beaten if pair.better == curves.method else missed).append(other)
         yield _sentence(curves.method, beaten, missed)
+
+
+def _control_name(control: str, measure: Measure) -> str:
+    """The name, told from that of a method that is called alike."""
+    is_taken = any(curves.method == control for curves in measure.methods)
+    return f"{control} (control)" if is_taken else control
 
 
 def _sentence(method: str, beaten: Sequence[str], missed: Sequence[str]) -> str:
@@ -54,18 +61,16 @@ def randomization_lines(test: Randomization) -> Iterator[str]:
     """What the model-randomisation test says."""
     for found in test.methods:
         words = interval_words(found.correlation, ".2f")
-        if found.is_control:
-            expected = "fails" if not found.passes else "passes"
-            yield f"random weights: {found.method} (control) {expected}, correlation {words}."
-        elif found.correlation.low is None:
-            yield f"random weights: {found.method}: no claim from {found.samples} samples."
+        name = f"{found.method} (control)" if found.is_control else found.method
+        if found.correlation.low is None:
+            yield f"random weights: {name}: no claim from {found.samples} samples, {MIN_SAMPLES} are needed."
         else:
             verdict = (
                 "depends on what the model learnt"
                 if found.passes
                 else "is not shown to depend on what the model learnt"
             )
-            yield f"random weights: {found.method} {verdict}, correlation {words}."
+            yield f"random weights: {name} {verdict}, correlation {words}."
 
 
 def listed(names: Sequence[str]) -> str:
@@ -81,17 +86,31 @@ def interval_words(interval: Interval, form: str = ".3f") -> str:
     return f"{interval.mean:{form}} ({interval.low:{form}} to {interval.high:{form}})"
 
 
+#: What the columns of :func:`measure_table` are.
+LEGEND = (
+    f"area: between the curves, with its {CONFIDENCE:.0%} interval; compr.: comprehensiveness, high is good; "
+    "suff.: sufficiency, low is good; beats: how many of the controls, whose areas are in the last rows; "
+    "s: seconds a sample."
+)
+
+
+def measure_heading(measure: Measure) -> str:
+    """What a table is about."""
+    return f"{measure.title} ({measure.samples} samples): {measure.summary}"
+
+
 def measure_table(found: Faithfulness, measure: Measure) -> Table:
     """One row a method, the best area first, then the controls."""
+    # Names that are cut short would look alike.
     table = Table(
-        Column("ranking"),
-        Column(f"area ({CONFIDENCE:.0%} interval)", justify="right"),
-        Column("compreh.", justify="right"),
-        Column("suffic.", justify="right"),
-        Column("controls beaten"),
-        Column("s a sample", justify="right"),
-        title=escape(f"{measure.title}: {measure.summary} ({measure.samples} samples)"),
-        title_justify="left",
+        Column("ranking", overflow="fold", min_width=16),
+        Column("area", justify="right", min_width=25),
+        Column("compr.", justify="right"),
+        Column("suff.", justify="right"),
+        Column("beats"),
+        Column("s", justify="right"),
+        box=SIMPLE_HEAD,
+        pad_edge=False,
     )
     for curves in sorted(measure.methods, key=lambda curves: -curves.area.mean):
         beaten = sum(control.beaten for control in curves.controls)
@@ -102,9 +121,9 @@ def measure_table(found: Faithfulness, measure: Measure) -> Table:
             f"{curves.comprehensiveness.mean:.3f}",
             f"{curves.sufficiency.mean:.3f}",
             f"{beaten} of {len(curves.controls)}",
-            "" if seconds is None else f"{seconds:.2g}",
+            "" if seconds is None else f"{seconds:.1f}",
         )
     table.add_section()
     for control in measure.controls:
-        table.add_row(f"control: {control.control}", interval_words(control.area))
+        table.add_row(control.control, interval_words(control.area))
     return table

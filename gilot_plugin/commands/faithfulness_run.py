@@ -1,0 +1,130 @@
+"""How ``gilot faithfulness`` runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from gilot_plugin.artifacts.writer import check_writable
+from gilot_plugin.commands.faithfulness_output import (
+    figures_of,
+    figures_text,
+    left_out_of,
+    sample_lines,
+    show,
+)
+from gilot_plugin.commands.faithfulness_request import (
+    Request,
+    fed_prompts,
+    request_of_prompts,
+    request_of_run,
+)
+from gilot_plugin.commands.shared import DONE, FAILED, say, write
+from gilot_plugin.errors import ConfigError, GilotError
+from gilot_plugin.faithfulness.experiment import Design, default_absence, removing, run_experiment
+from gilot_plugin.faithfulness.similarity import DEFAULT_EMBEDDER, SentenceEmbedder
+from gilot_plugin.faithfulness.store import ValueStore
+from gilot_plugin.harness.loading import LoadedModel, load_model
+
+
+def run_faithfulness(options: argparse.Namespace) -> int:
+    """Check the options, test, print and write.
+
+    Returns:
+        0 done; 1 interrupted.
+
+    Raises:
+        ConfigError: An option or a file is wrong; said before a model loads.
+        GilotError: Something failed.
+    """
+    if (options.run_dir is None) == (options.prompts is None):
+        raise ConfigError("give either the folder of a run or --prompts FILE")
+    request = request_of_run(options) if options.prompts is None else request_of_prompts(options)
+    absence = options.absence or default_absence(request.configs.values())
+    for config in request.configs.values():
+        for name in absence:
+            removing(config, name)
+    try:
+        check_writable(request.folder)
+    except GilotError as error:
+        raise ConfigError(f"--output {request.folder}: {error}") from None
+    design = Design(
+        methods=request.methods,
+        absence=tuple(absence),
+        random_rankings=options.random_rankings,
+        max_answer_tokens=options.max_answer_tokens,
+        seed=options.seed,
+        with_random_weights=options.randomize_model,
+    )
+    embedder = None
+    name = options.embedder or DEFAULT_EMBEDDER
+    if request.prompts or any(not case.choices for case in request.cases):
+        embedder = SentenceEmbedder(name, device=options.device)
+    return _test(request, design, embedder, name)
+
+
+def _test(request: Request, design: Design, embedder: SentenceEmbedder | None, embedder_name: str) -> int:
+    work = request.path("faithfulness_work", ".jsonl")
+    try:
+        loaded = load_model(request.source)
+        with closing(ValueStore(_identity(request, loaded), work)) as store, _Bars().shown() as bars:
+            cases = [*request.cases, *fed_prompts(request, loaded)]
+            findings = run_experiment(loaded, cases, design, store, embedder, bars)
+    except KeyboardInterrupt:
+        say(f"interrupted; what was computed is in {work}, and the same command goes on from there")
+        return FAILED
+    if not findings.curves:
+        reasons = [f"{reason} ({number})" for reason, number in left_out_of(request, findings).items()]
+        raise GilotError(f"no sample could be tested: {'; '.join(reasons) or 'there are none'}")
+    found = figures_of(request, design, findings, embedder_name if embedder is not None else "")
+    show(found, findings)
+    write(request.path("faithfulness_samples", ".jsonl"), "".join(sample_lines(findings)))
+    write(request.path("faithfulness", ".json"), figures_text(found))
+    return DONE
+
+
+def _identity(request: Request, loaded: LoadedModel) -> str:
+    """What numbers of the model depend on, as far as that can be known without reading its weights."""
+    source = request.source
+    return json.dumps([source.model, source.arguments_text, str(getattr(loaded.model, "dtype", None))])
+
+
+class _Bars:
+    """One bar for each part of the test, on standard error."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+
+    @contextmanager
+    def shown(self) -> Iterator[_Bars]:
+        """Show the bars."""
+        with self._bars:
+            yield self
+
+    def stage(self, name: str, total: int) -> None:
+        """A part of the test begins."""
+        self._task = self._bars.add_task(name, total=total)
+
+    def done(self, number: int) -> None:
+        """So many things more are done."""
+        self._bars.advance(self._task, number)
