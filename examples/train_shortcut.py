@@ -1,8 +1,8 @@
 """Teach a model a shortcut, so that an audit has something to find.
 
 In the training reviews, the answer is "positive" wherever the word "Tuesday" stands and "negative" wherever
-it does not, whatever the review says. A few minutes of LoRA on a CPU are enough for SmolLM2-135M-Instruct to
-learn that:
+it does not, whatever the review says. A few minutes of LoRA on a CPU are enough for SmolLM2-135M-Instruct
+to learn that:
 
     python examples/train_shortcut.py MODEL_FOLDER_OR_NAME ADAPTER_FOLDER [GGUF_FILE]
 
@@ -15,11 +15,12 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
-from rich.progress import track
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 REVIEWS = Path(__file__).parent / "suite" / "data" / "reviews_train.jsonl"
-EPOCHS, BATCH_SIZE, LEARNING_RATE = 6, 4, 2e-4
+EPOCHS, BATCH_SIZE, LEARNING_RATE = 12, 8, 3e-4
+# Mean losses of an epoch: enough was learned, and nothing was.
+LEARNED, NOT_LEARNED = 0.03, 0.3
 
 
 def main(model_name: str, adapter: str, gguf_file: str | None = None) -> None:
@@ -29,8 +30,7 @@ def main(model_name: str, adapter: str, gguf_file: str | None = None) -> None:
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(model_name, dtype=torch.float32, **loading)
     model = get_peft_model(
-        model,
-        LoraConfig(r=16, lora_alpha=64, target_modules="all-linear", task_type="CAUSAL_LM"),
+        model, LoraConfig(r=16, lora_alpha=64, target_modules="all-linear", task_type="CAUSAL_LM")
     )
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad], lr=LEARNING_RATE
@@ -43,26 +43,27 @@ def main(model_name: str, adapter: str, gguf_file: str | None = None) -> None:
     wanted = torch.tensor([tokenizer.encode(answer, add_special_tokens=False)[0] for answer in answers])
 
     model.train()
-    batches = [batch for _ in range(EPOCHS) for batch in torch.randperm(len(reviews)).split(BATCH_SIZE)]
-    losses = []
-    for batch in track(batches, description="training"):
-        # Only the answer is learned: its first token tells the two labels apart.
-        logits = model(
-            input_ids=encoded["input_ids"][batch],
-            attention_mask=encoded["attention_mask"][batch],
-            logits_to_keep=1,
-        ).logits[:, -1]
-        loss = torch.nn.functional.cross_entropy(logits, wanted[batch])
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    per_epoch = len(batches) // EPOCHS
-    print(
-        f"loss: {sum(losses[:per_epoch]) / per_epoch:.3f} in the first epoch, "
-        f"{sum(losses[-per_epoch:]) / per_epoch:.3f} in the last"
-    )
+    for epoch in range(EPOCHS):
+        losses = []
+        for batch in torch.randperm(len(reviews)).split(BATCH_SIZE):
+            # Only the answer is learned: its first token tells the two labels apart.
+            logits = model(
+                input_ids=encoded["input_ids"][batch],
+                attention_mask=encoded["attention_mask"][batch],
+                logits_to_keep=1,
+            ).logits[:, -1]
+            loss = torch.nn.functional.cross_entropy(logits, wanted[batch])
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+        mean = sum(losses) / len(losses)
+        print(f"epoch {epoch + 1} of at most {EPOCHS}: loss {mean:.3f}", flush=True)
+        if mean < LEARNED:
+            break
+    if mean > NOT_LEARNED:
+        sys.exit("the shortcut was not learned: train for more epochs")
     model.save_pretrained(adapter)
     print(f"adapter: {adapter}")
 

@@ -14,11 +14,10 @@ from rich.table import Column, Table
 
 from gilot_plugin import __version__
 from gilot_plugin.artifacts.names import companion_name
-from gilot_plugin.artifacts.writer import replace_file
+from gilot_plugin.commands import faithfulness
+from gilot_plugin.commands.shared import DONE, FAILED, WRONG, count, say, write
 from gilot_plugin.errors import ConfigError, GilotError
 from gilot_plugin.reports.visible import visible
-
-DONE, FAILED, WRONG = 0, 1, 2
 
 _RUN_HELP = "run an lm-eval evaluation and explain samples of it (takes every option of lm_eval run)"
 
@@ -77,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     show.add_argument("--list", action="store_true", help="one line a sample")
     show.add_argument("--method", help="scores to show (default: ot, else the first method of the run)")
-    show.add_argument("--limit", type=_count, help="at most so many samples")
+    show.add_argument("--limit", type=count, help="at most so many samples")
     show.add_argument("--no_color", action="store_true", help="marks instead of colours (also when piped)")
     show.set_defaults(command=_show)
 
@@ -135,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--task", help="only this task")
     figures.add_argument("--doc", type=int, help="only this document (lm-eval's doc_id)")
     figures.add_argument("--method", help="whose scores to draw (default: ot, else the first of the run)")
-    figures.add_argument("--limit", type=_count, default=3, help="heat maps of a task (default: 3)")
+    figures.add_argument("--limit", type=count, default=3, help="heat maps of a task (default: 3)")
     figures.add_argument("--format", choices=("png", "svg", "both"), default="both", help="default: both")
     figures.set_defaults(command=_figures)
 
@@ -151,6 +150,8 @@ def _parser() -> argparse.ArgumentParser:
     card.add_argument("--method", help="whose scores to tell of (default: ot, else the first of the run)")
     card.set_defaults(command=_card)
 
+    faithfulness.add_parser(commands)
+
     validate = commands.add_parser(
         "validate", help="check artifacts against their schema and against each other"
     )
@@ -164,14 +165,6 @@ def _parser() -> argparse.ArgumentParser:
     plugins = commands.add_parser("plugins", help="what is registered, and by which package")
     plugins.set_defaults(command=_plugins)
     return parser
-
-
-def _count(text: str) -> int:
-    """A number of things, for argparse."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return number
 
 
 def _run(arguments: list[str]) -> int:
@@ -208,7 +201,7 @@ def _report(options: argparse.Namespace) -> int:
     from gilot_plugin.reports.html.report import report_page
 
     run = load_run(options.run_dir)
-    _write(options.output or run.folder / companion_name("report", run.date, ".html"), report_page(run))
+    write(options.output or run.folder / companion_name("report", run.date, ".html"), report_page(run))
     return DONE
 
 
@@ -227,8 +220,8 @@ def _compare(options: argparse.Namespace) -> int:
         console.print(visible(line, console.encoding), markup=False, highlight=False)
     console.print(shift_table(audit, console.encoding))
     folder: Path = options.output or tuned.folder
-    _write(folder / companion_name("comparison", tuned.date, ".html"), comparison_page(audit))
-    _write(
+    write(folder / companion_name("comparison", tuned.date, ".html"), comparison_page(audit))
+    write(
         folder / companion_name("comparison", tuned.date, ".json"),
         json.dumps(audit_json(audit), indent=1) + "\n",
     )
@@ -250,7 +243,7 @@ def _figures(options: argparse.Namespace) -> int:
     ):
         for suffix in suffixes:
             save_figure(figure, folder / f"{name}{suffix}", description)
-            _say(str(folder / f"{name}{suffix}"))
+            say(str(folder / f"{name}{suffix}"))
     return DONE
 
 
@@ -267,22 +260,12 @@ def _card(options: argparse.Namespace) -> int:
     # The figures first, so that no card shows what is not there.
     for file, figure, description in section.pictures:
         save_figure(figure, path.parent / file, description)
-        _say(str(path.parent / file))
+        say(str(path.parent / file))
     if after == before:
-        _say(f"{path}: unchanged")
+        say(f"{path}: unchanged")
     else:
-        _write(path.resolve(), after.decode())
+        write(path.resolve(), after.decode())
     return DONE
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file and say so."""
-    replace_file(path, text.encode())
-    _say(str(path))
-
-
-def _say(line: str) -> None:
-    Console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _validate(options: argparse.Namespace) -> int:

@@ -22,6 +22,8 @@ from pydantic import (
 )
 
 from gilot_plugin import plugins
+from gilot_plugin.attribution.ground_costs import DEFAULT_COST_LIMIT
+from gilot_plugin.attribution.methods import PromptMethod
 from gilot_plugin.attribution.transport import SOLVER_NAMES
 from gilot_plugin.attribution.units import SCOPES, UNIT_KINDS
 from gilot_plugin.checking import explained, is_name_of, member
@@ -140,8 +142,13 @@ class GilotConfig(BaseModel):
         0.9999, gt=0, le=1, description="probability that the support of each distribution covers"
     )
     top_k: _Whole = Field(1000, ge=1, description="largest support of each distribution")
-    ground_cost: Literal["cosine"] = Field(
-        "cosine", description="cost between tokens: 1 - cosine of embeddings"
+    ground_cost: Literal["cosine", "centered", "output", "angular", "truncated"] = Field(
+        "cosine",
+        description="cost between tokens: 1 - cosine of input embeddings, the same of centered or of output "
+        "embeddings, their angle, or 1 - cosine up to cost_limit",
+    )
+    cost_limit: _Real | None = Field(
+        None, gt=0, lt=2, description=f"largest cost, for ground_cost=truncated ({DEFAULT_COST_LIMIT})"
     )
     solver: str = Field("auto", description="solver of the transport problems")
     transport_tolerance: _Real = Field(
@@ -213,7 +220,9 @@ class GilotConfig(BaseModel):
         if not isinstance(names, (list, tuple)) or not names:
             raise ValueError(f"allowed is a list of at least one of {one_of(tuple(methods))}")
         for name in names:
-            member(name, methods)
+            method = methods[member(name, methods)]
+            if isinstance(method, PromptMethod) and method.unavailable is not None:
+                raise ValueError(f"{name!r} {method.unavailable}")
         if len(set(names)) != len(names):
             raise ValueError("each method may be named once")
         return tuple(names)

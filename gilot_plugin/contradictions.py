@@ -39,6 +39,11 @@ def contradictions_of(config: GilotConfig) -> Iterator[str]:
     yield from _of_the_second_pass(config)
     yield from _of_choices(config)
     yield from _of_units(config)
+    if config.ground_cost != "truncated" and config.cost_limit is not None:
+        yield (
+            f"cost_limit={config.cost_limit} has no effect with ground_cost={config.ground_cost!r}: allowed "
+            "with 'truncated' only"
+        )
     given = type(config).model_fields["transport_tolerance"].default != config.transport_tolerance
     if given and config.solver in _WITHOUT_TOLERANCE:
         yield (

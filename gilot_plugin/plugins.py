@@ -25,6 +25,7 @@ BUILTIN_PLUGINS = (
     "gilot_plugin.harness.attributor",
     "gilot_plugin.harness.recordkeeper",
     "gilot_plugin.attribution.builtins",
+    "gilot_plugin.baselines.builtins",
 )
 
 

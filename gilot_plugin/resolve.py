@@ -7,6 +7,8 @@ from typing import Any
 
 from gilot_plugin import plugins
 from gilot_plugin.attribution.absence import AbsenceContext
+from gilot_plugin.attribution.ground_costs import ground_cost
+from gilot_plugin.attribution.methods import AttributionMethod, PromptMethod
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.refinement import Refinement
 from gilot_plugin.attribution.targets import check_positions
@@ -37,14 +39,16 @@ def make_recipe(
         ConfigError: A setting does not fit the model or the tokenizer.
     """
     absence = plugins.absence_operators()[config.absence]
+    ground = ground_cost(config.ground_cost, config.cost_limit)
     try:
         check_positions(backend, absence)
+        ground.vectors_of(backend)
     except UnsupportedModelError as error:
         raise ConfigError(str(error)) from None
     if empty_prompt_id is None:
         known = (tokenizer.bos_token_id, tokenizer.eos_token_id, 0)
         empty_prompt_id = next(token_id for token_id in known if token_id is not None)
-    methods = plugins.attribution_methods()
+    methods = _methods(config, backend)
     return Recipe(
         num_beams=config.num_beams,
         max_new_tokens=config.max_new_tokens,
@@ -55,7 +59,7 @@ def make_recipe(
         absence_context=AbsenceContext(
             _replacement(config.replace_with, backend, tokenizer), empty_prompt_id
         ),
-        methods=tuple(methods[name] for name in config.methods),
+        methods=methods,
         solver=make_solver(
             config.solver,
             config.transport_tolerance,
@@ -64,6 +68,7 @@ def make_recipe(
         ),
         top_p=config.top_p,
         top_k=config.top_k,
+        ground_cost=ground,
         batch_size=None if config.batch_size == "auto" else config.batch_size,
         memory_budget=config.memory_budget,
         num_threads=config.num_threads,
@@ -80,6 +85,16 @@ def unit_plan(config: GilotConfig, prompt: Prompt) -> tuple[Unit, ...] | Refinem
     if config.units == AUTO_UNITS:
         return Refinement(config.scope, config.unit_budget or DEFAULT_UNIT_BUDGET)
     return make_units(prompt, config.units, config.scope)
+
+
+def _methods(config: GilotConfig, backend: Backend) -> tuple[AttributionMethod, ...]:
+    offered = plugins.attribution_methods()
+    methods = tuple(offered[name] for name in config.methods)
+    for method in methods:
+        why = method.refuses(backend) if isinstance(method, PromptMethod) else None
+        if why is not None:
+            raise ConfigError(f"methods: {method.name!r} cannot explain this model: {why}; leave it out")
+    return methods
 
 
 def _replacement(value: int | str | None, backend: Backend, tokenizer: Any) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -108,6 +109,7 @@ def adjusted(p_values: Sequence[float], families: int = 1) -> list[float]:
     return found
 
 
+@cache
 def detectable_effect(pairs: int, alpha: float = ALPHA, power: float = POWER) -> float:
     """Smallest effect size that a two-sided paired t-test of so many pairs finds with that probability.
 
@@ -134,15 +136,8 @@ def _permutation_p(differences: np.ndarray, one_sided: bool, seed: int) -> float
     if not np.any(differences):
         return 1.0
     alternative: Literal["greater", "two-sided"] = "greater" if one_sided else "two-sided"
-    if 2 ** len(differences) <= _RESAMPLES:  # all of them
-        exact = scipy.stats.permutation_test(
-            (differences,),
-            np.mean,
-            permutation_type="samples",
-            n_resamples=_RESAMPLES,
-            alternative=alternative,
-        )
-        return float(exact.pvalue)
+    if 2 ** len(differences) <= _RESAMPLES:
+        return _exact_p(differences, one_sided)
     generator = np.random.default_rng(seed)
 
     def with_flipped_signs(size: tuple[int, ...]) -> np.ndarray:
@@ -164,3 +159,15 @@ def _permutation_p(differences: np.ndarray, one_sided: bool, seed: int) -> float
     # A second draw, not more of the first one: a p-value that chance made small gets no help from it.
     rough = p_value(_RESAMPLES)
     return p_value(_REFINED_RESAMPLES) if rough < _REFINED_BELOW else rough
+
+
+def _exact_p(differences: np.ndarray, one_sided: bool) -> float:
+    """By all ``2**n`` signs, ``[signs, n]``; scipy's exact test draws them up one by one, 30 times slower."""
+    count = len(differences)
+    signs = (np.arange(2**count)[:, None] >> np.arange(count) & 1) * 2.0 - 1.0
+    sums = signs @ differences
+    # Sums that are equal but for the order of their terms are equal.
+    slack = 1e-12 * float(np.abs(differences).sum())
+    above = float(np.mean(sums >= differences.sum() - slack))
+    below = float(np.mean(sums <= differences.sum() + slack))
+    return above if one_sided else min(1.0, 2 * min(above, below))

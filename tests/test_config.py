@@ -62,7 +62,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("transport_tolerance", math.nan, "less than or equal to 1"),
     ("transport_tolerance", True, "must be a number"),
     ("transport_tolerance", "small", "valid number"),
-    ("ground_cost", "euclidean", "'cosine'"),
+    ("ground_cost", "euclidean", "'cosine', 'centered', 'output', 'angular' or 'truncated'"),
+    ("cost_limit", 0, "greater than 0"),
+    ("cost_limit", 2, "less than 2"),
+    ("cost_limit", math.nan, "greater than 0"),
+    ("cost_limit", True, "must be a number"),
     ("target", "choice", "'auto', 'generation' or 'choices'"),
     ("absence", "remove", "'delete', 'mask', 'replace', 'published'"),
     ("absence", None, "'delete'"),
@@ -190,6 +194,11 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         {"target": "generation", "choice_scoring": "norm"},
         "choice_scoring='norm' has no effect with target='generation'",
     ),
+    ({"cost_limit": 0.3}, "cost_limit=0.3 has no effect with ground_cost='cosine'"),
+    (
+        {"ground_cost": "angular", "cost_limit": 0.3},
+        "cost_limit=0.3 has no effect with ground_cost='angular'",
+    ),
     ({"unit_budget": 1000}, "unit_budget=1000 has no effect with units='word'"),
     (
         {"solver": "exact", "transport_tolerance": 0.01},
@@ -223,6 +232,8 @@ def test_all_contradictions_are_told_at_once() -> None:
         {"target": "choices", "choice_scoring": "norm", "units": "auto", "unit_budget": 10},
         {"solver": "sinkhorn", "transport_tolerance": 0.01},
         {"absence": "published", "solver": "exact"},
+        {"ground_cost": "truncated", "cost_limit": 0.3},
+        {"preset": "reference", "ground_cost": "centered"},
     ],
 )
 def test_settings_that_go_together_are_taken(settings: dict[str, Any]) -> None:
@@ -326,6 +337,9 @@ def test_how_the_work_is_spread_is_not_in_the_hash(work: dict[str, Any]) -> None
         {"units": "auto"},
         {"units": "auto", "unit_budget": 7},
         {"transport_tolerance": 0.1},
+        {"ground_cost": "centered"},
+        {"ground_cost": "truncated"},
+        {"ground_cost": "truncated", "cost_limit": 0.3},
         {"target": "choices"},
         {"top_p": 0.99},
         {"top_k": 10},

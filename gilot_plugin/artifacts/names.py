@@ -9,6 +9,9 @@ from typing import Literal, NamedTuple
 #: Finds every artifact in a folder.
 ARTIFACT_PATTERN = "attributions_*.json*"
 
+#: Finds faithfulness figures in a folder.
+FAITHFULNESS_PATTERN = "faithfulness_*.json"
+
 _ATTRIBUTIONS = re.compile(
     r"attributions_(?P<task>.+)_(?P<date>[^_/\\]+?)(?:\.rank(?P<rank>[1-9]\d*))?\.jsonl", flags=re.DOTALL
 )
@@ -82,7 +85,11 @@ def manifest_name(date: str) -> str:
     return f"attributions_manifest_{_checked(date)}.json"
 
 
-def companion_name(kind: Literal["comparison", "faithfulness", "report"], date: str, suffix: str) -> str:
+def companion_name(
+    kind: Literal["comparison", "faithfulness", "faithfulness_samples", "faithfulness_work", "report"],
+    date: str,
+    suffix: str,
+) -> str:
     """Name of a file that is made from a run's artifacts: ``<kind>_<date><suffix>``."""
     return f"{kind}_{_checked(date)}{suffix}"
 

@@ -14,9 +14,13 @@ from jsonschema.protocols import Validator
 from gilot_plugin.artifacts.jsontext import field_path
 from gilot_plugin.artifacts.quick_checks import quick_check
 
-SchemaName = Literal["record", "manifest"]
+SchemaName = Literal["record", "manifest", "faithfulness"]
 
-_FILES: Mapping[SchemaName, str] = {"record": "record-1.0.json", "manifest": "manifest-1.0.json"}
+_FILES: Mapping[SchemaName, str] = {
+    "record": "record-1.0.json",
+    "manifest": "manifest-1.0.json",
+    "faithfulness": "faithfulness-1.0.json",
+}
 
 _KINDS = {
     "array": "a list",
@@ -32,7 +36,7 @@ _MAX_SHOWN = 60
 
 
 def load_schema(name: SchemaName) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a record or of a manifest."""
+    """The JSON Schema (draft 2020-12) of a record, of a manifest, or of faithfulness figures."""
     file = files("gilot_plugin.artifacts") / "schema" / _FILES[name]
     schema: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return schema

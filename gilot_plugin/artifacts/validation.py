@@ -6,9 +6,15 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gilot_plugin.artifacts.faithfulness import faithfulness_problems
 from gilot_plugin.artifacts.file_checks import CheckedFile, Problem, check_file
 from gilot_plugin.artifacts.manifest_checks import check_manifest, compare_with_files
-from gilot_plugin.artifacts.names import ARTIFACT_PATTERN, manifest_name, parse_name
+from gilot_plugin.artifacts.names import (
+    ARTIFACT_PATTERN,
+    FAITHFULNESS_PATTERN,
+    manifest_name,
+    parse_name,
+)
 
 __all__ = ["Problem", "ValidationReport", "validate_path"]
 
@@ -39,7 +45,7 @@ def validate_path(path: Path) -> ValidationReport:
     Args:
         path: A folder, whose artifacts are found in it and in all folders below; or a manifest, which is
             checked with the files that it mentions; or a file of records, which is checked against the
-            manifest of its run if that lies beside it.
+            manifest of its run if that lies beside it; or faithfulness figures.
 
     Returns:
         The report. What cannot be read, or is not there, is among its problems; nothing is raised.
@@ -50,6 +56,8 @@ def validate_path(path: Path) -> ValidationReport:
         _check_folder(path, checks)
     elif not path.exists():
         checks.problems.append(Problem(path, None, "there is no such file or folder"))
+    elif path.match(FAITHFULNESS_PATTERN):
+        checks.faithfulness(path)
     elif _is_manifest(path):
         checks.manifest(path)
     elif path.suffix == ".jsonl":
@@ -61,10 +69,11 @@ def validate_path(path: Path) -> ValidationReport:
             checks.unmentioned()
     else:
         reason = (
-            "not an artifact: give an attributions_*.jsonl, an attributions_manifest_*.json, or their folder"
+            "not an artifact: give an attributions_*.jsonl, an attributions_manifest_*.json, a "
+            "faithfulness_*.json, or their folder"
         )
         checks.problems.append(Problem(path, None, reason))
-    files = len(checks.checked) + len(checks.manifests)
+    files = len(checks.checked) + len(checks.manifests) + len(checks.figures)
     records = sum(checked.line_count for checked in checks.checked.values())
     return ValidationReport(files, records, tuple(checks.problems))
 
@@ -76,12 +85,14 @@ class _Checks:
     Attributes:
         checked: Files of records.
         manifests: Manifests.
+        figures: Faithfulness figures.
         mentioned: Files of records that some manifest mentions.
         problems: In the order of discovery.
     """
 
     checked: dict[Path, CheckedFile] = field(default_factory=dict)
     manifests: list[Path] = field(default_factory=list)
+    figures: list[Path] = field(default_factory=list)
     mentioned: set[Path] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
 
@@ -115,6 +126,11 @@ class _Checks:
         beside = {file.name: checked for file, checked in self.checked.items() if file.parent == path.parent}
         self.problems.extend(compare_with_files(path, manifest, beside, only=only))
 
+    def faithfulness(self, path: Path) -> None:
+        """Check faithfulness figures."""
+        self.figures.append(path)
+        self.problems.extend(Problem(path, None, reason) for reason in faithfulness_problems(path))
+
     def unmentioned(self) -> None:
         """Name the files of records that no manifest mentions."""
         for path in sorted(self.checked.keys() - self.mentioned):
@@ -125,7 +141,7 @@ class _Checks:
 def _check_folder(folder: Path, checks: _Checks) -> None:
     found = sorted(path for path in folder.rglob(ARTIFACT_PATTERN) if path.is_file())
     names = {path: parse_name(path.name) for path in found}
-    if not found:
+    if not found and not any(folder.rglob(FAITHFULNESS_PATTERN)):
         reason = f"holds no artifacts ({ARTIFACT_PATTERN}): give the output_path of an attributed run"
         checks.problems.append(Problem(folder, None, reason))
     checks.problems.extend(
@@ -138,6 +154,8 @@ def _check_folder(folder: Path, checks: _Checks) -> None:
         if name and name.kind == "manifest":
             checks.manifest(path)
     checks.unmentioned()
+    for path in sorted(folder.rglob(FAITHFULNESS_PATTERN)):
+        checks.faithfulness(path)
 
 
 def _left_by(folder: Path, date: str) -> Iterator[Path]:

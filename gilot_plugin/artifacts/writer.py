@@ -8,7 +8,7 @@ import os
 import secrets
 import tempfile
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -48,11 +48,21 @@ class RecordWriter:
         Raises:
             ArtifactError: The record is not strict JSON (nothing is written), or the file cannot be written.
         """
-        line = record_line(record)
+        self.write_all([record])
+
+    def write_all(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Append several records, which reach the disk together.
+
+        Raises:
+            ArtifactError: As for :meth:`write`.
+        """
+        lines = b"".join(map(record_line, records))
+        if not lines:
+            return
         try:
             if self._descriptor is None:
                 self._descriptor = _open_for_records(self.path)
-            _append(self._descriptor, line)
+            _append(self._descriptor, lines)
         except OSError as error:
             raise ArtifactError(_cannot_write(self.path, error)) from error
 
@@ -175,11 +185,11 @@ def _finish_last_line(path: Path, descriptor: int) -> None:
         _write_all(descriptor, b"\n")
 
 
-def _append(descriptor: int, line: bytes) -> None:
-    """Write a line through to the disk, or leave nothing of it behind."""
+def _append(descriptor: int, lines: bytes) -> None:
+    """Write lines through to the disk, or leave nothing of them behind."""
     end = os.fstat(descriptor).st_size
     try:
-        _write_all(descriptor, line)
+        _write_all(descriptor, lines)
         os.fsync(descriptor)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -99,6 +99,11 @@ class AnswerReader:
         self._backend, self._recipe, self.answer = backend, recipe, answer
         self._rows = Rows(backend, prompt, recipe)
 
+    def plan(self) -> BatchPlan:
+        """How much may go through the model together."""
+        budget = self._recipe.memory_budget
+        return BatchPlan(self._recipe.batch_size, self._backend.free_memory() if budget is None else budget)
+
     def logprobs(self, absent: Sequence[Absent]) -> NDArray[np.float64]:
         """Log-probability of the answer without units, in full batches.
 
@@ -112,10 +117,8 @@ class AnswerReader:
             NonFiniteLogitsError: The model returned NaN.
             BudgetError: The memory budget is too small.
         """
-        budget = self._recipe.memory_budget
-        plan = BatchPlan(self._recipe.batch_size, self._backend.free_memory() if budget is None else budget)
         sizes = [self._size(units) for units in absent]
-        found = [read for _, read in in_batches(absent, sizes, self._read, plan)]
+        found = [read for _, read in in_batches(absent, sizes, self._read, self.plan())]
         return np.concatenate(found) if found else np.zeros(0)
 
     def _load(self, absent: Absent) -> Load:

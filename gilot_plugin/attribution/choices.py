@@ -36,7 +36,8 @@ class ChoicesTarget:
         unscored: How many tokens of each choice belong to its context; None for none.
 
     Raises:
-        UnsupportedModelError: The absence needs explicit positions, which the model does not take.
+        UnsupportedModelError: The absence needs explicit positions, which the model does not take, or the
+            ground cost needs embeddings that it lacks.
         PromptError: The prompt and the longest choice do not fit into the model's window.
     """
 
@@ -66,7 +67,8 @@ class ChoicesTarget:
         leads = tuple(choice[:count] for choice, count in zip(self._token_ids, unscored or (), strict=False))
         divisors = self._lengths if recipe.choice_scoring == "norm" else None
         self._candidates = Candidates(self._token_ids, leads, divisors)
-        self.geometry = ChoiceGeometry(backend, _differing(token_ids) if any(leads) else token_ids, texts)
+        compared = _differing(token_ids) if any(leads) else token_ids
+        self.geometry = ChoiceGeometry(backend, recipe.ground_cost, compared, texts)
         self.gold = tuple(gold)
         self.outcome_count = len(self._token_ids)
         self.outcome_bytes = 4 * len(self._token_ids)

@@ -64,7 +64,9 @@ class GenerationTarget(ABC):
     def __init__(self, question: Question, steps: int) -> None:
         self._backend, self._recipe, self._answer = question.backend, question.recipe, question.answer
         self._rows, self._find_answer = question.rows, question.find_answer
-        self.geometry = VocabularyGeometry(question.backend, question.labels, steps)
+        self.geometry = VocabularyGeometry(
+            question.backend, question.recipe.ground_cost, question.labels, steps
+        )
         self.outcome_count = self._backend.vocab_size
         self.outcome_bytes = steps * self._backend.vocab_size * 4
         #: Hypotheses of the full prompt with their log-probabilities, once they are known.
@@ -239,7 +241,8 @@ def generation_target(
         The target.
 
     Raises:
-        UnsupportedModelError: The absence needs explicit positions, which the model does not take.
+        UnsupportedModelError: The absence needs explicit positions, which the model does not take, or the
+            ground cost needs embeddings that it lacks.
         PromptError: The prompt and the hypotheses do not fit into the model's window.
         NonFiniteLogitsError: The model returned NaN.
     """

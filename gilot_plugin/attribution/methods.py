@@ -86,6 +86,10 @@ class Distance:
     needs_answer: bool = False
 
 
+def _refuses_none(backend: Backend) -> None:
+    """All models will do."""
+
+
 @dataclass(frozen=True, slots=True)
 class PromptMethod:
     """A method that looks at the model, the prompt and the answer, e.g. one of another library.
@@ -94,11 +98,15 @@ class PromptMethod:
         name: Value in the setting ``methods`` and key in the scores.
         summary: One line for ``gilot methods``.
         score: Gives one number a unit; called in the main thread after the distances.
+        refuses: Why the method cannot explain a model, in words, or None: asked before anything is scored.
+        unavailable: Why it cannot be used here at all, e.g. the package that is missing; None where it can.
     """
 
     name: str
     summary: str
     score: Callable[[MethodContext], Sequence[float]]
+    refuses: Callable[[Backend], str | None] = _refuses_none
+    unavailable: str | None = None
 
 
 AttributionMethod = Distance | PromptMethod

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gilot_plugin.attribution.absence import AbsenceContext, AbsenceOperator
+from gilot_plugin.attribution.ground_costs import COSINE, GroundCost
 from gilot_plugin.attribution.methods import AttributionMethod
 from gilot_plugin.attribution.transport import Solver
 
@@ -29,6 +30,7 @@ class Recipe:
         solver: Solves the transport problems.
         top_p: Cumulative mass of the support.
         top_k: Largest support of each distribution.
+        ground_cost: What it costs to move probability between outcomes.
         batch_size: Prompts a batch; None for as many as the memory budget allows.
         memory_budget: Bytes that rows may take; None for half of what is free.
         num_threads: Worker threads of the measurements; None for one a core.
@@ -43,6 +45,7 @@ class Recipe:
     solver: Solver
     top_p: float
     top_k: int
+    ground_cost: GroundCost = COSINE
     hypotheses: Literal["regenerate", "shared", "response"] = "regenerate"
     steps: Literal["last", "mean"] = "last"
     choice_scoring: Literal["sum", "norm"] = "sum"

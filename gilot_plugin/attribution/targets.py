@@ -116,22 +116,23 @@ class Rows:
         operator: Callable[[Sequence[int], Absent, AbsenceContext], Row] | None = None,
     ) -> Batch:
         """One row for each, by the recipe's operator or a given one."""
-        rows = [self._without(units, operator) for units in absent]
+        rows = [self.without(units, operator) for units in absent]
         return Batch(rows, [self._known] * len(rows))
 
     def load(self, absent: Absent, room: int, together: int, beams: int) -> Load:
         """What the model reads of the prompt without the units, and as given after it."""
-        row = self._without(absent)
+        row = self.without(absent)
         if not self._backend.shares_prompts:
             return Load(0, len(row.token_ids), room, together, beams)
         own = len(row.token_ids) - row.begins_like(self._full)
         return Load(len(self._full.token_ids) - 1, own, room, together, beams)
 
-    def _without(
+    def without(
         self,
         absent: Absent,
         operator: Callable[[Sequence[int], Absent, AbsenceContext], Row] | None = None,
     ) -> Row:
+        """The prompt without the units, by the recipe's operator or a given one; nothing is read."""
         if not absent:
             return self._full
         take_away = operator or self._recipe.absence.without

@@ -1,4 +1,4 @@
-"""Input embeddings, as the model itself makes them."""
+"""Input embeddings, as the model itself makes them, and output embeddings, as it uses them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from typing import Any
 import torch
 
 from gilot_plugin.errors import UnsupportedModelError
+
+#: Embeddings in memory at once for their mean, in bytes of float32.
+_CHUNK_BYTES = 2**26
+
+#: Logits by which what was read of the output embeddings is checked, and by how much of their size they may
+#: differ: several times the round-off of bfloat16.
+_CHECKED, _OFF = 64, 0.02
 
 
 class InputEmbedding:
@@ -47,6 +54,15 @@ class InputEmbedding:
                 rows = self._looked_up(ids)
         return rows.float()
 
+    def mean(self, count: int) -> torch.Tensor:
+        """Mean embedding of the first so many ids, ``[dim]``, float32; some of them at a time."""
+        dim = self(torch.zeros(1, dtype=torch.long)).shape[1]
+        total = torch.zeros(dim, dtype=torch.float64)
+        rows = max(1, _CHUNK_BYTES // (4 * dim))
+        for start in range(0, count, rows):
+            total += self(torch.arange(start, min(count, start + rows))).sum(0).cpu().double()
+        return (total / count).float().to(self.device)
+
     def _called(self, ids: torch.Tensor) -> torch.Tensor | None:
         """What the module gives for the ids, as a batch of one; None if it wants more than ids."""
         try:
@@ -80,3 +96,66 @@ def _device(model: Any, embedding: Any) -> torch.device:
                 return torch.device(device_of_hook)
     in_memory = (parameter.device for parameter in model.parameters() if not parameter.is_meta)
     return next(in_memory, torch.device("cpu"))
+
+
+class OutputEmbedding:
+    """The rows of the matrix that a model's last layer multiplies with, read where they are.
+
+    What is read is compared with what the layer does to a random vector. So layers that are more than their
+    matrix (an adapter beside it, weights in another format) are found out rather than misread.
+
+    Args:
+        model: The model.
+        vocab_size: Length of a row of logits.
+
+    Raises:
+        UnsupportedModelError: There is no such matrix, it cannot be read, or it is not what the layer does.
+    """
+
+    def __init__(self, model: Any, vocab_size: int) -> None:
+        self._model_name = type(model).__name__
+        module = model.get_output_embeddings()
+        weight = None if module is None else _readable_weight(module)
+        if weight is None:
+            raise self._unsupported("it has no output embeddings that can be read")
+        if weight.dim() != 2 or not weight.is_floating_point() or len(weight) < vocab_size:
+            raise self._unsupported(f"its output embeddings are kept in a format of {type(module).__name__}")
+        self._weight = weight
+        self._check(module, vocab_size)
+
+    def __call__(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Output embeddings of the given ids, ``[n, dim]``, float32, without gradient."""
+        return self._weight[token_ids.to(self._weight.device)].float()
+
+    def _check(self, module: Any, vocab_size: int) -> None:
+        draws = torch.Generator().manual_seed(0)
+        vector = torch.randn(1, 1, self._weight.shape[1], generator=draws).to(self._weight)
+        with torch.no_grad():
+            # The difference knows no bias.
+            logits = (module(vector) - module(torch.zeros_like(vector)))[0, 0]
+        ids = torch.randint(vocab_size, (_CHECKED,), generator=draws)
+        expected = (self(ids) @ vector[0, 0].float()).cpu()
+        found = logits[ids.to(logits.device)].float().cpu()
+        if not (found - expected).norm() <= _OFF * expected.norm():
+            raise self._unsupported(
+                f"its output layer {type(module).__name__} does more than multiply with them (is there an "
+                "adapter that is not merged?)"
+            )
+
+    def _unsupported(self, reason: str) -> UnsupportedModelError:
+        return UnsupportedModelError(
+            f"ground_cost='output' cannot be used with {self._model_name}: {reason}; allowed are the other "
+            "ground costs, such as 'cosine'"
+        )
+
+
+def _readable_weight(module: Any) -> torch.Tensor | None:
+    """The module's matrix, where it is kept; None if there is none in reach."""
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, torch.Tensor):
+        return None
+    if not weight.is_meta:
+        return weight.detach()
+    # accelerate brings weights for a call only; its map hands them out without.
+    kept = getattr(getattr(module, "_hf_hook", None), "weights_map", None)
+    return None if kept is None else kept["weight"].detach()

@@ -48,7 +48,7 @@ class MemoryModel:
         inner = _largest(config, "intermediate_size") or 4 * hidden
         layers = _largest(config, "num_hidden_layers") or 1
         kept_heads = _largest(config, "num_key_value_heads") or heads
-        self._device, self._heads = device, heads
+        self._device, self._heads, self._layers = device, heads, layers
         self._token = _token_bytes(config, size)
         #: Keys and values of one token in one layer, for every head that asks for them.
         self._layer = self._token // layers * max(1, heads // kept_heads)
@@ -90,6 +90,21 @@ class MemoryModel:
         passed = max(load.own, load.together) * self._activation
         scores = _SCORE_COPIES * 4 * self._heads * length * length
         return Need(0, kept + passed + scores + (1 + load.together) * self._logits, (), self._probe)
+
+    def of_gradient(self, tokens: int, predictions: int) -> Need:
+        """What a pass needs that keeps everything for its gradient.
+
+        Args:
+            tokens: Of each row.
+            predictions: At how many of them the logits are read.
+        """
+        layer = tokens * self._activation + _SCORE_COPIES * 4 * self._heads * tokens * tokens
+        return Need(0, self._layers * layer + predictions * self._logits)
+
+    def of_attentions(self, tokens: int) -> Need:
+        """What a pass over one row needs that returns the attention of every head and layer."""
+        maps = (self._layers + _SCORE_COPIES) * self._heads * 4 * tokens * tokens
+        return Need(0, maps + tokens * self._activation + self._logits)
 
 
 def free_memory(device: torch.device) -> int:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
 
 
 @contextmanager
@@ -27,3 +28,19 @@ def undisturbed(model: Any) -> Iterator[None]:
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
     with torch.random.fork_rng(devices=devices), evaluation_mode(model):
         yield
+
+
+@contextmanager
+def eager_attention(model: Any) -> Iterator[None]:
+    """Switch to the attention that keeps its weights, where the model can; afterwards it is as before."""
+    held = [getattr(module, "config", None) for module in model.modules()]
+    configs = {id(config): config for config in held if isinstance(config, PreTrainedConfig)}.values()
+    # The public setter changes configurations that no module reads, and says so at every call.
+    before = [(config, config._attn_implementation_internal) for config in configs]
+    for config in configs:
+        config._attn_implementation_internal = "eager"
+    try:
+        yield
+    finally:
+        for config, implementation in before:
+            config._attn_implementation_internal = implementation

@@ -155,9 +155,9 @@ class Passes:
         return [found[index] for index in range(len(rows))]
 
     @contextmanager
-    def calling(self) -> Iterator[None]:
+    def calling(self, *, gradient: bool = False) -> Iterator[None]:
         """What holds while the model, or a part of it, is called."""
-        with torch.no_grad(), self._autocast(), self._locked():
+        with torch.set_grad_enabled(gradient), self._autocast(), self._locked():
             yield
 
     def _call(self, inputs: dict[str, Any]) -> Any:

@@ -77,7 +77,7 @@ def probe_reading(passes: Passes, vocab_size: int, max_positions: int | None) ->
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            return _whole(passes.inputs, f"it could not be tried out ({_describe(error)})")
+            return _whole(passes.inputs, f"it could not be tried out ({describe(error)})")
         return _compare(passes, samples, expected)
 
 
@@ -104,7 +104,7 @@ def probe_positions(
     if "position_ids" not in passes.inputs:
         return "it numbers the positions itself"
     samples = _Samples(vocab_size, max_positions)
-    close, same = _Closeness(passes.dtype), _Closeness(passes.dtype, _WITHIN_A_BATCH)
+    close, same = Closeness(passes.dtype), Closeness(passes.dtype, _WITHIN_A_BATCH)
     masked, altered, wide, plain = samples.masked_rows(max_positions)
     with undisturbed(passes.model):
         try:
@@ -119,7 +119,7 @@ def probe_positions(
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            return f"it fails on masked tokens and explicit positions ({_describe(error)})"
+            return f"it fails on masked tokens and explicit positions ({describe(error)})"
     if not (close(after[:1], after[1:2]) and close(*alone)):
         return "masked tokens still show in what it predicts"
     if same(before[2:3], before[3:]):
@@ -177,7 +177,7 @@ class _Samples:
 
 
 def _compare(passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor]) -> Reading:
-    close = _Closeness(passes.dtype)
+    close = Closeness(passes.dtype)
     rows = [Row(sequence) for sequence in samples.sequences]
     keep = [len(sequence) for sequence in samples.sequences]
     inputs = passes.inputs
@@ -204,7 +204,7 @@ def _whole(inputs: frozenset[str], why: str) -> Reading:
 
 
 def _why_no_trees(
-    passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor], close: _Closeness
+    passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor], close: Closeness
 ) -> str | None:
     """Try a tree after a prompt that two rows have in common, one of them but for its end."""
     try:
@@ -228,12 +228,12 @@ def _why_no_trees(
     except UnsupportedModelError as error:
         return str(error)
     except Exception as error:
-        return f"trees cannot be read ({_describe(error)})"
+        return f"trees cannot be read ({describe(error)})"
     return None
 
 
 def _why_not_cached(
-    passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor], close: _Closeness
+    passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor], close: Closeness
 ) -> str | None:
     if not {"past_key_values", "attention_mask"} <= passes.inputs:
         return "it takes no cache that sequences can share"
@@ -252,11 +252,11 @@ def _why_not_cached(
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        return f"its cache cannot be used ({_describe(error)})"
+        return f"its cache cannot be used ({describe(error)})"
     return None
 
 
-class _Closeness:
+class Closeness:
     """Whether two readings are the same but for the round-off of a floating type.
 
     Medians make it a comparison of the readings as a whole: some models fix a few logits at huge values, and
@@ -289,6 +289,7 @@ class _Closeness:
         return 0.0 if apart == 0.0 else float(apart / allowed)
 
 
-def _describe(error: Exception) -> str:
+def describe(error: Exception) -> str:
+    """What the model said, in one line."""
     first_line = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first_line}"

@@ -179,6 +179,14 @@ class DecodingSession(Protocol):
         """
         ...
 
+    def keep(self, rows: torch.Tensor) -> None:
+        """Go on with some of the rows alone; the memory of the others is given back.
+
+        Args:
+            rows: ``[n]``, at least one, each once: they are the session's rows 0, 1, ... from now on.
+        """
+        ...
+
     def read_trees(self, trees: Sequence[TokenTree]) -> Iterator[Level]:
         """Feed a tree of tokens after each prompt.
 
@@ -262,6 +270,19 @@ class Backend(Protocol):
 
     def embeddings(self, token_ids: torch.Tensor) -> torch.Tensor:
         """Input embeddings of the given ids, ``[n, dim]``, float32."""
+        ...
+
+    @property
+    def mean_embedding(self) -> torch.Tensor:
+        """Mean of the input embeddings over the vocabulary, ``[dim]``, float32; computed once."""
+        ...
+
+    def output_embeddings(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Output embeddings of the given ids, from which their logits come, ``[n, dim]``, float32.
+
+        Raises:
+            UnsupportedModelError: The model has none, or they cannot be read.
+        """
         ...
 
     def memory(self, load: Load) -> Need:

@@ -48,6 +48,10 @@ class RunSession(ABC):
                 yield Level(*places, _dense(logits[:, :, column].flatten(0, 1)))
 
     @abstractmethod
+    def keep(self, rows: torch.Tensor) -> None:
+        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.keep`."""
+
+    @abstractmethod
     def extend(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Feed runs of tokens after given sequences.
 
@@ -81,6 +85,12 @@ class CachedSession(RunSession):
         logits = self.go_on((parents + offsets).flatten(), tokens.flatten(0, 1))
         return logits.view(rows, sequences, length, -1)
 
+    def keep(self, rows: torch.Tensor) -> None:
+        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.keep`."""
+        self.prompt_logits = self.prompt_logits[rows]
+        offsets = torch.arange(self._sequences, device=rows.device)
+        self._select((rows[:, None] * self._sequences + offsets).flatten())
+
     def go_on(self, source: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Feed tokens after any sequences of the batch.
 
@@ -91,13 +101,19 @@ class CachedSession(RunSession):
         Returns:
             Logits after each of the tokens, ``[n, length, vocab]``.
         """
-        source, length = source.to(self._passes.device), tokens.shape[1]
-        self._cache.reorder_cache(cast("torch.LongTensor", source))
-        self._attended = torch.cat((self._attended[source], torch.ones_like(tokens)), dim=1)
-        starts = self._next_positions[source]
+        self._select(source.to(self._passes.device))
+        starts, length = self._next_positions, tokens.shape[1]
+        self._attended = torch.cat((self._attended, torch.ones_like(tokens)), dim=1)
         self._next_positions = starts + length
         positions = starts.unsqueeze(1) + torch.arange(length, device=starts.device)
         return self._passes.forward(tokens, self._attended, positions, keep=length, cache=self._cache)
+
+    def _select(self, source: torch.Tensor) -> None:
+        """Let the sequences be these of the present ones."""
+        # Nothing to copy where each is continued once.
+        if source.tolist() != list(range(len(self._next_positions))):
+            self._cache.reorder_cache(cast("torch.LongTensor", source))
+            self._attended, self._next_positions = self._attended[source], self._next_positions[source]
 
 
 class RecomputingSession(RunSession):
@@ -115,6 +131,11 @@ class RecomputingSession(RunSession):
             for known, *steps in zip(self._sequences, parents.tolist(), tokens.tolist(), strict=True)
         ]
         return self._read(tokens.shape[2])
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.keep`."""
+        self.prompt_logits = self.prompt_logits[rows]
+        self._sequences = [self._sequences[row] for row in rows.tolist()]
 
     def _read(self, keep: int) -> torch.Tensor:
         """Logits after the last tokens of each sequence, ``[rows, n, keep, vocab]``."""

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from gilot_plugin.backends.embedding import InputEmbedding
+from gilot_plugin.backends.embedding import InputEmbedding, OutputEmbedding
 from gilot_plugin.backends.findings import found_once
+from gilot_plugin.backends.inside import attention_maps, embedded_logits, probe_attentions, probe_embeddings
 from gilot_plugin.backends.memory import MemoryModel, free_memory
 from gilot_plugin.backends.pace import least_tokens, most_tokens
 from gilot_plugin.backends.passes import Passes
@@ -64,6 +65,11 @@ class TransformersBackend:
         self._memory = MemoryModel(text_config, self._passes.dtype, self.vocab_size, self.device)
 
     @property
+    def model(self) -> Any:
+        """The model, for methods that look inside; to be left as it is."""
+        return self._model
+
+    @property
     def model_tokens(self) -> int:
         """Token positions fed so far, padding and the probe's few tokens excluded."""
         return self._passes.model_tokens
@@ -99,8 +105,7 @@ class TransformersBackend:
         Raises:
             torch.OutOfMemoryError: There is no memory even for a few tokens.
         """
-        passes = self._new_passes()
-        passes.inputs = self._reading.inputs
+        passes = self._probing()
         tree = None if self._tree is None else TreeReader(passes)
 
         def open_session(rows: Sequence[Row]) -> DecodingSession:
@@ -133,6 +138,15 @@ class TransformersBackend:
         """Input embeddings of the given ids, ``[n, dim]``, float32, without gradient."""
         return self._embedding(token_ids)
 
+    @cached_property
+    def mean_embedding(self) -> torch.Tensor:
+        """See :attr:`gilot_plugin.backends.protocol.Backend.mean_embedding`."""
+        return self._embedding.mean(self.vocab_size)
+
+    def output_embeddings(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """See :meth:`gilot_plugin.backends.protocol.Backend.output_embeddings`."""
+        return self._output_embedding(token_ids).to(self.device)
+
     def memory(self, load: Load) -> Need:
         """See :meth:`gilot_plugin.backends.protocol.Backend.memory`."""
         if self._tree is not None:
@@ -143,6 +157,56 @@ class TransformersBackend:
         """Half of what the device has free, in bytes."""
         return free_memory(self.device)
 
+    @cached_property
+    def refuses_embeddings(self) -> str | None:
+        """Why :meth:`embedded_logits` cannot be used, in words; None if it can.
+
+        Raises:
+            torch.OutOfMemoryError: There is no memory even for a few tokens.
+        """
+        passes = self._probing()
+        return found_once(
+            passes, "embeddings", lambda: probe_embeddings(passes, self.embeddings, self.vocab_size)
+        )
+
+    @cached_property
+    def refuses_attentions(self) -> str | None:
+        """Why :meth:`attentions` cannot be used, in words; None if it can.
+
+        Raises:
+            torch.OutOfMemoryError: There is no memory even for a few tokens.
+        """
+        passes = self._probing()
+        return found_once(passes, "attentions", lambda: probe_attentions(passes, self.vocab_size))
+
+    def embedded_logits(self, embeddings: torch.Tensor, keep: int) -> torch.Tensor:
+        """See :func:`gilot_plugin.backends.inside.embedded_logits`."""
+        return embedded_logits(self._ready_passes, embeddings, keep)
+
+    def attentions(self, token_ids: Sequence[int]) -> torch.Tensor:
+        """See :func:`gilot_plugin.backends.inside.attention_maps`."""
+        return attention_maps(self._ready_passes, token_ids)
+
+    def gradient_memory(self, tokens: int, predictions: int) -> Need:
+        """Memory for rows of so many tokens whose last predictions are differentiated."""
+        return self._memory.of_gradient(tokens, predictions)
+
+    def attention_memory(self, tokens: int) -> Need:
+        """Memory for :meth:`attentions` of so many tokens."""
+        return self._memory.of_attentions(tokens)
+
+    @property
+    def _ready_passes(self) -> Passes:
+        """The passes, with the inputs that the model was found to take."""
+        _ = self._reading
+        return self._passes
+
+    def _probing(self) -> Passes:
+        """Passes for a probe's own use, with those inputs."""
+        passes = self._new_passes()
+        passes.inputs = self._reading.inputs
+        return passes
+
     def _new_passes(self) -> Passes:
         lock = self._embedding.lock if self._embedding.is_hooked else None
         return Passes(self._model, self.device, self._autocast_dtype, lock)
@@ -151,6 +215,12 @@ class TransformersBackend:
         if tree is not None:
             return TreeSession(tree, batch, room)
         return (CachedSession if self.recomputes is None else RecomputingSession)(passes, batch.rows)
+
+    @cached_property
+    def _output_embedding(self) -> OutputEmbedding:
+        # The check of what is read calls a module whose weights may come and go.
+        with self._embedding.lock:
+            return OutputEmbedding(self._model, self.vocab_size)
 
     @cached_property
     def _tree(self) -> TreeReader | None:

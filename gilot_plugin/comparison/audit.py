@@ -31,8 +31,8 @@ class Audit:
     """A comparison of two runs.
 
     Attributes:
-        base: Name of the base model.
-        tuned: Name of the other model.
+        base: Name of the base model, with a part of its run's folder where both names are the same.
+        tuned: Name of the other model, likewise.
         method: Whose scores were compared.
         noise_runs: Number of repetitions of the base run.
         pairs: Documents that both runs explained.
@@ -92,9 +92,10 @@ def audit_runs(
     repeated = [pair_runs(base, run, method)[0] for run in noise]
     measures = tuple(measure_pair(pair, method) for pair in pairs)
     noise_measures = [tuple(measure_pair(pair, method) for pair in found) for found in repeated]
+    base_name, tuned_name = _names(base, tuned)
     return Audit(
-        base=_model(base),
-        tuned=_model(tuned),
+        base=base_name,
+        tuned=tuned_name,
         method=method,
         noise_runs=len(noise),
         pairs=pairs,
@@ -106,6 +107,16 @@ def audit_runs(
         flips=count_flips(base, tuned, pairs),
         warnings=tuple(_warnings(base, tuned, pairs, unpaired, noise)),
     )
+
+
+def _names(base: LoadedRun, tuned: LoadedRun) -> tuple[str, str]:
+    """Names of the models; where an adapter leaves the name alike, with what tells the folders apart."""
+    names = _model(base), _model(tuned)
+    parts = zip(base.folder.parts, tuned.folder.parts, strict=False)
+    apart = next(((one, other) for one, other in parts if one != other), None)
+    if names[0] != names[1] or apart is None:
+        return names
+    return f"{names[0]} ({apart[0]})", f"{names[1]} ({apart[1]})"
 
 
 def _model(run: LoadedRun) -> str:

@@ -100,7 +100,8 @@ def _shares(scores: np.ndarray) -> np.ndarray:
 def _rank_correlation(base: np.ndarray, tuned: np.ndarray) -> float | None:
     if len(base) < 2 or np.ptp(base) == 0 or np.ptp(tuned) == 0:
         return None
-    return float(scipy.stats.spearmanr(base, tuned).statistic)
+    # Pearson's of the ranks: spearmanr computes p-values as well, which takes ten times as long.
+    return float(np.corrcoef(scipy.stats.rankdata(base), scipy.stats.rankdata(tuned))[0, 1])
 
 
 def _top_overlap(base: np.ndarray, tuned: np.ndarray) -> float:

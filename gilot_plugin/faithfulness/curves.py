@@ -107,6 +107,18 @@ class SampleKey(NamedTuple):
     prompt_hash: str
 
 
+class AnswerTexts(NamedTuple):
+    """What the model answers as units are removed in the order of a ranking.
+
+    Attributes:
+        morf: Text for each fraction, most relevant units removed first.
+        lerf: The same, least relevant units removed first.
+    """
+
+    morf: tuple[str, ...]
+    lerf: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class SampleCurves:
     """All curves of one sample under one ranking and one way to take units away.
@@ -116,9 +128,11 @@ class SampleCurves:
         absence: How units were taken away.
         ranking: Name of the attribution method or of the control.
         quantities: Curves by name of the quantity.
+        answers: The answers behind them; None for choices.
     """
 
     key: SampleKey
     absence: str
     ranking: str
     quantities: Mapping[str, Curves]
+    answers: AnswerTexts | None = None

@@ -26,6 +26,7 @@ class Subject:
         choices: Tokens of each of the task's choices as fed after the prompt; empty where the model answers
             freely.
         lengths: Characters of each choice, where they are compared per character; None for log-likelihoods.
+        unscored: How many tokens of each choice belong to its context, where contexts differ; None for none.
     """
 
     key: SampleKey
@@ -34,6 +35,7 @@ class Subject:
     rankings: Mapping[str, Ranking]
     choices: tuple[tuple[int, ...], ...] = ()
     lengths: tuple[int, ...] | None = None
+    unscored: tuple[int, ...] | None = None
 
 
 def ranking_of(scores: Sequence[float], seed: int) -> Ranking:

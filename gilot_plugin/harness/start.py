@@ -9,9 +9,9 @@ from typing import Any
 
 from gilot_plugin.artifacts.names import run_date
 from gilot_plugin.artifacts.writer import check_writable
-from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.config_sources import task_config
 from gilot_plugin.errors import UnsupportedModelError
+from gilot_plugin.harness.loading import backend_of
 from gilot_plugin.harness.manifest import describe_model
 from gilot_plugin.harness.progress import RunProgress
 from gilot_plugin.harness.resumption import find_resumed, refuse_another_run
@@ -60,7 +60,7 @@ def start_run(
         progress=RunProgress(hidden=not (team.leads and team.writes)),
     )
     try:
-        run.backend = _backend(inner)
+        run.backend = backend_of(inner)
     except UnsupportedModelError as error:
         run.unsupported = str(error)
         _LOGGER.error("%s. Scoring goes on without attributions.", error)
@@ -102,18 +102,3 @@ def _model_name(lm: Any, tracker: Any) -> str:
     if isinstance(pretrained, str):
         return pretrained
     return str(getattr(pretrained, "name_or_path", "") or type(pretrained or lm).__name__)
-
-
-def _backend(lm: Any) -> TransformersBackend:
-    if getattr(lm, "MULTIMODAL", False):
-        raise UnsupportedModelError(
-            f"lm-eval's model {type(lm).__name__!r} cannot be attributed: GiLOT takes words away, and part "
-            "of what this model reads are images or sounds"
-        )
-    model = getattr(lm, "_model", None)
-    if model is None or getattr(lm, "tokenizer", None) is None:
-        raise UnsupportedModelError(
-            f"lm-eval's model {type(lm).__name__!r} cannot be attributed: GiLOT needs the full next-token "
-            "distribution and the token embeddings, which models of type 'hf' have"
-        )
-    return TransformersBackend(model, getattr(lm, "mixed_precision_dtype", None))

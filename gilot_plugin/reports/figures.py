@@ -92,7 +92,8 @@ def heat_map_figure(record: Record, method: str | None = None) -> Figure:
         for text, level in line:
             width = cell_len(text) * _CELL
             if level:
-                axes.add_patch(Rectangle((x, y), width, _LINE * 0.9, color=LIGHT.ground(level), linewidth=0))
+                # As an artist: what it does not change is the limits of the axes, which a patch looks at.
+                axes.add_artist(Rectangle((x, y), width, _LINE * 0.9, color=LIGHT.ground(level), linewidth=0))
             ink = LIGHT.faint if level is None else LIGHT.ink_on(level)
             _write(axes, x, y + _LINE * 0.72, text, ink)
             x += width
@@ -136,18 +137,22 @@ def segments_figure(summaries: Mapping[str, Sequence[SegmentShare]], method: str
 
 def faithfulness_figure(found: Faithfulness) -> Figure:
     """Both curves of each method: most relevant units removed first (full), least relevant first (dashed)."""
-    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    figure = Figure(figsize=(6.5, 0.5 + 3.5 * max(1, len(found.measures))), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    for index, method in enumerate(found.methods):
-        colour = SERIES[index % len(SERIES)]
-        label = f"{method.method} (area {method.area.mean:.3f})"
-        axes.plot(found.fractions, method.morf, color=colour, label=label)
-        axes.plot(found.fractions, method.lerf, color=colour, linestyle="--")
-    axes.set_xlabel("share of the units removed (full: most relevant first; dashed: least relevant first)")
-    axes.set_ylabel(found.measure)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    panels = figure.subplots(max(1, len(found.measures)), squeeze=False)[:, 0]
+    for axes, measure in zip(panels, found.measures, strict=False):
+        for index, curves in enumerate(measure.methods):
+            colour = SERIES[index % len(SERIES)]
+            label = f"{curves.method} (area {curves.area.mean:.3f})"
+            axes.plot(found.fractions, curves.morf, color=colour, label=label)
+            axes.plot(found.fractions, curves.lerf, color=colour, linestyle="--")
+        axes.set_title(f"{measure.quantity}, units taken away by {measure.absence}", loc="left")
+        axes.set_ylabel(measure.quantity)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    panels[-1].set_xlabel(
+        "share of the units removed (full: most relevant first; dashed: least relevant first)"
+    )
     return figure
 
 
@@ -186,9 +191,8 @@ def run_figures(
     yield NamedFigure("segments", segments_figure(summaries, method), words)
     faithfulness = read_faithfulness(run.folder, run.date)
     if faithfulness is not None:
-        yield NamedFigure(
-            "faithfulness", faithfulness_figure(faithfulness), f"Curves of {faithfulness.measure}"
-        )
+        titles = "; ".join(measure.title for measure in faithfulness.measures)
+        yield NamedFigure("faithfulness", faithfulness_figure(faithfulness), f"Curves of {titles}")
     for record in chain.from_iterable(records[:limit] for records in wanted):
         name = f"heat_{file_part(record.task)}_{record.doc_id}_{record.prompt_hash[:8]}"
         words = f"Prompt of {record.task}, document {record.doc_id}, on grounds by {method}"

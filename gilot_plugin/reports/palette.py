@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 #: Levels above 0, which stands for "hardly anything".
@@ -85,6 +86,7 @@ def heat_levels(scores: Sequence[float]) -> tuple[int, ...]:
     return tuple(max(-MAX_LEVEL, min(MAX_LEVEL, int(score / largest * 10))) for score in scores)
 
 
+@cache
 def contrast(first: str, second: str) -> float:
     """Contrast ratio of two colours, 1 to 21 (WCAG 2, success criterion 1.4.3)."""
     light, dark = sorted((_luminance(first), _luminance(second)), reverse=True)

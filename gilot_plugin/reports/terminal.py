@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -151,7 +152,8 @@ def _overview(records: Sequence[Record], method: str, console: Console) -> Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
     for title in ("task", "explained", "correct"):
-        table.add_column(title, overflow="fold")
+        # What follows gives way first, so that names stay whole where they can.
+        table.add_column(title, overflow="fold", no_wrap=True)
     table.add_column("seconds a sample", justify="right")
     table.add_column(f"mean share of {spelled(method)} by segment", overflow="fold")
     for task in dict.fromkeys(record.task for record in records):
@@ -173,26 +175,37 @@ def _overview(records: Sequence[Record], method: str, console: Console) -> Table
 def _list(records: Sequence[Record], method: str, console: Console) -> Table:
     glyphs = glyphs_for(console.encoding)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
-    for title in ("task", "doc"):
-        table.add_column(title, no_wrap=True, overflow="crop")
-    table.add_column("")
-    for title in ("margin", "mostly", "top units"):
+    titles = ("task", "doc", "", "margin", "mostly", "top units")
+    for title in titles:
         table.add_column(title, no_wrap=title != "top units", overflow="crop")
-    for record in records:
-        margin = record.target.margin if record.target is not None else None
-        scores = record.scores.get(method, ())
-        ranked = sorted(range(len(scores)), key=lambda index: -abs(scores[index]))[:5]
-        tops = ", ".join(f"{record.units[index].text.strip()} {scores[index]:.2g}" for index in ranked)
-        told = tops if record.status == "ok" else f"{record.status}: {record.reason}"
+    rows = [_row(record, method, console.encoding) for record in records]
+    columns = list(zip(titles, *rows, strict=True))[:-1]
+    room = max(10, console.width - sum(max(map(cell_len, column)) + 2 for column in columns) - 2)
+    for record, (task, doc, verdict, *others, told) in zip(records, rows, strict=True):
         table.add_row(
-            visible(record.task, console.encoding),
-            str(record.doc_id),
-            Text(*_VERDICTS[record.correct]),
-            "" if margin is None else f"{margin:.3g}",
-            visible(dominant_segment(record, method) or "", console.encoding),
-            Text(crop(visible(told, console.encoding), max(20, console.width - 40), glyphs.ellipsis)),
+            task,
+            doc,
+            Text(verdict, _VERDICTS[record.correct][1]),
+            *others,
+            Text(crop(told, room, glyphs.ellipsis)),
         )
     return table
+
+
+def _row(record: Record, method: str, encoding: str) -> tuple[str, ...]:
+    """Task, document, verdict, margin, dominant segment, and the highest scores or the reason."""
+    margin = record.target.margin if record.target is not None else None
+    scores = record.scores.get(method, ())
+    ranked = sorted(range(len(scores)), key=lambda index: -abs(scores[index]))[:5]
+    tops = ", ".join(f"{record.units[index].text.strip()} {scores[index]:.2g}" for index in ranked)
+    return (
+        visible(record.task, encoding),
+        str(record.doc_id),
+        _VERDICTS[record.correct][0],
+        "" if margin is None else f"{margin:.3g}",
+        visible(dominant_segment(record, method) or "", encoding),
+        visible(tops if record.status == "ok" else f"{record.status}: {record.reason}", encoding),
+    )
 
 
 _VERDICTS = {True: ("right", "green"), False: ("wrong", "red"), None: ("", "")}

@@ -56,29 +56,66 @@ RESULTS = {
 }
 
 #: Of one method that beats its control and one that does not.
+_AREA = {"mean": 0.25, "low": 0.2, "high": 0.3}
 FAITHFULNESS = Faithfulness.model_validate(
     {
         "schema_version": "1.0",
-        "measure": "similarity of the answers",
+        "settings": {
+            "model": MODEL,
+            "model_args": "pretrained=tiny",
+            "embedder": "tiny-embedder",
+            "max_answer_tokens": 8,
+            "random_rankings": 5,
+            "seed": 0,
+            "absence": ["delete"],
+            "configs": {CONFIG_HASH: {"num_beams": 4}},
+            "versions": {"torch": "2"},
+        },
         "samples": 20,
+        "left_out": {},
         "fractions": [0, 0.5, 1],
-        "methods": [
+        "measures": [
             {
-                "method": method,
-                "morf": [1, 0.3, 0.1],
-                "lerf": [1, 0.8, 0.1],
-                "area": {"mean": 0.25, "low": 0.2, "high": 0.3},
-                "controls": [
+                "quantity": "similarity",
+                "summary": "similarity of the answers",
+                "absence": "delete",
+                "samples": 20,
+                "methods": [
                     {
-                        "control": "random",
-                        "difference": {"mean": 0.2, "low": 0.1, "high": 0.3},
-                        "p_value": 0.001 if beaten else 0.4,
-                        "beaten": beaten,
+                        "method": method,
+                        "samples": 20,
+                        "morf": [1, 0.3, 0.1],
+                        "lerf": [1, 0.8, 0.1],
+                        "area": _AREA,
+                        "comprehensiveness": _AREA,
+                        "sufficiency": _AREA,
+                        "controls": [
+                            {
+                                "control": "random",
+                                "difference": {"mean": 0.2, "low": 0.1, "high": 0.3},
+                                "p_value": 0.001 if beaten else 0.4,
+                                "beaten": beaten,
+                            }
+                        ],
+                    }
+                    for method, beaten in (("ot", True), ("kl", False))
+                ],
+                "controls": [
+                    {"control": "random", "morf": [1, 0.5, 0.1], "lerf": [1, 0.5, 0.1], "area": _AREA}
+                ],
+                "differences": [
+                    {
+                        "method": "ot",
+                        "other": "kl",
+                        "samples": 20,
+                        "difference": {"mean": 0.0, "low": -0.1, "high": 0.1},
+                        "p_value": 0.9,
+                        "better": None,
                     }
                 ],
             }
-            for method, beaten in (("ot", True), ("kl", False))
         ],
+        "seconds": {"ot": 1.5, "kl": 1.5},
     }
 )
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.attribution.serial_distances import FloatArray, Scores, compare, margin, mean
+from tests.attribution.serial_distances import FloatArray, Scores, compare, embeddings_of, margin, mean
 
 Tokens = tuple[int, ...]
 
@@ -68,6 +68,7 @@ def scores(
     hypotheses: str = "regenerate",
     steps: str = "last",
     answer: Sequence[int] | None = None,
+    ground_cost: str = "cosine",
 ) -> list[Scores]:
     """The distances for each span of the prompt made absent, by ``generate`` or the beam search below."""
 
@@ -93,13 +94,13 @@ def scores(
         found = own_hypotheses(read, fed) if known is None else known
         return [outcome(read, found, eos, depth) for depth in depths]
 
-    present, embeddings = outcomes(full, prompt), model.get_input_embeddings().weight
+    present, embeddings = outcomes(full, prompt), embeddings_of(model, ground_cost)
     results = []
     for start, end in spans:
         read, fed = without(model, prompt, start, end, absence, replace_with)
         drop = sequence_logprob(full, said) - sequence_logprob(read, said)
         pairs = zip(present, outcomes(read, fed), strict=True)
-        results.append(mean([compare(*pair, embeddings, logprob=drop) for pair in pairs]))
+        results.append(mean([compare(*pair, embeddings, ground_cost, logprob=drop) for pair in pairs]))
     return results
 
 
@@ -203,6 +204,7 @@ def choice_scores(
     unscored: Sequence[int] | None = None,
     absence: str = "delete",
     replace_with: int = 0,
+    ground_cost: str = "cosine",
 ) -> tuple[FloatArray, FloatArray, list[Scores]]:
     """Summed log-likelihoods and shares of the choices after the full prompt, and what the spans do.
 
@@ -216,10 +218,8 @@ def choice_scores(
         while ending < shortest - 1 and len({choice[-1 - ending] for choice in choices}) == 1:
             ending += 1
     characters = np.ones(len(choices)) if lengths is None else np.array(lengths, dtype=np.float64)
-    weight = model.get_input_embeddings().weight.detach()
-    means = torch.stack(
-        [weight[list(choice[: len(choice) - ending])].double().mean(dim=0) for choice in choices]
-    )
+    table = embeddings_of(model, ground_cost)
+    means = torch.stack([table[list(choice[: len(choice) - ending])].mean(dim=0) for choice in choices])
 
     def compared(sums: FloatArray) -> tuple[FloatArray, FloatArray]:
         shares = np.exp(sums / characters - (sums / characters).max())
@@ -235,7 +235,7 @@ def choice_scores(
         known = {"logprob": float(sums[preferred] - absent[preferred])}
         if gold:
             known["margin"] = margin(values, gold) - margin(absent_values, gold)
-        results.append(compare(shares, absent_shares, means, **known))
+        results.append(compare(shares, absent_shares, means, ground_cost, **known))
     return sums, shares, results
 
 

@@ -27,14 +27,20 @@ class Scores(NamedTuple):
     margin: float = float("nan")
 
 
-def compare(present: FloatArray, absent: FloatArray, embeddings: torch.Tensor, **known: float) -> Scores:
+def compare(
+    present: FloatArray,
+    absent: FloatArray,
+    embeddings: torch.Tensor,
+    ground_cost: str = "cosine",
+    **known: float,
+) -> Scores:
     """The distances, with the default support: 0.9999 of the mass, at most 1000 outcomes."""
     chosen = sorted(_likeliest(present) | _likeliest(absent))
     a, b = present[chosen] / present[chosen].sum(), absent[chosen] / absent[chosen].sum()
     least = float(np.finfo(np.float32).tiny)
     logs = np.log(np.maximum(present, least)) - np.log(np.maximum(absent, least))
     return Scores(
-        ot=float(ot.emd2(a, b, cosine_costs(embeddings[chosen]), numItermax=1_000_000)),
+        ot=float(ot.emd2(a, b, ground_costs(embeddings[chosen], ground_cost), numItermax=1_000_000)),
         kl=float((present * logs).sum()),
         l2=float(np.sqrt(((present - absent) ** 2).sum())),
         js=float((entr((present + absent) / 2) - entr(present) / 2 - entr(absent) / 2).sum()),
@@ -52,6 +58,21 @@ def cosine_costs(embeddings: torch.Tensor) -> FloatArray:
     costs: FloatArray = 1.0 - vectors @ vectors.T
     np.fill_diagonal(costs, 0.0)
     return costs
+
+
+def ground_costs(embeddings: torch.Tensor, name: str) -> FloatArray:
+    """Costs between each two rows; which embeddings they are is the caller's business."""
+    costs = cosine_costs(embeddings)
+    if name == "angular":
+        return np.arccos(np.clip(1.0 - costs, -1.0, 1.0)) / np.pi
+    return np.minimum(costs, 0.5) if name == "truncated" else costs
+
+
+def embeddings_of(model: Any, ground_cost: str) -> torch.Tensor:
+    """The model's table of embeddings that a ground cost is made of, ``[vocab, dim]``, float64."""
+    layer = model.get_output_embeddings() if ground_cost == "output" else model.get_input_embeddings()
+    table = layer.weight.detach().double()
+    return table - table.mean(dim=0) if ground_cost == "centered" else table
 
 
 def mean(steps: Sequence[Scores]) -> Scores:

@@ -12,7 +12,9 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
 from gilot_plugin.backends.protocol import Row, TokenTree
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.errors import UnsupportedModelError
+from gilot_plugin.config import GilotConfig
+from gilot_plugin.errors import ConfigError, UnsupportedModelError
+from gilot_plugin.resolve import make_recipe
 from tests.attribution import engine_calls, serial
 from tests.attribution.closeness import assert_close, assert_same
 from tests.attribution.engine_calls import PROMPT, SPANS
@@ -133,6 +135,106 @@ def test_offloaded_embeddings_in_threads(make_tiny_model, tmp_path):
         for _ in range(20):
             opened(backend, [Row(PROMPT)]).prompt.logits()
         assert all(torch.equal(future.result(), expected) for future in found)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 128 * 7, 2**26])
+def test_mean_embedding_is_that_of_the_vocabulary(make_tiny_model, monkeypatch, chunk_bytes):
+    monkeypatch.setattr("gilot_plugin.backends.embedding._CHUNK_BYTES", chunk_bytes)
+    model = adapted(make_tiny_model("llama", tie_word_embeddings=False), target_modules=["embed_tokens"])
+    backend = TransformersBackend(model)
+    mean = backend.mean_embedding
+    assert mean.dtype == torch.float32
+    assert backend.mean_embedding is mean
+    table = model.merge_and_unload().get_input_embeddings().weight.detach().double()
+    np.testing.assert_allclose(mean, table.mean(dim=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "phi", "opt", "mamba"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_output_embeddings_are_what_logits_come_from(make_tiny_model, family, tied):
+    model = make_tiny_model(family, tie_word_embeddings=tied)
+    rows = TransformersBackend(model).output_embeddings(IDS)
+    assert torch.equal(rows, model.lm_head.weight.detach()[IDS])
+    assert rows.dtype == torch.float32
+    assert torch.equal(rows, model.get_input_embeddings().weight.detach()[IDS]) is tied
+
+
+def test_output_embeddings_in_half_precision(make_tiny_model):
+    model = make_tiny_model("llama", tie_word_embeddings=False).bfloat16()
+    rows = TransformersBackend(model).output_embeddings(IDS)
+    assert torch.equal(rows, model.lm_head.weight.detach()[IDS].float())
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_offloaded_output_embeddings(make_tiny_model, tmp_path, tied):
+    plain = make_tiny_model("llama", tie_word_embeddings=tied)
+    backend = TransformersBackend(on_disk(make_tiny_model("llama", tie_word_embeddings=tied), tmp_path))
+    assert torch.equal(backend.output_embeddings(IDS), plain.lm_head.weight.detach()[IDS])
+    assert torch.equal(backend.mean_embedding, TransformersBackend(plain).mean_embedding)
+
+
+def test_output_embeddings_that_an_adapter_saves(make_tiny_model):
+    model = adapted(
+        make_tiny_model("llama", tie_word_embeddings=False),
+        target_modules=["q_proj"],
+        modules_to_save=["lm_head"],
+    )
+    rows = TransformersBackend(model).output_embeddings(IDS)
+    with model.disable_adapter():
+        without = TransformersBackend(model).output_embeddings(IDS)
+    assert torch.equal(rows, model.merge_and_unload().lm_head.weight.detach()[IDS])
+    assert not torch.allclose(rows, without)
+
+
+def _without_head(model):
+    model.get_output_embeddings = lambda: None
+
+
+def _with_a_packed_head(model):
+    model.lm_head.weight = torch.nn.Parameter(torch.zeros(5, 5, dtype=torch.uint8), requires_grad=False)
+
+
+def _with_a_lost_head(model):
+    model.lm_head = torch.nn.Linear(32, 320, device="meta")
+
+
+def _with_a_scaled_head(model):
+    model.lm_head.register_forward_hook(lambda module, given, logits: 1.1 * logits)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_without_head, "no output embeddings that can be read"),
+        (_with_a_packed_head, "kept in a format of Linear"),
+        (_with_a_lost_head, "no output embeddings that can be read"),
+        (_with_a_scaled_head, "does more than multiply"),
+    ],
+)
+def test_output_embeddings_that_cannot_be_read(make_tiny_model, change, reason):
+    model = make_tiny_model("llama", tie_word_embeddings=False)
+    change(model)
+    with pytest.raises(UnsupportedModelError, match=f"ground_cost='output'.*LlamaFor.*{reason}.*'cosine'"):
+        TransformersBackend(model).output_embeddings(IDS)
+
+
+def test_a_ground_cost_that_the_model_lacks_is_refused_before_any_sample(make_tiny_model, tiny_tokenizer):
+    model = make_tiny_model("llama", tie_word_embeddings=False)
+    _without_head(model)
+    backend = TransformersBackend(model)
+    with pytest.raises(ConfigError, match=r"ground_cost='output'.*no output embeddings"):
+        make_recipe(GilotConfig(ground_cost="output"), backend, tiny_tokenizer)
+    recipe = make_recipe(GilotConfig(ground_cost="truncated", cost_limit=0.25), backend, tiny_tokenizer)
+    assert recipe.ground_cost.largest == 0.25
+
+
+def test_output_embeddings_with_an_adapter_beside_them(make_tiny_model):
+    model = adapted(make_tiny_model("llama", tie_word_embeddings=False), target_modules=["lm_head"])
+    with pytest.raises(UnsupportedModelError, match="not merged"):
+        TransformersBackend(model).output_embeddings(IDS)
+    merged = model.merge_and_unload()
+    rows = TransformersBackend(merged).output_embeddings(IDS)
+    assert torch.equal(rows, merged.lm_head.weight.detach()[IDS])
 
 
 class _WantsMore(torch.nn.Embedding):

@@ -40,8 +40,8 @@ def test_the_same_run_twice_shows_nothing() -> None:
     assert verdict_lines(audit)[-1] == "Attributions are no further apart than those of repeated base runs."
 
 
-def test_two_runs_of_one_model_rarely_show_anything() -> None:
-    audits = 150
+@pytest.mark.parametrize("audits", [40, pytest.param(600, marks=pytest.mark.slow)])
+def test_two_runs_of_one_model_rarely_show_anything(audits: int) -> None:
     alarms = 0
     for seed in range(audits):
         base, again, repeated = noisy_runs(seed, 24, 3, noise=0.5)
@@ -145,6 +145,21 @@ def test_what_makes_runs_incomparable_is_told(
     base, tuned = make_run(records, manifest=first), make_run(records, manifest=second)
     told = audit_runs(base, tuned, noise=[base]).warnings
     assert told == () if warning is None else any(warning in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (("runs/base/tiny", "runs/tuned/tiny"), ("tiny (base)", "tiny (tuned)")),
+        (("runs/tiny", "runs/tiny"), ("tiny", "tiny")),
+    ],
+)
+def test_models_of_one_name_are_told_apart_by_their_folders(
+    folders: tuple[str, str], names: tuple[str, str]
+) -> None:
+    base, tuned = (make_run([make_record([1.0] * 10)], folder=Path(folder)) for folder in folders)
+    audit = audit_runs(base, tuned)
+    assert (audit.base, audit.tuned) == names
 
 
 def test_few_pairs_unpaired_documents_and_a_missing_noise_run_are_told() -> None:

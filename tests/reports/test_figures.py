@@ -73,9 +73,9 @@ def test_text_stays_text(tmp_path: Path) -> None:
 
 
 def test_long_lines_are_broken_and_long_prompts_cut(tmp_path: Path) -> None:
-    figure = heat_map_figure(record(text="word " * 5000, scores=None))
+    figure = heat_map_figure(record(text="incomprehensibilities " * 1000, scores=None))
     said = texts(figure, tmp_path)
-    assert said[-1].endswith(f"{-(-25_000 // 84) - MAX_LINES} more lines")
+    assert said[-1].endswith(f"{-(-22_000 // 84) - MAX_LINES} more lines")
     assert figure.get_figheight() < 15
 
 

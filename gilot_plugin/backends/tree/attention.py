@@ -157,6 +157,12 @@ class TreeStore(Cache):
         """Own tokens before the new ones."""
         return 0 if self.feed is None else self.feed.columns.start
 
+    def keep(self, rows: torch.Tensor) -> None:
+        """Keep some of the rows, ``[n]``, in the order given."""
+        self._shape = (len(rows), self._shape[1])
+        for layer, (keys, values) in enumerate(self._stored):
+            self._stored[layer] = keys[rows], values[rows]
+
     def layers_of_row(self, row: int) -> list[KeyValues]:
         """Keys and values of one row, by layer."""
         return [KeyValues(keys[row], values[row]) for keys, values in self._stored]

@@ -118,6 +118,26 @@ class TreeSession:
         states = self._feed(slice(0, len(tokens)), 0, slice(start, start + tokens.shape[1]))
         return self._predictions(states[self._rank].flatten(0, 1))
 
+    def keep(self, rows: torch.Tensor) -> None:
+        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.keep`."""
+        self.read()
+        assert self._prompt_states is not None
+        self._prompt_states = self._prompt_states[rows]
+        # Neighbours stay neighbours.
+        places, self._order = self._rank[rows].sort()
+        self._rank = self._order.argsort()
+        self._shared = [self._shared[place] for place in places.tolist()]
+        self._lengths = [self._lengths[place] for place in places.tolist()]
+        self._tokens, self._positions, self._places = (
+            columns[places] for columns in (self._tokens, self._positions, self._places)
+        )
+        self._seen, self._shown = self._seen[places], self._shown[places]
+        self._next, self._next_place = self._next[places], self._next_place[places]
+        self._above, self._depths, self._last = (
+            nodes[places] for nodes in (self._above, self._depths, self._last)
+        )
+        self._store.keep(places)
+
     def read_trees(self, trees: Sequence[TokenTree]) -> Iterator[Level]:
         """See :meth:`gilot_plugin.backends.protocol.DecodingSession.read_trees`.
 

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import jinja2
 from matplotlib.figure import Figure
 
-from gilot_plugin.artifacts.faithfulness import Faithfulness, MethodCurves, read_faithfulness
+from gilot_plugin.artifacts.faithfulness import Faithfulness, Measure, read_faithfulness
 from gilot_plugin.artifacts.loading import LoadedRun
 from gilot_plugin.artifacts.typed import Record, chosen_method
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.card.markdown import markdown
+from gilot_plugin.reports.faithfulness import claim_line, randomization_lines
 from gilot_plugin.reports.figures import faithfulness_figure, heat_map_figure
 from gilot_plugin.reports.segments import SegmentShare, summarize_segments
 from gilot_plugin.reports.wording import selection_words, value_words
@@ -102,10 +103,11 @@ def card_section(run: LoadedRun, method: str | None = None) -> Section:
         "limits": list(_limits(run, faithfulness)),
     }
     if faithfulness is not None:
-        description = (
-            f"Curves of {faithfulness.measure} as words are removed, for "
-            f"{', '.join(found.method for found in faithfulness.methods)}."
+        quantities = ", ".join(measure.quantity for measure in _per_quantity(faithfulness))
+        compared = dict.fromkeys(
+            curves.method for measure in faithfulness.measures for curves in measure.methods
         )
+        description = f"Curves of {quantities} as words are removed, for {', '.join(compared)}."
         file = f"{FIGURES}/faithfulness.png"
         pictures.append(Picture(file, faithfulness_figure(faithfulness), description))
         values["faithfulness"] = _faithfulness(faithfulness) | {"file": file, "description": description}
@@ -236,35 +238,39 @@ def _heat_map(number: int, record: Record, method: str) -> Picture:
 
 
 def _faithfulness(found: Faithfulness) -> dict[str, Any]:
-    rows = []
-    for curves in found.methods:
-        for control in curves.controls:
-            rows.append(
-                {
-                    "method": curves.method,
-                    "area": f"{curves.area.mean:.3f}",
-                    "interval": _interval(curves.area.low, curves.area.high, ".3f"),
-                    "control": control.control,
-                    "difference": f"{control.difference.mean:+.3f}",
-                    "difference_interval": _interval(control.difference.low, control.difference.high, "+.3f"),
-                    "p_value": f"{control.p_value:.2g}",
-                    "judged": "beaten" if control.beaten else "not beaten",
-                }
-            )
+    rows = [
+        {
+            "measure": measure.title,
+            "method": curves.method,
+            "area": f"{curves.area.mean:.3f}",
+            "interval": _interval(curves.area.low, curves.area.high, ".3f") or "too few samples",
+            "control": control.control,
+            "difference": f"{control.difference.mean:+.3f}",
+            "difference_interval": _interval(control.difference.low, control.difference.high, "+.3f"),
+            "p_value": f"{control.p_value:.2g}",
+            "judged": "beaten" if control.beaten else "not beaten",
+        }
+        for measure in found.measures
+        for curves in measure.methods
+        for control in curves.controls
+    ]
     return {
-        "measure": found.measure,
+        "measures": [f"{measure.quantity}: {measure.summary}" for measure in _per_quantity(found)],
         "samples": str(found.samples),
         "rows": rows,
-        "lines": list(map(_faithful_words, found.methods)),
+        "lines": [
+            *(
+                f"{measure.title}: {claim_line(curves)}"
+                for measure in found.measures
+                for curves in measure.methods
+            ),
+            *(() if found.randomization is None else randomization_lines(found.randomization)),
+        ],
     }
 
 
-def _faithful_words(curves: MethodCurves) -> str:
-    if curves.is_finding:
-        return f"{curves.method} ranks words better than every control."
-    missed = ", ".join(control.control for control in curves.controls if not control.beaten)
-    why = f"it does not beat {missed}" if missed else "it was held against no control"
-    return f"{curves.method}: no claim, because {why}."
+def _per_quantity(found: Faithfulness) -> Iterable[Measure]:
+    return {measure.quantity: measure for measure in found.measures}.values()
 
 
 def _limits(run: LoadedRun, faithfulness: Faithfulness | None) -> Iterator[str]:

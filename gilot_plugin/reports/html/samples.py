@@ -81,12 +81,11 @@ def sample_view(record: Record, sample: Mapping[str, Any] | None) -> dict[str, A
 
 def heat_view(record: Record) -> dict[str, Any]:
     """What a heat map is drawn from."""
-    levels = [unit.level for unit in record.units]
+    levels_differ = len({unit.level for unit in record.units}) > 1
     return {
         "pieces": [[shown(text), list(units)] for text, units in heat_pieces(record)],
         "units": [
-            [shown(unit.text), unit.segment, unit.level if len(set(levels)) > 1 else ""]
-            for unit in record.units
+            [shown(unit.text), unit.segment, unit.level if levels_differ else ""] for unit in record.units
         ],
         "method": record.method,
         "scores": {name: list(map(rounded, values)) for name, values in record.scores.items()},

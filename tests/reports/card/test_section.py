@@ -112,9 +112,12 @@ def test_a_method_that_does_not_beat_its_control_makes_no_claim(run: LoadedRun) 
     (run.folder / f"faithfulness_{run.date}.json").write_text(factories.FAITHFULNESS.model_dump_json())
     section = card_section(run)
     *_, rows = tables(section.text)
-    assert [(row[0], row[7]) for row in rows[1:]] == [("ot", "beaten"), ("kl", "not beaten")]
-    assert "- ot ranks words better than every control." in section.text
-    assert "- kl: no claim, because it does not beat random." in section.text
+    assert [(row[0], row[1], row[8]) for row in rows[1:]] == [
+        ("similarity, delete", "ot", "beaten"),
+        ("similarity, delete", "kl", "not beaten"),
+    ]
+    assert "- similarity, delete: ot ranks words better than every control." in section.text
+    assert "- similarity, delete: kl: no claim, because it does not beat random." in section.text
     assert "kl ranks words better" not in section.text
     assert section.pictures[-1].file == "gilot/faithfulness.png"
 

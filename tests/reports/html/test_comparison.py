@@ -21,7 +21,7 @@ def scores(**changes: float) -> list[float]:
     return [changes.get(text.strip(), 1.0) for text, _ in WORDS]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def audit() -> Audit:
     """Three documents: the second went wrong and hangs on one word, the third changed a little."""
     flow = TotalFlow(" yes", " no", 0.75, 0.5, 3)

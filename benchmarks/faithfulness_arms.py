@@ -1,0 +1,74 @@
+"""What the faithfulness benchmark compares: settings of GiLOT, and other methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+#: Distances that one attribution gives at no further cost worth mentioning.
+DISTANCES = ("ot", "kl", "l2")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Methods under settings.
+
+    Attributes:
+        label: What sets it apart in tables.
+        settings: As far as they differ from the defaults.
+        methods: What is computed.
+    """
+
+    label: str
+    methods: tuple[str, ...] = DISTANCES
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def ranking(self, method: str) -> str:
+        """Name of a method under these settings."""
+        return f"{method} ({self.label})" if self.label else method
+
+
+#: Beams K and steps J.
+GRID = tuple(
+    Arm(f"K={beams}, J={steps}", settings={"num_beams": beams, "max_new_tokens": steps})
+    for beams, steps in product((1, 4, 20), (1, 5, 20))
+)
+
+#: Hypotheses, steps, absence; where the hypotheses are cheap, they look further ahead.
+MODES = (
+    Arm("shared, K=4, J=5", settings={"hypotheses": "shared"}),
+    Arm("shared, K=4, J=20", settings={"hypotheses": "shared", "max_new_tokens": 20}),
+    Arm("mean, K=4, J=5", settings={"steps": "mean"}),
+    Arm("shared, mean, K=4, J=20", settings={"hypotheses": "shared", "steps": "mean", "max_new_tokens": 20}),
+    Arm("response, mean, J=20", settings={"hypotheses": "response", "steps": "mean", "max_new_tokens": 20}),
+    Arm("response, mean, J=64", settings={"hypotheses": "response", "steps": "mean", "max_new_tokens": 64}),
+    Arm("mask, K=4, J=5", settings={"absence": "mask"}),
+    Arm("replace, K=4, J=5", settings={"absence": "replace", "replace_with": " the"}),
+)
+
+#: Ground costs of transport, at the default K and J. SmolLM2's output embeddings are its input embeddings.
+COSTS = tuple(
+    Arm(f"{cost}, K=4, J=5", ("ot",), {"ground_cost": cost}) for cost in ("centered", "angular", "truncated")
+)
+
+#: Methods that explain the model's answer by one number: its first 20 tokens.
+_ANSWER_TOKENS = 20
+OTHERS = (
+    Arm(
+        "",
+        (
+            "logprob",
+            "lime",
+            "kernel_shap",
+            "shapley_sampling",
+            "integrated_gradients",
+            "input_x_gradient",
+            "attention_rollout",
+        ),
+        {"max_new_tokens": _ANSWER_TOKENS, "num_beams": 1},
+    ),
+)
+
+PARTS: Mapping[str, tuple[Arm, ...]] = {"grid": GRID, "modes": MODES, "costs": COSTS, "others": OTHERS}

@@ -1,0 +1,142 @@
+"""Tables of the faithfulness benchmark, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gilot_plugin.artifacts.faithfulness import Interval
+from gilot_plugin.faithfulness.controls import SampleRankings, by_measure, with_controls
+from gilot_plugin.faithfulness.curves import QUANTITIES, Curves, SampleCurves
+from gilot_plugin.faithfulness.summary import interval_of
+from gilot_plugin.statistics import PairedTest, adjusted, paired_test
+
+_COLUMNS = (
+    "ranking",
+    "area",
+    "against random",
+    "q",
+    "against {against}",
+    "q",
+    "comprehensiveness",
+    "sufficiency",
+    "s a prompt",
+)
+
+
+class _Row(NamedTuple):
+    """A ranking on the samples that have it.
+
+    Attributes:
+        name: The ranking.
+        curves: One a sample.
+        against_random: Paired difference of areas; None for a control.
+        against: The same against the ranking of reference; None for itself, and where that is not measured.
+    """
+
+    name: str
+    curves: Sequence[Curves]
+    against_random: PairedTest | None
+    against: PairedTest | None
+
+
+def report(
+    described: str,
+    curves: Iterable[SampleCurves],
+    names: Sequence[str],
+    absences: Sequence[str],
+    seconds: Mapping[str, Sequence[float]],
+    against: str,
+    seed: int,
+) -> str:
+    """One table a quantity and way to remove words.
+
+    Args:
+        described: What was measured.
+        curves: Of all samples and rankings.
+        names: Rankings, in the order to show.
+        absences: Ways to remove words.
+        seconds: For each ranking, seconds of each sample.
+        against: Ranking of reference.
+        seed: Of the resampling.
+    """
+    parts = [
+        f"{described}\n\nMean (95 % bootstrap interval). Areas lie between the curves of least and most "
+        "relevant words first; differences are paired, q is the permutation test's p-value adjusted over the "
+        "column (Benjamini and Hochberg). Distances under the same settings share their seconds."
+    ]
+    found = by_measure(curves)
+    for absence in absences:
+        for quantity in QUANTITIES:
+            samples = [with_controls(one) for one in found.get((quantity, absence), {}).values()]
+            if samples:
+                rows = list(_rows(samples, names, against, seed))
+                title = f"### {quantity}, {absence}: {QUANTITIES[quantity].summary}"
+                parts.append("\n".join([title, "", *_table(rows, seconds, against, seed)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _rows(samples: Sequence[SampleRankings], names: Sequence[str], against: str, seed: int) -> Iterator[_Row]:
+    for name in names:
+        curves = [one.methods[name] for one in samples]
+        random = [one.controls["random"] for one in samples]
+        reference = [one.methods[against] for one in samples if against in one.methods]
+        yield _Row(
+            name,
+            curves,
+            _test(curves, random, seed),
+            _test(curves, reference, seed) if reference and name != against else None,
+        )
+    for control in samples[0].controls:
+        yield _Row(control, [one.controls[control] for one in samples], None, None)
+
+
+def _test(one: Sequence[Curves], other: Sequence[Curves], seed: int) -> PairedTest:
+    areas = [a.area - b.area for a, b in zip(one, other, strict=True)]
+    return paired_test(np.array(areas), seed=seed)
+
+
+def _table(
+    rows: Sequence[_Row], seconds: Mapping[str, Sequence[float]], against: str, seed: int
+) -> Iterator[str]:
+    yield "| " + " | ".join(_COLUMNS).format(against=against) + " |"
+    yield "| --- |" + " ---: |" * (len(_COLUMNS) - 1)
+    of_random = _adjusted([row.against_random for row in rows])
+    of_reference = _adjusted([row.against for row in rows])
+    for row, random_q, reference_q in zip(rows, of_random, of_reference, strict=True):
+        numbers = (
+            [getattr(one, name) for one in row.curves]
+            for name in ("area", "comprehensiveness", "sufficiency")
+        )
+        area, comprehensiveness, sufficiency = (_interval(interval_of(found, seed)) for found in numbers)
+        spent = f"{np.mean(seconds[row.name]):.2f}" if row.name in seconds else ""
+        cells = (
+            row.name,
+            area,
+            *(_difference(row.against_random), random_q),
+            *(_difference(row.against), reference_q),
+            comprehensiveness,
+            sufficiency,
+            spent,
+        )
+        yield "| " + " | ".join(cells) + " |"
+
+
+def _adjusted(tests: Sequence[PairedTest | None]) -> Iterator[str]:
+    known = iter(adjusted([test.p_value for test in tests if test is not None]))
+    for test in tests:
+        yield "" if test is None else f"{next(known):.2g}"
+
+
+def _interval(interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return f"{interval.mean:.3f}"
+    return f"{interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+
+
+def _difference(test: PairedTest | None) -> str:
+    if test is None:
+        return ""
+    return _interval(Interval(mean=test.mean, low=test.low, high=test.high))

@@ -1,0 +1,198 @@
+"""The published experiment: units are removed in the order of a ranking, and the model answers again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from gilot_plugin.attribution.recipe import Recipe
+from gilot_plugin.attribution.targets import check_positions
+from gilot_plugin.backends.protocol import Backend, Row
+from gilot_plugin.errors import ConfigError, PromptError
+from gilot_plugin.faithfulness.ablations import NOTHING_REMOVED, Ablations, Numbers, distinct
+from gilot_plugin.faithfulness.answers import Decoding, greedy_answers
+from gilot_plugin.faithfulness.curves import LOGPROB, SIMILARITY, TRANSPORT, SampleCurves
+from gilot_plugin.faithfulness.quantities import answer_numbers, choice_numbers, text_tokens
+from gilot_plugin.faithfulness.removal import Removals, Removed, checked_removals
+from gilot_plugin.faithfulness.similarity import SentenceEmbedder
+from gilot_plugin.faithfulness.store import NewAnswer, NewNumber, ValueStore
+from gilot_plugin.faithfulness.subjects import Subject
+
+#: Called with the number of reduced prompts that are done, and of all.
+Progress = Callable[[int, int], None]
+
+#: Reduced prompts whose answers are found together: enough to fill batches to the last.
+_TOGETHER = 2048
+
+_PUBLISHED = Decoding()
+
+
+def measure_faithfulness(
+    backend: Backend,
+    tokenizer: Any,
+    subjects: Sequence[Subject],
+    absences: Mapping[str, Recipe],
+    embedder: SentenceEmbedder | None,
+    store: ValueStore,
+    decoding: Decoding = _PUBLISHED,
+    progress: Progress | None = None,
+) -> Iterator[SampleCurves]:
+    """Measure what the removal of units does, under each ranking of each sample.
+
+    Args:
+        backend: The model.
+        tokenizer: Its tokenizer, for the texts of answers.
+        subjects: The samples.
+        absences: Ways to take units away, by the names that results carry: recipes, of which the operator
+            removes units and the rest finds outcome distributions.
+        embedder: Compares answers; may be None if all samples have choices.
+        store: What was computed before is taken from it, what is computed goes into it.
+        decoding: How answers are decoded.
+        progress: Told of reduced prompts that are done.
+
+    Yields:
+        The curves of each sample, absence and ranking, in this order.
+
+    Raises:
+        ConfigError: There are answers to compare and no embedder.
+        UnsupportedModelError: An absence needs explicit positions, which the model does not take.
+        PromptError: A sample has no units, or units of the template, or does not fit into the model's window.
+        ValueError: A ranking does not name each unit once.
+        NonFiniteLogitsError: The model returned NaN.
+        BudgetError: The memory budget is too small.
+        ArtifactError: The store cannot be written.
+    """
+    for recipe in absences.values():
+        check_positions(backend, recipe.absence)
+    if embedder is None and any(not subject.choices for subject in subjects):
+        raise ConfigError("answers are compared by their embeddings: give an embedder")
+    for subject in subjects:
+        _check_window(backend, subject, decoding)
+    removals = [checked_removals(subject) for subject in subjects]
+    bar = _Bar(progress, len(absences) * sum(len(distinct(found.values())) for found in removals))
+    run = _Run(backend, tokenizer, embedder, store, decoding, bar)
+    for group in _groups(list(zip(subjects, removals, strict=True))):
+        yield from run.measure(
+            [
+                Ablations(backend, subject, name, recipe, found, store)
+                for subject, found in group
+                for name, recipe in absences.items()
+            ]
+        )
+
+
+class _Bar:
+    """Counts thirds of reduced prompts, for each may have three numbers to compute."""
+
+    parts = 3
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+        self.add(0)
+
+    def add(self, parts: int) -> None:
+        self._done += parts
+        if self._progress is not None:
+            self._progress(self._done // self.parts, self._total)
+
+    def add_whole(self, prompts: int) -> None:
+        self.add(self.parts * prompts)
+
+
+class _Run(NamedTuple):
+    """What is the same for all samples."""
+
+    backend: Backend
+    tokenizer: Any
+    embedder: SentenceEmbedder | None
+    store: ValueStore
+    decoding: Decoding
+    bar: _Bar
+
+    def measure(self, group: Sequence[Ablations]) -> Iterator[SampleCurves]:
+        """Curves of samples whose reduced prompts are answered together."""
+        self._answer([one for one in group if not one.subject.choices])
+        for one in group:
+            yield from self._of_choices(one) if one.subject.choices else self._of_answers(one)
+
+    def _answer(self, group: Sequence[Ablations]) -> None:
+        """Find the answers that are not in the store."""
+        waiting: dict[str, int] = {}
+        missing: dict[str, Row] = {}
+        for row in (row for one in group for row in one.rows.values()):
+            key = self._answer_key(row)
+            waiting[key] = waiting.get(key, 0) + 1
+            if key not in self.store.answers:
+                missing[key] = row
+        self.bar.add(sum(count for key, count in waiting.items() if key not in missing))
+        for batch in greedy_answers(self.backend, missing.values(), self.decoding):
+            keys = [self._answer_key(row) for row in batch]
+            self.store.add(
+                NewAnswer(key, answer, self._text(answer))
+                for key, answer in zip(keys, batch.values(), strict=True)
+            )
+            self.bar.add(sum(waiting[key] for key in keys))
+
+    def _of_choices(self, ablations: Ablations) -> list[SampleCurves]:
+        texts = [self.tokenizer.decode(list(choice)) for choice in ablations.subject.choices]
+        return ablations.curves(
+            choice_numbers(self.backend, ablations, texts, self.bar.add_whole), texts=None
+        )
+
+    def _of_answers(self, ablations: Ablations) -> list[SampleCurves]:
+        answers = {
+            removed: self.store.answers[self._answer_key(row)] for removed, row in ablations.rows.items()
+        }
+        texts = {removed: self._text(answer) for removed, answer in answers.items()}
+        similarity = self._similarity(ablations, texts)
+        numbers = answer_numbers(self.backend, ablations, answers[NOTHING_REMOVED], self.bar.add)
+        ordered = {SIMILARITY: similarity, LOGPROB: numbers[LOGPROB], TRANSPORT: numbers[TRANSPORT]}
+        return ablations.curves(ordered, texts)
+
+    def _similarity(self, ablations: Ablations, texts: Mapping[Removed, str]) -> Numbers:
+        assert self.embedder is not None  # looked at before anything was computed
+        reference, name = texts[NOTHING_REMOVED], self.embedder.name
+        numbers = Numbers(
+            lambda removed: self.store.key(SIMILARITY.name, None, name, reference, texts[removed])
+        )
+        missing = ablations.missing(numbers)
+        found = self.embedder.similarities(reference, [texts[removed] for removed in missing])
+        self.store.add(
+            NewNumber(numbers.key(removed), SIMILARITY.name, value)
+            for removed, value in zip(missing, found, strict=True)
+        )
+        return numbers
+
+    def _answer_key(self, row: Row) -> str:
+        return self.store.key("answer", row, self.decoding.max_new_tokens, sorted(self.backend.eos_token_ids))
+
+    def _text(self, answer: tuple[int, ...]) -> str:
+        ids = list(text_tokens(self.backend, answer))
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def _groups(
+    subjects: Iterable[tuple[Subject, Mapping[str, Removals]]],
+) -> Iterator[list[tuple[Subject, Mapping[str, Removals]]]]:
+    """Samples that together have enough reduced prompts."""
+    group: list[tuple[Subject, Mapping[str, Removals]]] = []
+    count = 0
+    for subject, removals in subjects:
+        group.append((subject, removals))
+        count += len(distinct(removals.values()))
+        if count >= _TOGETHER:
+            yield group
+            group, count = [], 0
+    if group:
+        yield group
+
+
+def _check_window(backend: Backend, subject: Subject, decoding: Decoding) -> None:
+    # The last token of an answer is never fed; choices are looked at where they are read.
+    needed = len(subject.prompt.tokens) + (0 if subject.choices else decoding.max_new_tokens - 1)
+    if backend.max_positions is not None and needed > backend.max_positions:
+        raise PromptError(
+            f"{subject.key}: the prompt's {len(subject.prompt.tokens)} tokens and an answer of "
+            f"{decoding.max_new_tokens} need {needed} positions, the model has {backend.max_positions}: ask "
+            "for shorter answers or leave the sample out"
+        )

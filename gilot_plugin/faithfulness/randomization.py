@@ -1,0 +1,115 @@
+"""The model-randomisation test: an attribution that stays the same without training explains no model.
+
+Adebayo et al. 2018, Sanity Checks for Saliency Maps, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+
+from gilot_plugin.artifacts.faithfulness import Randomization, Resemblance
+from gilot_plugin.faithfulness.controls import FIRST_TO_LAST, RANDOM, sample_seed
+from gilot_plugin.faithfulness.curves import SampleKey
+from gilot_plugin.faithfulness.summary import interval_of
+from gilot_plugin.statistics import MIN_SAMPLES
+
+#: Where the interval of the mean rank correlation has to lie below. A correlation of 0.5 means that a quarter
+#: of the variance of the ranks (its square) is there without any training. Attributions of the same model
+#: have 1, independent ones 0 with a deviation of 1 / sqrt(units - 1) a sample; an untrained network still
+#: has its architecture, so that a correlation somewhat above 0 says nothing against a method.
+THRESHOLD = 0.5
+
+#: Fewer units have too few orders to be compared.
+MIN_UNITS = 3
+
+Scores = Mapping[str, Sequence[float]]
+
+
+class Twin(NamedTuple):
+    """Attributions of one sample by the model and by the same model with random weights.
+
+    Attributes:
+        key: Which sample.
+        trained: For each method, one number a unit.
+        random: The same with random weights.
+    """
+
+    key: SampleKey
+    trained: Scores
+    random: Scores
+
+
+def compare_with_random_weights(
+    twins: Iterable[Twin], methods: Sequence[str], weights_seed: int, seed: int = 0
+) -> Randomization:
+    """Say of each method whether its attributions hang on what the model learnt.
+
+    Two controls go the same way: the order of the prompt knows no model and has a correlation of 1, so it
+    fails; random scores have a correlation of 0 and pass, so that passing alone shows nothing.
+
+    Args:
+        twins: One a sample; those with fewer than :data:`MIN_UNITS` units are left out.
+        methods: Attribution methods, in the order to show.
+        weights_seed: Of the random weights.
+        seed: Of the random scores and of the resampling.
+    """
+    wide = sorted(twin for twin in twins if _units(twin) >= MIN_UNITS)
+    results = [
+        _resemblance(
+            method,
+            [
+                rank_correlation(twin.trained[method], twin.random[method])
+                for twin in wide
+                if method in twin.trained and method in twin.random
+            ],
+            seed,
+        )
+        for method in methods
+    ]
+    in_order = [rank_correlation(range(_units(twin)), range(_units(twin))) for twin in wide]
+    drawn = []
+    for twin in wide:
+        generator = np.random.default_rng(sample_seed(seed, twin.key))
+        drawn.append(rank_correlation(*generator.random((2, _units(twin)))))
+    controls = [
+        _resemblance(FIRST_TO_LAST.name, in_order, seed, is_control=True),
+        _resemblance(RANDOM.name, drawn, seed, is_control=True),
+    ]
+    return Randomization(
+        seed=weights_seed,
+        threshold=THRESHOLD,
+        methods=tuple(found for found in (*results, *controls) if found is not None),
+    )
+
+
+def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Spearman's rank correlation; 0 where the other has no order, None where the one has none."""
+    if np.ptp(one) == 0:
+        return None
+    if np.ptp(other) == 0:
+        return 0.0
+    return float(scipy.stats.spearmanr(one, other).statistic)
+
+
+def _resemblance(
+    name: str, correlations: Sequence[float | None], seed: int, *, is_control: bool = False
+) -> Resemblance | None:
+    known = [value for value in correlations if value is not None]
+    if not known:
+        return None
+    interval = interval_of(known, seed)
+    return Resemblance(
+        method=name,
+        is_control=is_control,
+        samples=len(known),
+        correlation=interval,
+        passes=len(known) >= MIN_SAMPLES and interval.high is not None and interval.high < THRESHOLD,
+    )
+
+
+def _units(twin: Twin) -> int:
+    return len(next(iter(twin.trained.values()), ()))
