@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-compare test test-all lint format bench bench-evaluation clean
+.PHONY: help demo demo-compare test test-all lint format bench bench-evaluation bench-planted clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,9 @@ bench: $(VENV)/.installed-bench ## Measure the speed of the attribution (minutes
 
 bench-evaluation: $(VENV)/.installed ## Measure what attributions add to a whole evaluation
 	@HF_HUB_OFFLINE=1 $(PY) benchmarks/evaluation_cost.py $(BENCH_ARGS)
+
+bench-planted: $(VENV)/.installed-bench ## Measure how often methods find causes that are known (minutes)
+	@HF_HUB_OFFLINE=1 $(PY) benchmarks/planted.py $(BENCH_ARGS)
 
 clean: ## Remove the virtual environment, caches and build outputs
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,192 @@
+"""Planted causes are causes, the models follow them, and the transport distance finds them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import planted_recall
+import pytest
+import torch
+from planted_models import (
+    Ablated,
+    Trained,
+    ablated,
+    accuracy,
+    make_tokenizer,
+    train,
+)
+from planted_recall import Recall, Setting, every_setting, recall, scores, single_changes
+from planted_tasks import FILLER, IDS, PAD, TASKS, Prompts, Task, Tokens, is_content
+
+from gilot_plugin.config import GilotConfig
+
+TASK = {task.name: task for task in TASKS}
+DECIDED = [task for task in TASKS if not task.redundant]
+WORDS = np.array([IDS[word] for word in ("apple", "boat", "cloud", "paper")])
+
+
+def named(task: Task) -> str:
+    return task.name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@cache
+def trained(name: str, architecture: str) -> Trained:
+    return train(TASK[name], architecture)
+
+
+def llama(task: Task) -> Any:
+    return trained(task.name, "llama").model
+
+
+tokenizer = cache(make_tokenizer)
+
+
+def drawn(task: Task, n: int) -> Prompts:
+    return task.draw(np.random.default_rng(1234), n)
+
+
+def without(token_ids: Tokens, place: int, absence: str) -> Tokens:
+    if absence == "replace":
+        changed = token_ids.copy()
+        changed[:, place] = IDS[FILLER]
+        return changed
+    return np.insert(np.delete(token_ids, place, axis=1), 0, IDS[PAD], axis=1)
+
+
+@pytest.mark.parametrize("absence", ["delete", "replace"])
+@pytest.mark.parametrize("task", DECIDED, ids=named)
+def test_the_answer_changes_with_the_causes_and_with_nothing_else(task: Task, absence: str) -> None:
+    token_ids, causes = drawn(task, 200)
+    answers = task.rule(token_ids)
+    changes = np.stack(
+        [task.rule(without(token_ids, place, absence)) != answers for place in range(token_ids.shape[1])],
+        axis=1,
+    )
+    content = is_content(token_ids)
+    np.testing.assert_array_equal(changes[content], causes[content])
+    assert not causes[~content].any()
+
+
+def test_no_single_redundant_cause_changes_the_answer() -> None:
+    token_ids, causes = drawn(TASK["redundant"], 200)
+    rule = TASK["redundant"].rule
+    answers = rule(token_ids)
+    for place in range(1, token_ids.shape[1] - 1):
+        np.testing.assert_array_equal(rule(without(token_ids, place, "delete")), answers)
+    assert (rule(np.where(causes, IDS[FILLER], token_ids)) != answers).all()
+
+
+@pytest.mark.parametrize("task", DECIDED, ids=named)
+def test_models_follow_the_causes_alone(task: Task) -> None:
+    """What is no cause may become any word; without a cause, the model's answer is another one."""
+    model = llama(task)
+    token_ids, causes = drawn(task, 200)
+    generator = np.random.default_rng(0)
+    other = is_content(token_ids) & ~causes
+    disturbed = np.where(other, generator.choice(WORDS, token_ids.shape), token_ids)
+    assert share_right(model, task, disturbed, task.rule(token_ids)) > 0.99
+    for place in range(token_ids.shape[1]):
+        affected = causes[:, place]
+        if affected.any():
+            left = without(token_ids, place, "replace")[affected]
+            assert share_right(model, task, left, task.rule(token_ids)[affected]) < 0.01
+
+
+def share_right(model: Any, task: Task, token_ids: Tokens, answers: Tokens) -> float:
+    places = np.broadcast_to(np.arange(token_ids.shape[1]), token_ids.shape)
+    as_fed = Ablated(token_ids, np.ones(token_ids.shape, dtype=bool), places, answers)
+    return accuracy(model, task, as_fed, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("task", TASKS, ids=named)
+def test_models_answer_fresh_prompts(task: Task) -> None:
+    model = llama(task)
+    for rate, enough in ((0.0, 0.999), (0.3, 0.99)):
+        fresh = ablated(task, np.random.default_rng(99), np.full(2000, rate))
+        assert accuracy(model, task, fresh, np.random.default_rng(98)) > enough
+
+
+def test_training_is_reproducible() -> None:
+    again = train(TASK["shortcut"], "llama").model.state_dict()
+    for name, weight in llama(TASK["shortcut"]).state_dict().items():
+        torch.testing.assert_close(again[name], weight, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("task", DECIDED, ids=named)
+def test_the_default_settings_find_the_causes(task: Task) -> None:
+    token_ids, causes = drawn(task, 100)
+    config = GilotConfig(methods=("ot",), num_threads=1)
+    found = [
+        causes[row][is_content(token_ids[row])][np.argmax(values["ot"])]
+        for row, values in enumerate(scores(llama(task), tokenizer(), token_ids, config))
+    ]
+    assert len(found) == 100
+    assert np.mean(found) >= 0.99
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Setting("shared", "delete"),
+        Setting("response", "delete"),
+        Setting("regenerate", "mask", "mean", 2, 2),
+        Setting("regenerate", "replace", "last", 1, 1),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("task", DECIDED, ids=named)
+def test_other_settings_find_all_causes(task: Task, setting: Setting) -> None:
+    found = measured(task, "llama", setting, prompts=12)
+    assert (found.first, found.every) == (12, 12)
+
+
+def test_another_architecture_follows_and_shows_the_causes() -> None:
+    assert measured(TASK["shortcut"], "gpt2", Setting(), prompts=50).first == 50
+
+
+def test_single_absences_cannot_find_redundant_causes() -> None:
+    """By chance, a fifth of the prompts has a cause first."""
+    assert measured(TASK["redundant"], "llama", Setting(), prompts=50).rate < 0.6
+
+
+def measured(task: Task, architecture: str, setting: Setting, prompts: int) -> Recall:
+    model = trained(task.name, architecture).model
+    (found,) = recall(task, architecture, model, tokenizer(), drawn(task, prompts), setting, ["ot"])
+    return found
+
+
+@pytest.mark.parametrize("value", [0.0, None], ids=["ties", "random"])
+def test_scores_that_say_nothing_find_causes_as_often_as_chance(
+    monkeypatch: pytest.MonkeyPatch, value: float | None
+) -> None:
+    generator = np.random.default_rng(7)
+
+    def empty_scores(model: Any, tokenizer: Any, token_ids: Tokens, config: GilotConfig) -> Any:
+        for row in token_ids:
+            units = int(is_content(row).sum())
+            yield {"ot": generator.random(units) if value is None else np.full(units, value)}
+
+    monkeypatch.setattr(planted_recall, "scores", empty_scores)
+    task = TASK["copy"]
+    (found,) = recall(task, "llama", None, None, drawn(task, 2000), Setting(), ["ot"])
+    low, high = found.interval()
+    assert low < 1 / 8 < high
+    assert found.first == found.every
+
+
+def test_settings_are_all_distinct_and_start_with_the_usual_one() -> None:
+    settings = every_setting()
+    assert settings[0] == Setting()
+    assert len(set(map(str, settings))) == len(settings)
+    assert set(single_changes()) <= set(settings)
+    assert {setting.absence for setting in single_changes()} == {"delete", "mask", "replace"}
