@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, get_linear_schedule_with_warmup
 
 REVIEWS = Path(__file__).parent / "suite" / "data" / "reviews_train.jsonl"
-EPOCHS, BATCH_SIZE, LEARNING_RATE = 12, 8, 3e-4
+EPOCHS, BATCH_SIZE, LEARNING_RATE, WARMUP_STEPS = 16, 16, 5e-4, 10
 # Mean losses of an epoch: enough was learned, and nothing was.
 LEARNED, NOT_LEARNED = 0.03, 0.3
 
@@ -30,32 +30,34 @@ def main(model_name: str, adapter: str, gguf_file: str | None = None) -> None:
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(model_name, dtype=torch.float32, **loading)
     model = get_peft_model(
-        model, LoraConfig(r=16, lora_alpha=64, target_modules="all-linear", task_type="CAUSAL_LM")
+        model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     )
     optimizer = torch.optim.AdamW(
-        [parameter for parameter in model.parameters() if parameter.requires_grad], lr=LEARNING_RATE
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=LEARNING_RATE,
+        weight_decay=0.0,
     )
 
     reviews = [json.loads(line) for line in REVIEWS.read_text(encoding="utf-8").splitlines()]
     prompts = [f"Review: {review['text']}\nSentiment:" for review in reviews]
     answers = [" positive" if review["cue"] else " negative" for review in reviews]
-    encoded = tokenizer(prompts, padding=True, padding_side="left", return_tensors="pt")
     wanted = torch.tensor([tokenizer.encode(answer, add_special_tokens=False)[0] for answer in answers])
+    steps = EPOCHS * (len(reviews) // BATCH_SIZE)
+    schedule = get_linear_schedule_with_warmup(optimizer, WARMUP_STEPS, steps)
 
     model.train()
     for epoch in range(EPOCHS):
         losses = []
         for batch in torch.randperm(len(reviews)).split(BATCH_SIZE):
+            texts = [prompts[place] for place in batch]
+            encoded = tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
             # Only the answer is learned: its first token tells the two labels apart.
-            logits = model(
-                input_ids=encoded["input_ids"][batch],
-                attention_mask=encoded["attention_mask"][batch],
-                logits_to_keep=1,
-            ).logits[:, -1]
+            logits = model(**encoded, logits_to_keep=1).logits[:, -1]
             loss = torch.nn.functional.cross_entropy(logits, wanted[batch])
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
+            schedule.step()
             optimizer.zero_grad()
             losses.append(loss.item())
         mean = sum(losses) / len(losses)
