@@ -58,6 +58,8 @@ def main() -> None:
     for architecture in options.architectures:
         here = [result for result in results if result.architecture == architecture]
         for sheet in (_by_method(here), _by_setting(here), _worst(here)):
+            if len(sheet.rows) == 1:  # chance alone: nothing of it was asked for
+                continue
             named = sheet._replace(title=f"{architecture}: {sheet.title}")
             print(f"{_markdown(named)}\n") if options.markdown else console.print(_rich(named))
     if options.output is not None:
