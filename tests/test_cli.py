@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -56,7 +57,7 @@ def test_help_lists_the_commands(gilot: Gilot) -> None:
         *("run", "show", "report", "figures", "card", "compare"),
         *("validate", "methods", "plugins", "faithfulness"),
     ):
-        assert f"\n    {name} " in ended.out
+        assert re.search(rf"^    {name}\s", ended.out, re.M)
 
 
 @pytest.mark.parametrize(
