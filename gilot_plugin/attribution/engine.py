@@ -9,7 +9,6 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from scipy.special import entr
 
-from gilot_plugin.attribution.answers import AnswerReader
 from gilot_plugin.attribution.choices import ChoicesTarget
 from gilot_plugin.attribution.distances import MARGIN, margin
 from gilot_plugin.attribution.flows import readable_flows, total_flows
@@ -23,6 +22,7 @@ from gilot_plugin.attribution.methods import (
     MethodContext,
     PromptMethod,
 )
+from gilot_plugin.attribution.reading import BatchedReader
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.refinement import Refinement, refine
 from gilot_plugin.attribution.targets import Target
@@ -156,8 +156,8 @@ class Inquiry(Generic[_TargetT]):
                 scores[method.name] = tuple(measurements[unit][column].score for unit in units)
         return scores
 
-    def _reader(self) -> AnswerReader:
-        return AnswerReader(self._backend, self._prompt, self.recipe, self._target.answer())
+    def _reader(self) -> BatchedReader:
+        return BatchedReader(self._backend, self._prompt, self.recipe, self._target.answer())
 
     def _diagnostics(self, measurements: Sequence[Sequence[Measurement]]) -> Diagnostics:
         subject = self.subject

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from gilot_plugin.attribution.answers import AnswerReader
 from gilot_plugin.attribution.flows import Move, mean_moves
 from gilot_plugin.attribution.pair import OutcomePair
 from gilot_plugin.attribution.types import Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
-
-if TYPE_CHECKING:
-    from gilot_plugin.attribution.answers import AnswerReader
 
 
 class Interval(NamedTuple):

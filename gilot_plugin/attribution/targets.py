@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
 from gilot_plugin.attribution.absence import AbsenceContext, AbsenceOperator
+from gilot_plugin.attribution.answers import Answer
 from gilot_plugin.attribution.geometry import Geometry
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent, Prompt
 from gilot_plugin.backends.protocol import Backend, Batch, KnownPrompt, Load, Row
 from gilot_plugin.errors import UnsupportedModelError
-
-if TYPE_CHECKING:
-    from gilot_plugin.attribution.answers import Answer
 
 
 @dataclass(frozen=True, slots=True)

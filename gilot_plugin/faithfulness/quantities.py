@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from gilot_plugin.attribution.answers import Answer, AnswerReader, Candidates
+from gilot_plugin.attribution.answers import Answer, Candidates
 from gilot_plugin.attribution.distances import BUILTIN_METHODS, margin
 from gilot_plugin.attribution.engine import Inquiry, choices_inquiry, generation_inquiry
 from gilot_plugin.attribution.measuring import Measurer
 from gilot_plugin.attribution.methods import Distance, Measurement
 from gilot_plugin.attribution.pair import OutcomePair
+from gilot_plugin.attribution.reading import BatchedReader
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.errors import PromptError
@@ -72,7 +73,7 @@ def answer_numbers(
     prompt, recipe = ablations.subject.prompt, _only(ablations.recipe, _TRANSPORT)
 
     def logprobs(some: Sequence[Removed]) -> Mapping[Quantity, Sequence[float]]:
-        reader = AnswerReader(backend, prompt, recipe, Answer(Candidates((said,))))
+        reader = BatchedReader(backend, prompt, recipe, Answer(Candidates((said,))))
         found = reader.logprobs([ablations.absent(removed) for removed in some])
         return {LOGPROB: [float(value) / len(said) for value in found]}
 

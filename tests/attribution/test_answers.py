@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from gilot_plugin.attribution.answers import Answer, AnswerReader, Candidates
+from gilot_plugin.attribution.answers import Answer, Candidates
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
+from gilot_plugin.attribution.reading import BatchedReader
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import NonFiniteLogitsError
 from tests.attribution.altered_models import bias_output
@@ -30,7 +31,7 @@ def read(model, answer, absent=EVERY_SET, spans=SPANS, prompt=PROMPT, **settings
     units = units_at(prompt_of(prompt), spans)
     if settings.get("absence") == "replace":
         settings["replace_with"] = FILLER
-    reader = AnswerReader(TransformersBackend(model), prompt_of(prompt), recipe(**settings), answer)
+    reader = BatchedReader(TransformersBackend(model), prompt_of(prompt), recipe(**settings), answer)
     return reader.logprobs([tuple(units[number] for number in chosen) for chosen in absent])
 
 
