@@ -11,9 +11,9 @@ from gilot_plugin.artifacts.file_checks import parse_line
 from gilot_plugin.artifacts.names import ARTIFACT_PATTERN, attributions_name, manifest_name, parse_name
 from gilot_plugin.artifacts.records import (
     CHECKSUM_FIELD,
-    FINISHED,
     RecordKey,
     checksum,
+    is_finished,
     record_key,
 )
 from gilot_plugin.artifacts.writer import record_line, replace_file, write_manifest
@@ -24,8 +24,8 @@ def take_up(folder: Path, manifest: Mapping[str, Any]) -> dict[RecordKey, dict[s
     """Put the files of a run in order, so that records can be appended to them.
 
     Afterwards each task has one file, with the finished records only: what several processes wrote apart is
-    put together, and lines that are broken, or that say that an attribution failed, are dropped. A file that
-    is in order already is not touched. Whatever stops this, it can be done again.
+    put together, and lines that are broken, or that say that an attribution or one of its methods failed, are
+    dropped. A file that is in order already is not touched. Whatever stops this, it can be done again.
 
     Args:
         folder: The run's folder.
@@ -74,7 +74,7 @@ def _put_together(path: Path) -> dict[RecordKey, dict[str, Any]]:
 def _finished(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
     for line in _lines(path):
         record, reason = parse_line(line)
-        if reason is None and isinstance(record, dict) and record.get("status") in FINISHED:
+        if reason is None and isinstance(record, dict) and is_finished(record):
             with contextlib.suppress(KeyError, TypeError):
                 if record[CHECKSUM_FIELD] == checksum(record) and record_key(record):
                     yield record, line if line.endswith(b"\n") else line + b"\n"

@@ -59,8 +59,15 @@ def _contradictions(record: Mapping[str, Any]) -> Iterator[str]:
             yield f"flows[{index}]: the masses sum to {moved:.6g}, more than all there is"
     yield from _bound_problems(record["diagnostics"].get("transport_bounds", ()), len(units))
     yield from _coarse_problems(record.get("coarse_units", ()), units)
+    for method in record["diagnostics"].get("failed_methods", {}):
+        if method in record["scores"]:
+            yield f"{field_path(['diagnostics', 'failed_methods', method])}: the method has scores"
     kind = "choices" if target["kind"] == "choices" else "hypotheses"
     total = sum(outcome["probability"] for outcome in target[kind])
+    for index, choice in enumerate(target.get("choices", ())):
+        unscored, tokens = choice.get("unscored", 0), len(choice["token_ids"])
+        if unscored >= max(1, tokens):
+            yield f"target.choices[{index}].unscored: {unscored} of {tokens} tokens leaves none to score"
     # Written so that NaN fails, too.
     if not abs(total - 1) <= _PROBABILITY_TOLERANCE:
         yield f"target.{kind}: the probabilities sum to {total:.6g}, not 1"

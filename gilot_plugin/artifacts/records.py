@@ -17,9 +17,6 @@ SCHEMA_VERSION = "1.0"
 
 Status = Literal["ok", "skipped", "failed"]
 
-#: What a record has that need not be tried again when its run is resumed.
-FINISHED: tuple[Status, ...] = ("ok", "skipped")
-
 #: What identifies a sample of a run: task, doc_id, doc_hash, prompt_hash, target_hash.
 RecordKey = tuple[str, int, str, str, str]
 
@@ -173,6 +170,13 @@ def record_key(record: Mapping[str, Any]) -> RecordKey:
         record["prompt_hash"],
         record["target_hash"],
     )
+
+
+def is_finished(record: Mapping[str, Any]) -> bool:
+    """Whether nothing of the record is tried again when its run is resumed: nothing in it failed."""
+    diagnostics = record.get("diagnostics")
+    failed = diagnostics.get("failed_methods") if isinstance(diagnostics, Mapping) else None
+    return record.get("status") in ("ok", "skipped") and not failed
 
 
 def _choice(choice: Choice) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -133,6 +133,12 @@ class Record:
         return next((verdict for verdict in verdicts if verdict is not None), None)
 
     @property
+    def failed_methods(self) -> Mapping[str, str]:
+        """Why methods that were asked for have no scores, by their names."""
+        found: Mapping[str, str] = self.diagnostics.get("failed_methods", {})
+        return found
+
+    @property
     def method(self) -> str | None:
         """Whose scores count where nobody says; None without scores."""
         return DEFAULT_METHOD if DEFAULT_METHOD in self.scores else next(iter(self.scores), None)
@@ -143,7 +149,7 @@ def scored_methods(records: Iterable[Record]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for record in records for name in record.scores))
 
 
-def chosen_method(records: Iterable[Record], asked: str | None = None) -> str:
+def chosen_method(records: Sequence[Record], asked: str | None = None) -> str:
     """Whose scores count: the method asked for, else :data:`DEFAULT_METHOD`, else the first there is.
 
     Raises:
@@ -152,7 +158,9 @@ def chosen_method(records: Iterable[Record], asked: str | None = None) -> str:
     there = scored_methods(records)
     # Where all samples were skipped or failed there is no method, and no score to miss.
     if asked is not None and there and asked not in there:
-        raise ArtifactError(f"no scores by method {asked!r}; there are {one_of(there)}")
+        failed = [record.failed_methods[asked] for record in records if asked in record.failed_methods]
+        why = f", it failed: {failed[0]}" if failed else ""
+        raise ArtifactError(f"no scores by method {asked!r}{why}; there are {one_of(there)}")
     return asked or (DEFAULT_METHOD if DEFAULT_METHOD in there or not there else there[0])
 
 
@@ -160,9 +168,6 @@ _PLAIN = (
     *("task", "doc_id", "doc_hash", "prompt_hash", "target_hash", "request_type", "status"),
     *("diagnostics", "metrics", "config_hash", "model"),
 )
-
-
-_CHOICE = ("text", "token_ids", "logprob", "normalized_logprob", "probability")
 
 
 def _target(target: Mapping[str, Any]) -> Target:

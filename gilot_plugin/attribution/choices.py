@@ -64,6 +64,7 @@ class ChoicesTarget:
         self._rows = Rows(backend, prompt, recipe)
         self._token_ids, self._texts = tuple(map(tuple, token_ids)), tuple(texts)
         self._lengths = tuple(map(len, texts)) if lengths is None else tuple(lengths)
+        self._unscored = (0,) * len(self._token_ids) if unscored is None else tuple(unscored)
         leads = tuple(choice[:count] for choice, count in zip(self._token_ids, unscored or (), strict=False))
         divisors = self._lengths if recipe.choice_scoring == "norm" else None
         self._candidates = Candidates(self._token_ids, leads, divisors)
@@ -125,7 +126,7 @@ class ChoicesTarget:
             logprob / length if length else -np.inf
             for logprob, length in zip(sums, self._lengths, strict=True)
         ]
-        columns = (self._texts, self._token_ids, sums, normalized, probabilities)
+        columns = (self._texts, self._token_ids, sums, normalized, probabilities, self._unscored)
         return tuple(Choice(*choice) for choice in zip(*columns, strict=True))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+import torch
 from scipy.special import entr
 
 from gilot_plugin.attribution.choices import ChoicesTarget
@@ -70,6 +72,7 @@ class Inquiry(Generic[_TargetT]):
         self.subject.model_tokens = backend.model_tokens - tokens
         self.seconds = self.subject.model_seconds = time.perf_counter() - started
         self.method_seconds: dict[str, float] = {}
+        self.failed_methods: dict[str, str] = {}
         # What finds out about the full prompt beforehand reads what rows have in common with it.
         if not self.subject.model_tokens:
             self.subject.unread = self._target.load(()).known
@@ -139,21 +142,30 @@ class Inquiry(Generic[_TargetT]):
     def _scores(
         self, units: tuple[Unit, ...], measurements: dict[Unit, list[Measurement]]
     ) -> dict[str, tuple[float, ...]]:
-        """Scores of all methods, in their order; those that need no outcome distributions run now."""
+        """Scores of all methods, in their order; those that need no outcome distributions run now.
+
+        One of these that fails takes no other method along.
+        """
         scores: dict[str, tuple[float, ...]] = {}
+        failures: dict[str, Exception] = {}
         context = MethodContext(self._backend, self._prompt, units, self._reader, self.recipe.seed)
         for method in self._methods:
             if isinstance(method, PromptMethod):
                 started, tokens = time.perf_counter(), self._backend.model_tokens
-                scores[method.name] = tuple(float(value) for value in method.score(context))
+                try:
+                    scores[method.name] = _prompt_scores(method, context)
+                except (torch.OutOfMemoryError, MemoryError):
+                    raise
+                except Exception as error:
+                    failures[method.name] = error
                 self.method_seconds[method.name] = time.perf_counter() - started
                 self.subject.model_tokens += self._backend.model_tokens - tokens
-                if len(scores[method.name]) != len(units):
-                    given = len(scores[method.name])
-                    raise ValueError(f"method {method.name!r} gave {given} scores for {len(units)} units")
             else:
                 column = self.subject.distances.index(method)
                 scores[method.name] = tuple(measurements[unit][column].score for unit in units)
+        if failures and not scores:
+            raise next(iter(failures.values()))
+        self.failed_methods = {name: f"{type(error).__name__}: {error}" for name, error in failures.items()}
         return scores
 
     def _reader(self) -> BatchedReader:
@@ -182,7 +194,23 @@ class Inquiry(Generic[_TargetT]):
             },
             recomputed=self._backend.recomputes,
             outcome_entropy=_entropy(subject),
+            failed_methods=self.failed_methods,
         )
+
+
+def _prompt_scores(method: PromptMethod, context: MethodContext) -> tuple[float, ...]:
+    """What a method says of each unit.
+
+    Raises:
+        ValueError: It has not one finite number for each.
+    """
+    scores = tuple(float(value) for value in method.score(context))
+    if len(scores) != len(context.units):
+        raise ValueError(f"method {method.name!r} gave {len(scores)} scores for {len(context.units)} units")
+    for unit, score in zip(context.units, scores, strict=True):
+        if not math.isfinite(score):
+            raise ValueError(f"method {method.name!r} gave {score} for the unit {unit.text!r}")
+    return scores
 
 
 def _entropy(subject: Subject) -> float:

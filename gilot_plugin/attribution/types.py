@@ -161,6 +161,8 @@ class Choice:
         logprob: Summed log-likelihood given the full prompt, in nats.
         normalized_logprob: The same a character, in nats, as ``acc_norm`` compares it.
         probability: Softmax of the one or the other over the choices, as the settings say.
+        unscored: How many of its first tokens belong to the context, where contexts differ between choices:
+            they are fed, and their log-likelihood does not count.
     """
 
     text: str
@@ -168,6 +170,7 @@ class Choice:
     logprob: float
     normalized_logprob: float
     probability: float
+    unscored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,7 @@ class Diagnostics:
             if it did not.
         truncated_tokens: Tokens of the prompt that the harness cut off on the left before feeding it.
         outcome_entropy: Entropy of the full prompt's outcome distribution, in nats, averaged over steps.
+        failed_methods: Why methods that were asked for have no scores, by their names.
     """
 
     outside_support: float
@@ -204,6 +208,7 @@ class Diagnostics:
     recomputed: str | None = None
     truncated_tokens: int = 0
     outcome_entropy: float = 0.0
+    failed_methods: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

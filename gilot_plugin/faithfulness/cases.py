@@ -19,7 +19,7 @@ from gilot_plugin.attribution.tokens import continuation_ids, decode, token_labe
 from gilot_plugin.attribution.types import FIXED_SEGMENTS, TEMPLATE_SEGMENT, Attribution, Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.config import GilotConfig
-from gilot_plugin.errors import PromptError
+from gilot_plugin.errors import GilotError, PromptError
 from gilot_plugin.faithfulness.controls import control_rankings, sample_seed
 from gilot_plugin.faithfulness.curves import SampleKey
 from gilot_plugin.faithfulness.subjects import Subject, ranking_of
@@ -48,6 +48,7 @@ class Case:
             freely.
         choice_texts: Text of each choice.
         lengths: Characters of each choice, where they are compared per character; None for log-likelihoods.
+        unscored: How many tokens of each choice belong to its context, where contexts differ; None for none.
         response: What the model answered in the evaluation; None where that is not known.
     """
 
@@ -60,6 +61,7 @@ class Case:
     choices: tuple[tuple[int, ...], ...] = ()
     choice_texts: tuple[str, ...] = ()
     lengths: tuple[int, ...] | None = None
+    unscored: tuple[int, ...] | None = None
     response: str | None = None
 
     def with_scores(self, found: Scored) -> Case:
@@ -110,6 +112,9 @@ def case_of_record(record: Record, config: GilotConfig) -> Case:
         lengths=tuple(_length(choice.text, choice.logprob, choice.normalized_logprob) for choice in choices)
         if choices and config.choice_scoring == "norm"
         else None,
+        unscored=tuple(choice.unscored for choice in choices)
+        if any(choice.unscored for choice in choices)
+        else None,
         response=target.response,
     )
 
@@ -153,7 +158,10 @@ def subject_of(case: Case, methods: Sequence[str], seed: int, random_rankings: i
         if method in case.scores
     }
     controls = control_rankings(case.key, len(case.units), seed, random_rankings)
-    return Subject(case.key, case.prompt, case.units, {**rankings, **controls}, case.choices, case.lengths)
+    return Subject(
+        *(case.key, case.prompt, case.units, {**rankings, **controls}),
+        *(case.choices, case.lengths, case.unscored),
+    )
 
 
 def in_groups(cases: Sequence[Case]) -> Iterator[list[Case]]:
@@ -201,7 +209,9 @@ def score(
         yield asked[inquiry], _scored(found, methods) if isinstance(found, Attribution) else found
 
 
-def _scored(found: Attribution, methods: Sequence[str]) -> Scored:
+def _scored(found: Attribution, methods: Sequence[str]) -> Scored | Exception:
+    if failed := found.diagnostics.failed_methods:
+        return GilotError("; ".join(failed.values()))
     # With choices, a method comes by itself.
     scores = {method: found.scores[method] for method in methods}
     return Scored(scores, method_seconds(found.diagnostics.seconds, scores))
@@ -221,6 +231,7 @@ def _inquiry(
             case.choice_texts,
             recipe,
             lengths=case.lengths,
+            unscored=case.unscored,
         )
     answer = None if case.response is None else continuation_ids(tokenizer, case.prompt, case.response)
     return generation_inquiry(

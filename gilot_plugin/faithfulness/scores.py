@@ -93,5 +93,6 @@ class Scorer:
             Row(case.prompt.token_ids),
             *(case.config.hash, self.weights_seed, list(methods), method),
             *(units, case.choices, case.lengths, case.response),
+            *(() if case.unscored is None else (case.unscored,)),
         )
         return [self.store.key("score", None, of_all, place) for place in range(len(units) + 1)]

@@ -88,7 +88,7 @@ def _record(
 ) -> Mapping[str, Any]:
     if isinstance(answer, Exception):
         raise answer
-    # A score that is NaN is refused here.
+    # Where a distance is NaN, the record is refused here.
     return attributed_record(
         sample.identity,
         _with_truncation(answer, asked.fed),

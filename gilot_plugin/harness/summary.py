@@ -40,6 +40,10 @@ def print_summary(attachment: Attachment) -> bool:
                 console.print(
                     f"  {record['status']}: {where}: {record['reason']}", markup=False, highlight=False
                 )
+            for method, reason in record["diagnostics"].get("failed_methods", {}).items():
+                where = f"{record['task']} doc {record['doc_id']}"
+                told = f"  failed: method {method} of {where}: {reason}"
+                console.print(told, markup=False, highlight=False)
         errors = {task: selection.error for task, selection in run.selections.items() if selection.error}
         for task, error in errors.items():
             console.print(f"  {task}: nothing chosen: {error}", markup=False, highlight=False)
@@ -48,7 +52,8 @@ def print_summary(attachment: Attachment) -> bool:
             console.print(
                 f"Look at them: gilot show {run.folder}", markup=False, highlight=False, soft_wrap=True
             )
-        failed = failed or bool(errors) or counts["failed"] > 0
+        broken = any(record["diagnostics"].get("failed_methods") for record in run.records)
+        failed = failed or bool(errors) or broken or counts["failed"] > 0
     if attachment.interrupted:
         console.print("interrupted: not every chosen sample was explained", style="bold red")
     return not failed

@@ -23,7 +23,7 @@ from gilot_plugin.reports.visible import Glyphs, crop, glyphs_for, visible
 _TOP_UNITS = 10
 _TOP_TOTALS = 3
 _BAR_CELLS = 10
-_WIDE = 100
+_WIDE = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,9 @@ class Sheet:
             self.console.print(self._line(f"{self.record.status}: {self.record.reason}"))
             return
         scores = self.record.scores.get(self.method)
+        if scores is None and self.method in self.record.failed_methods:
+            self.console.print(self._failure(self.method))
+            return
         if scores is None:
             there = one_of(list(self.record.scores))
             self.console.print(self._line(f"no scores by method {self.method!r}; there are {there}"))
@@ -79,6 +82,12 @@ class Sheet:
             self.console.print(line)
         self.console.print()
         self.console.print(self._diagnostics())
+        for method in self.record.failed_methods:
+            self.console.print(self._failure(method))
+
+    def _failure(self, method: str) -> Text:
+        reason = self.record.failed_methods[method]
+        return self._line(f"no scores by method {method!r}, it failed: {reason}", "red")
 
     def _visible(self, text: str) -> str:
         return visible(text, self.console.encoding)

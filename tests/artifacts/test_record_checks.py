@@ -125,6 +125,21 @@ def test_probabilities_of_choices_sum_to_one() -> None:
     assert found == ["target.choices: the probabilities sum to 1.3, not 1"]
 
 
+def test_a_choice_keeps_a_token_that_is_scored() -> None:
+    record = factories.make_record(choices=factories.CHOICES)
+    assert problems(lambda r: r["target"]["choices"][0].pop("unscored"), record) == []
+    found = problems(lambda r: r["target"]["choices"][0].update(unscored=1), record)
+    assert found == ["target.choices[0].unscored: 1 of 1 tokens leaves none to score"]
+
+
+def test_a_method_fails_or_has_scores() -> None:
+    def say(*methods: str) -> Change:
+        return lambda r: r["diagnostics"].update(failed_methods=dict.fromkeys(methods, "ValueError: why"))
+
+    assert problems(say("gradient")) == []
+    assert problems(say("gradient", "kl")) == ["diagnostics.failed_methods.kl: the method has scores"]
+
+
 @pytest.mark.parametrize(("value", "shown"), [(float("nan"), "nan"), (1e999, "inf")])
 def test_numbers_that_are_not_finite_are_named_with_their_field(value: float, shown: str) -> None:
     found = problems(lambda r: r["scores"]["ot"].__setitem__(2, value))

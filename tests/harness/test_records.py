@@ -251,24 +251,114 @@ class OddMethods:
         )
 
 
+class Raising:
+    """A method that cannot explain birds as long as it has an error to raise."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+    @hookimpl
+    def gilot_attribution_methods(self) -> tuple[PromptMethod, ...]:
+        return (PromptMethod("raises", "", self.score),)
+
+    def score(self, context: Any) -> list[float]:
+        if self.error is not None and "bird" in context.prompt.text:
+            raise self.error
+        return [0.0] * len(context.units)
+
+
 @pytest.mark.parametrize(
     ("method", "reason"),
     [
         ("fails", "ZeroDivisionError: of the method"),
-        ("nan", "nan"),
+        ("nan", "ValueError: method 'nan' gave nan for the unit 'A'"),
         ("short", "ValueError: method 'short' gave 0 scores for 2 units"),
     ],
 )
-def test_method_with_a_bug(
+def test_method_with_a_bug_takes_no_other_along(
+    make_lm: Callable[..., Any], plugged: Callable[[Any], Any], tmp_path: Path, method: str, reason: str
+) -> None:
+    plugged(OddMethods())
+    tasks = [
+        generation_task("answers", ["A bird"]),
+        choices_task("endings", [("A bird", ENDINGS)]),
+    ]
+    with attach({**SETTINGS, "methods": [method, "l2"]}, tmp_path) as attachment:
+        results = evaluate(make_lm(), tasks)
+    assert essence(results) == essence(evaluate(make_lm(), tasks))
+    records = attachment.runs[0].records
+    sound = records_of(make_lm(), tasks, settings={"methods": ["l2"]})
+    assert len(records) == len(sound) == 2
+    for record, other in zip(records, sound, strict=True):
+        assert record["status"] == "ok"
+        assert "reason" not in record
+        assert record["diagnostics"]["failed_methods"] == {method: reason}
+        assert other["diagnostics"]["failed_methods"] == {}
+        assert record["scores"] == other["scores"]
+        assert record["units"] == other["units"]
+    assert not attachment.interrupted
+    assert validate_path(tmp_path).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [("fails", "ZeroDivisionError: of the method"), ("nan", "gave nan"), ("short", "gave 0 scores")],
+)
+def test_sample_whose_every_method_fails(
     make_lm: Callable[..., Any], plugged: Callable[[Any], Any], tmp_path: Path, method: str, reason: str
 ) -> None:
     plugged(OddMethods())
     tasks = [generation_task("answers", ["A bird"]), generation_task("more_answers", ["A dog"])]
-    with attach({**SETTINGS, "methods": ["l2", method]}, tmp_path) as attachment:
+    with attach({**SETTINGS, "methods": [method]}, tmp_path) as attachment:
         results = evaluate(make_lm(), tasks)
     assert essence(results) == essence(evaluate(make_lm(), tasks))
-    records = attachment.runs[0].records
-    assert [record["status"] for record in records] == ["failed", "failed"]
-    assert all(reason in record["reason"] for record in records)
+    for record in attachment.runs[0].records:
+        assert record["status"] == "failed"
+        assert reason in record["reason"]
+        assert (record["scores"], record["diagnostics"]) == ({}, {})
     assert not attachment.interrupted
     assert validate_path(tmp_path).problems == ()
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no room"), MemoryError("no room")])
+def test_method_without_memory_fails_the_sample(
+    make_lm: Callable[..., Any], plugged: Callable[[Any], Any], error: Exception
+) -> None:
+    plugged(Raising(error))
+    settings = {"methods": ["l2", "raises"]}
+    record = only(records_of(make_lm(), [generation_task("answers", ["A bird"])], settings=settings))
+    assert (record["status"], record["scores"]) == ("failed", {})
+    assert record["reason"] == f"{type(error).__name__}: no room"
+
+
+def test_interruption_of_a_method_ends_the_run(
+    make_lm: Callable[..., Any], plugged: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    plugged(Raising(KeyboardInterrupt()))
+    with attach({**SETTINGS, "methods": ["l2", "raises"]}, tmp_path) as attachment:
+        evaluate(make_lm(), [generation_task("answers", ["A bird"])])
+    assert attachment.interrupted
+    assert attachment.runs[0].records == []
+
+
+def test_resumed_run_tries_failed_methods_again(
+    make_lm: Callable[..., Any], plugged: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    once = Raising(ValueError("for now"))
+    plugged(once)
+    tasks = [generation_task("answers", ["A bird", "A dog"])]
+    settings = {**SETTINGS, "methods": ["l2", "raises"]}
+    with attach(settings, tmp_path) as attachment:
+        evaluate(make_lm(), tasks)
+    first, second = attachment.runs[0].records
+    assert first["diagnostics"]["failed_methods"] == {"raises": "ValueError: for now"}
+    assert second["diagnostics"]["failed_methods"] == {}
+    once.error = None
+    with attach({**settings, "resume": str(tmp_path)}, tmp_path) as attachment:
+        evaluate(make_lm(), tasks)
+    assert attachment.runs[0].kept_count == 1
+    again, kept = attachment.runs[0].records
+    assert kept == second
+    assert again["diagnostics"]["failed_methods"] == {}
+    assert again["scores"]["raises"] == [0.0, 0.0]
+    assert again["scores"]["l2"] == pytest.approx(first["scores"]["l2"], abs=1e-5)

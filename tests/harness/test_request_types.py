@@ -8,8 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from gilot_plugin.artifacts.typed import Record
+from gilot_plugin.backends.transformers import TransformersBackend
+from gilot_plugin.faithfulness.cases import case_of_record, subject_of
+from gilot_plugin.faithfulness.measurement import measure_faithfulness
+from gilot_plugin.faithfulness.store import ValueStore
 from gilot_plugin.harness.attach import attach
 from gilot_plugin.harness.run import EvaluationRun
+from tests.attribution.engine_calls import recipe
 from tests.harness.evaluations import (
     QUESTIONS,
     evaluate,
@@ -146,11 +152,23 @@ def test_texts_that_are_too_short(make_lm: Callable[..., Any]) -> None:
 # Choices in the context
 
 
-def blanks(**settings: Any) -> dict[str, Any]:
-    rows = [
-        {"options": ["The dog is", "The bird is", "The quick brown fox is"], "answer": 1, "end": "lazy"},
-        {"options": ["A dog can", "A bird can"], "answer": 0, "end": "fly"},
-    ]
+BLANKS = [
+    {"options": ["The dog is", "The bird is", "The quick brown fox is"], "answer": 1, "end": "lazy"},
+    {"options": ["A dog can", "A bird can"], "answer": 0, "end": "fly"},
+]
+
+#: With several words before the blank, and two choices: one leads by as much as the other one lags.
+PAIRS = [
+    {
+        "options": ["The fox jumps over the dog", "The fox jumps over the quick bird"],
+        "answer": 1,
+        "end": "it",
+    },
+    {"options": ["What can a bird", "What can a dog"], "answer": 0, "end": "fly over"},
+]
+
+
+def blanks(rows: list[dict[str, Any]] = BLANKS, **settings: Any) -> dict[str, Any]:
     return inline_task(
         "blanks",
         "multiple_choice",
@@ -176,6 +194,42 @@ def test_choices_in_the_context(make_lm: Callable[..., Any], metrics: list[str])
             assert (context + continuation).endswith(choice["text"])
         assert len({choice["text"] for choice in choices}) == len(choices)
         assert all(cost > 0 for flows in record["flows"] for cost in [flow["cost"] for flow in flows])
+
+
+@pytest.mark.parametrize("scoring", ["sum", "norm"])
+def test_margins_of_choices_in_the_context_are_those_of_the_harness(
+    make_lm: Callable[..., Any], scoring: str
+) -> None:
+    lm = make_lm()
+    settings = {"choice_scoring": scoring}
+    results, run = explain(lm, [blanks(PAIRS)], settings)
+    for json_record, row in zip(run.records, results["samples"]["blanks"], strict=True):
+        record = Record.from_json(json_record)
+        assert record.target is not None
+        for choice, (_, continuation) in zip(record.target.choices, row["arguments"], strict=True):
+            scored = choice.token_ids[choice.unscored :]
+            assert choice.unscored > 0
+            assert lm.tokenizer.decode(scored) == continuation
+        subject = subject_of(case_of_record(record, run.tasks["blanks"].config), ["l2"], 0, 1)
+        curves = list(
+            measure_faithfulness(
+                TransformersBackend(lm.model),
+                lm.tokenizer,
+                [subject],
+                {"delete": recipe(num_beams=2)},
+                None,
+                ValueStore("tiny"),
+            )
+        )
+        assert curves
+        for found in curves:
+            lead = found.quantities["margin"]
+            assert record.target.margin is not None
+            assert lead.morf[0] == pytest.approx(abs(record.target.margin), abs=1e-5)
+            assert lead.lerf[0] == lead.morf[0]
+        (first, *_), (second, *_) = (response[0] for response in row["resps"])
+        if scoring == "sum":
+            assert abs(record.target.margin) == pytest.approx(abs(first - second), abs=1e-4)
 
 
 def test_contexts_that_are_cut_at_different_places(make_lm: Callable[..., Any]) -> None:

@@ -140,6 +140,20 @@ def test_samples_without_the_method_say_so() -> None:
     assert "no scores by method 'kl'; there are 'l2'" in shown
 
 
+def test_methods_that_failed_are_named_with_their_reasons() -> None:
+    def fail(record: dict[str, Any]) -> None:
+        record["diagnostics"]["failed_methods"] = {"gradient": "ValueError: no embeddings"}
+
+    broken = factories.edited(factories.make_record(scores=SCORES), fail)
+    told = "no scores by method 'gradient', it failed: ValueError: no embeddings"
+    assert told in plain(broken)
+    whole = factories.make_record(doc_id=1, scores={"gradient": [1, 0, 0, 0, 0, 0]})
+    shown = plain(broken, whole, method="gradient")
+    assert shown.count("gradient") > shown.count(told) == 1
+    with pytest.raises(ArtifactError, match=told):
+        plain(broken, method="gradient")
+
+
 def test_scores_that_are_all_zero_mark_nothing() -> None:
     shown = plain(factories.make_record(scores={"ot": [0.0] * 6}))
     assert "ot: every score is 0" in shown

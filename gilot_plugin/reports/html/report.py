@@ -33,6 +33,11 @@ def report_page(run: LoadedRun) -> str:
     method = chosen_method(run.records)
     models = ", ".join(dict.fromkeys(record.model for record in run.records))
     reasons = Counter(f"{record.status}: {record.reason}" for record in run.records if record.status != "ok")
+    reasons.update(
+        f"without scores by {name}: {reason}"
+        for record in run.records
+        for name, reason in record.failed_methods.items()
+    )
     return render_page(
         "report.html",
         "report.js",

@@ -145,6 +145,7 @@ def _facts(record: Record) -> list[list[str]]:
         facts.append(["token positions through the model", f"{known['model_tokens']:,}"])
     if "total" in known.get("seconds", {}):
         facts.append(["time", f"{known['seconds']['total']:.3g} s"])
+    facts += [[f"no scores by {method}", reason] for method, reason in record.failed_methods.items()]
     if known.get("recomputed"):
         facts.append(["no cache", str(known["recomputed"])])
     facts += [["doc_hash", record.doc_hash], ["prompt_hash", record.prompt_hash]]
