@@ -16,12 +16,13 @@ from gilot_plugin.statistics import ALPHA
 
 AUDIT_VERSION = "1.0"
 
+#: What a :class:`Change` measures, and whether it is a share.
 _CHANGES = {
-    "moved": "share of the attribution that lies elsewhere",
-    "distance": "distance that it moved, in lengths of the prompt",
-    "outcome_change": "probability that moved between outcomes",
-    "top_lost": "share of the top units that are others",
-    "rank_change": "1 minus the rank correlation of the scores",
+    "moved": ("share of the attribution that lies elsewhere", True),
+    "distance": ("distance that it moved, as a share of the prompt's length", True),
+    "outcome_change": ("probability that moved between outcomes", True),
+    "top_lost": ("share of the top units that are others", True),
+    "rank_change": ("1 minus the rank correlation of the scores", False),
 }
 _NAMED = 5
 
@@ -30,57 +31,81 @@ def verdict_lines(audit: Audit) -> list[str]:
     """A short text: what changed for certain, what did not, and what a reader should know."""
     tasks = len({pair.base.task for pair in audit.pairs})
     lines = [
-        f"{audit.tuned} against {audit.base}: {len(audit.pairs)} pairs of {tasks} task{'s' * (tasks > 1)}, "
-        f"scores by {audit.method}."
+        f"{audit.tuned} against {audit.base}: {len(audit.pairs)} samples of {tasks} task{'s' * (tasks > 1)} "
+        f"that both explained, scores by {audit.method}."
     ]
     lines += [flip_words(found) for found in audit.flips]
-    for kind, shifts in (("words", audit.words), ("parts of the prompt", audit.segments)):
-        found = [shift for shift in shifts if shift.is_finding]
-        if found:
-            more = f" And {len(found) - _NAMED} more {kind}." if len(found) > _NAMED else ""
-            lines += [shift_words(shift) for shift in found[:_NAMED]]
-            lines += [more.strip()] if more else []
-        elif shifts:
-            lines.append(
-                f"No shift of attention between {kind} beyond chance "
-                f"({len(shifts)} tested, false discovery rate {ALPHA:.0%})."
-            )
     apart = [change for change in audit.changes if change.is_finding]
     if apart:
         lines.append(
-            f"Attributions are further apart than those of repeated base runs: {change_words(apart[0])}"
+            "On the whole, the attributions differ by more than those of repeated base runs: "
+            f"{change_words(apart[0])}"
         )
     elif audit.noise_runs:
-        lines.append("Attributions are no further apart than those of repeated base runs.")
+        lines.append("On the whole, the attributions differ by no more than those of repeated base runs.")
+    for kind, shifts in (("words", audit.words), ("parts of the prompts", audit.segments)):
+        found = [shift for shift in shifts if shift.is_finding]
+        lines += [shift_words(shift) for shift in found[:_NAMED]]
+        if len(found) > _NAMED:
+            lines.append(f"{len(found) - _NAMED} more {kind} changed their weight by more than chance.")
+        if shifts and not found:
+            lines.append(
+                f"No {kind} changed their weight by more than chance ({len(shifts)} tested, false discovery "
+                f"rate {ALPHA:.0%})."
+            )
     return lines
 
 
 def flip_words(flips: Flips) -> str:
     """One task's answers."""
     which = "samples" if flips.of_all else "explained samples"
-    beyond = "more than chance" if flips.is_finding else "not more than chance"
+    beyond = "more than chance" if flips.is_finding else "chance may do that"
     return (
-        f"{flips.task}: {flips.base_right} of {flips.judged} {which} right before, {flips.tuned_right} "
-        f"after; {flips.right_to_wrong} went wrong, {flips.wrong_to_right} went right "
-        f"(McNemar q = {flips.q_value:.2g}, {beyond})."
+        f"{flips.task}: of {flips.judged} {which}, the base model gets {flips.base_right} right, the other "
+        f"model {flips.tuned_right}; {flips.right_to_wrong} went from right to wrong and "
+        f"{flips.wrong_to_right} from wrong to right ({beyond}: McNemar's test, {q_words(flips.q_value)})."
     )
 
 
 def shift_words(shift: Shift) -> str:
     """One shift of attention."""
-    where = "" if shift.task is None else f"{shift.task}: "
-    interval = "" if shift.test.low is None else f" ({shift.test.low:+.1%} to {shift.test.high:+.1%})"
+    of_what = "The word" if shift.task is None else f"{shift.task}: the part"
+    more = "more" if shift.test.mean > 0 else "less"
     return (
-        f"{where}{shift.name!r} went from {shift.base:.1%} to {shift.tuned:.1%} of the attribution, "
-        f"{shift.test.mean:+.1%}{interval} in {shift.test.pairs} pairs (q = {shift.q_value:.2g})."
+        f"{of_what} {shift.name!r} weighs {more}: {shift.base:.1%} of the attribution before, "
+        f"{shift.tuned:.1%} after (mean of {shift.test.pairs} samples, {q_words(shift.q_value)})."
     )
 
 
 def change_words(change: Change) -> str:
     """One measure of how far attributions are apart."""
-    noise = "" if change.noise is None else f", {change.noise:.3g} between repeated base runs"
-    judged = "" if change.q_value is None else f" (q = {change.q_value:.2g})"
-    return f"{_CHANGES[change.name]}: {change.mean:.3g}{noise}{judged}."
+    words, is_share = _CHANGES[change.name]
+
+    def size(value: float) -> str:
+        return share_words(value) if is_share else f"{value:.2f}"
+
+    noise = "" if change.noise is None else f", {size(change.noise)} between repeated base runs"
+    judged = "" if change.q_value is None else f" ({q_words(change.q_value)})"
+    return f"{words}: {size(change.mean)}{noise}{judged}."
+
+
+def share_words(share: float) -> str:
+    """A share of 1 in percent, e.g. ``48.3%``; what is not 0 is not called 0."""
+    return "less than 0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+
+
+def q_words(q_value: float) -> str:
+    """An adjusted p-value, e.g. ``q = 0.049``."""
+    return f"q < {_LEAST_Q}" if q_value < _LEAST_Q else f"q = {q_value:.2g}"
+
+
+def q_cell(q_value: float) -> str:
+    """The same for a column whose heading names it."""
+    return q_words(q_value).removeprefix("q ").removeprefix("= ").replace("< ", "<")
+
+
+#: Smaller ones say nothing more to a reader; they stand in the JSON.
+_LEAST_Q = 0.001
 
 
 def audit_json(audit: Audit) -> dict[str, Any]:

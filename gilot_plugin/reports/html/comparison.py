@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gilot_plugin import __version__
@@ -10,7 +10,7 @@ from gilot_plugin.comparison.audit import Audit
 from gilot_plugin.comparison.measures import Measures
 from gilot_plugin.comparison.pairs import Pair
 from gilot_plugin.comparison.shifts import Shift
-from gilot_plugin.comparison.verdict import change_words, flip_words, verdict_lines
+from gilot_plugin.comparison.verdict import change_words, flip_words, q_cell, verdict_lines
 from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, rounded, shown
 from gilot_plugin.reports.html.page import render_page
 from gilot_plugin.reports.html.samples import sample_link, sample_view
@@ -29,20 +29,29 @@ def comparison_page(audit: Audit) -> str:
         _data(order),
         {
             "title": shown(f"{_short(audit.tuned)} against {_short(audit.base)}"),
-            "subtitle": shown(f"{audit.base} → {audit.tuned} · {len(audit.pairs)} pairs · {audit.method}"),
+            "subtitle": shown(f"{audit.base} → {audit.tuned} · {len(audit.pairs)} samples · {audit.method}"),
             "version": __version__,
             "chunk": CHUNK,
             "verdict": [shown(line) for line in verdict_lines(audit)[1:]],
             "warnings": [shown(line) for line in audit.warnings],
-            "rate": f"{ALPHA:.0%}",
+            "alpha": f"{ALPHA:g}",
             "shifts": [
                 ("Words", [_shift(found) for found in audit.words[:_WORDS]], len(audit.words)),
-                ("Parts of the prompt", [_shift(found) for found in audit.segments], len(audit.segments)),
+                *_parts(audit.segments),
             ],
             "flips": [shown(flip_words(found)) for found in audit.flips],
             "changes": [shown(change_words(found)) for found in audit.changes],
         },
     )
+
+
+def _parts(segments: Sequence[Shift]) -> Iterator[tuple[str, list[dict[str, Any]], int]]:
+    """Heading, rows and their number, by task."""
+    tasks = dict.fromkeys(shift.task for shift in segments)
+    for task in tasks:
+        of_task = f", {shown(str(task))}" if len(tasks) > 1 else ""
+        rows = [_shift(shift) for shift in segments if shift.task == task]
+        yield f"Parts of the prompts{of_task}", rows, len(rows)
 
 
 def _short(model: str) -> str:
@@ -98,15 +107,17 @@ def _view(pair: Pair, measures: Measures) -> dict[str, Any]:
 def _shift(shift: Shift) -> dict[str, Any]:
     test = shift.test
     return {
-        "name": shown(shift.name if shift.task is None else f"{shift.task}: {shift.name}"),
+        "name": shown(shift.name),
         "base": f"{shift.base:.1%}",
         "tuned": f"{shift.tuned:.1%}",
-        "mean": f"{test.mean:+.1%}",
-        "interval": "too few pairs" if test.low is None else f"{test.low:+.1%} to {test.high:+.1%}",
+        "mean": f"{100 * test.mean:+.1f}",
+        "interval": "too few samples"
+        if test.low is None or test.high is None
+        else f"{100 * test.low:+.1f} to {100 * test.high:+.1f}",
         "effect": "" if test.effect_size is None else f"{test.effect_size:+.2f}",
-        "q_value": f"{shift.q_value:.2g}",
+        "q_value": q_cell(shift.q_value),
         "pairs": test.pairs,
-        "floor": f"{shift.floor:.1%}",
-        "detectable": "" if test.detectable is None else f"{test.detectable:.1%}",
+        "floor": f"{100 * shift.floor:.1f}",
+        "detectable": "" if test.detectable is None else f"{100 * test.detectable:.1f}",
         "finding": shift.is_finding,
     }

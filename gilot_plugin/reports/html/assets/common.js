@@ -77,6 +77,8 @@ function netFlows(flows) {
   return [...net].sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
 }
 
+const POINT = "Point at a word, or focus the prompt and use the arrow keys, to see where its absence moves the probability.";
+
 let heatMaps = 0;
 
 // The prompt with the ground of each unit telling its score. One of its units is current: the one under the
@@ -95,13 +97,16 @@ class HeatMap {
         pieces.append(text);
         continue;
       }
-      const blank = !text.trim();
-      const sign = blank ? text.replaceAll("\n", "\u21b5\n").replaceAll("\t", "\u21e5\t") : text;
+      const core = text.trim();
+      const blank = !core;
+      const sign = blank ? text.replaceAll("\n", "\u21b5\n").replaceAll("\t", "\u21e5\t") : core;
       const span = el("span", { role: "option", id: this.id + "-" + units[0], "aria-selected": "false" });
       span.append(blank && sign === text ? "\u2423" + text.slice(1) : sign);
       span.unit = units[0];
       for (const unit of units) this.spans[unit] = span;
-      pieces.append(span);
+      // White space around a word has no ground, so that the word stands out as it is read.
+      const [before, after] = blank ? ["", ""] : text.split(core, 2);
+      pieces.append(before, span, after);
     }
     this.node.append(pieces);
     this.node.addEventListener("pointerover", (event) => this.point(event.target));

@@ -6,7 +6,7 @@ function row(item) {
     {},
     el("td", {}, sampleLink(item)),
     el("td", { class: "number" }, (item.moved * 100).toFixed(0) + " %"),
-    el("td", { class: "number" }, number(item.correlation)),
+    el("td", { class: "number" }, item.correlation === null ? "" : item.correlation.toFixed(2)),
     el("td", { class: "number" }, (item.outcome * 100).toFixed(0) + " %"),
     el("td", {}, item.flip),
     el("td", { dir: "auto" }, item.gained.map(quoted).join(" ")),
@@ -20,7 +20,7 @@ function filter() {
 
 // One model's side. What is pointed at in one heat map is also marked in the other where the units are alike.
 function side(view, words, others) {
-  const panel = el("div", { class: "panel", "aria-live": "polite" });
+  const panel = el("div", { class: "panel", "aria-live": "polite" }, el("p", { class: "faint" }, POINT));
   const heat = new HeatMap(view, "Prompt, with the scores of the " + words, (unit) => {
     describe(unit);
     for (const other of others) if (other.heat !== heat) other.follow(unit, view);

@@ -1,7 +1,7 @@
 
 // A list that grows as one scrolls, and a view of each of its items under an address of its own. A page gives
 // `row(item)`, which makes a row, and `show(view, link)`, which makes the children of a view.
-const state = { rows: [], shown: [], texts: null, method: null, numbers: false, index: new Map() };
+const state = { rows: [], oneTask: false, shown: [], texts: null, method: null, numbers: false, index: new Map() };
 const STEP = 200;
 const CHUNK = Number(byId("run").dataset.chunk);
 
@@ -26,8 +26,10 @@ function more() {
   nearEnd.observe(byId("more"));
 }
 
+// The name of the task is left out where all samples are of one.
 function sampleLink(item) {
-  return el("a", { href: "#" + encodeURI(item.link) }, item.task + " \u00b7\u00a0" + item.doc);
+  const words = state.oneTask ? "document\u00a0" + item.doc : item.task + " \u00b7\u00a0" + item.doc;
+  return el("a", { href: "#" + encodeURI(item.link) }, words);
 }
 
 function neighbours(link) {
@@ -84,6 +86,7 @@ async function route() {
 // `filter` fills the list for the first time.
 async function start(filter) {
   state.rows = await unpack("list");
+  state.oneTask = new Set(state.rows.map((item) => item.task)).size === 1;
   state.rows.forEach((item, index) => state.index.set(item.link, index));
   state.shown = state.rows;
   byId("more").addEventListener("click", more);

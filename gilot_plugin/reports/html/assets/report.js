@@ -52,8 +52,7 @@ function folded(title, text) {
 function explained(view) {
   const methods = Object.keys(view.scores);
   if (!methods.includes(state.method)) state.method = view.method;
-  const panel = el("div", { class: "panel", "aria-live": "polite" }, el("p", { class: "faint" },
-    "Point at a word, or focus the prompt and use the arrow keys, to see where its absence moves the probability."));
+  const panel = el("div", { class: "panel", "aria-live": "polite" }, el("p", { class: "faint" }, POINT));
   const heat = new HeatMap(view, "Prompt, with the score of each unit", (unit) =>
     panel.replaceChildren(...describeUnit(view, unit).filter(Boolean)));
   const scale = el("div", {});
