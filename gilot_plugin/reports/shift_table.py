@@ -18,8 +18,8 @@ _ROWS = 8
 
 LEGEND = (
     "before, after: mean share of the attribution, which is how much each word matters to the outcome; "
-    "shift: in percentage points; noise: the shift between repeated base runs; q: p-value, adjusted for the number of "
-    f"tests; finding: q is at most {ALPHA:g}, and the shift is larger than the noise."
+    "shift: in percentage points; noise: the shift between repeated base runs; q: p-value, adjusted for the "
+    f"number of tests; finding: q is at most {ALPHA:g}, and the shift is larger than the noise."
 )
 
 

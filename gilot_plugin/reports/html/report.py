@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gilot_plugin import __version__
+from gilot_plugin.artifacts.faithfulness import read_faithfulness
 from gilot_plugin.artifacts.loading import LoadedRun
 from gilot_plugin.artifacts.typed import chosen_method
 from gilot_plugin.attribution.types import SHOT_PREFIX, TEMPLATE_SEGMENT
 from gilot_plugin.errors import ArtifactError
+from gilot_plugin.reports.html.faithfulness import faithfulness_section
 from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, shown
 from gilot_plugin.reports.html.page import render_page
 from gilot_plugin.reports.html.samples import list_row, sample_view, search_text
@@ -26,12 +28,13 @@ def report_page(run: LoadedRun) -> str:
         run: See :func:`gilot_plugin.load_run`.
 
     Raises:
-        ArtifactError: The run has no records.
+        ArtifactError: The run has no records, or broken figures of its faithfulness.
     """
     if not run.records:
         raise ArtifactError(f"{run.folder}: the run has no records to report; `gilot show` says why")
     method = chosen_method(run.records)
     models = ", ".join(dict.fromkeys(record.model for record in run.records))
+    faithfulness = read_faithfulness(run.folder, run.date)
     reasons = Counter(f"{record.status}: {record.reason}" for record in run.records if record.status != "ok")
     reasons.update(
         f"without scores by {name}: {reason}"
@@ -53,6 +56,7 @@ def report_page(run: LoadedRun) -> str:
             "chosen": len(run.records),
             "reasons": [(shown(reason), count) for reason, count in reasons.most_common(5)],
             "tasks": [_task(run, task, method) for task in run.tasks],
+            "faithfulness": None if faithfulness is None else faithfulness_section(faithfulness),
             "segments": sorted({unit.segment for record in run.records for unit in record.units}),
             "facts": [(name, shown(value)) for name, value in _facts(run)],
         },

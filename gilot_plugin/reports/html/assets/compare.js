@@ -9,7 +9,7 @@ function row(item) {
     el("td", { class: "number" }, item.correlation === null ? "" : item.correlation.toFixed(2)),
     el("td", { class: "number" }, (item.outcome * 100).toFixed(0) + " %"),
     el("td", {}, item.flip),
-    el("td", { dir: "auto" }, item.gained.map(quoted).join(" ")),
+    el("td", { class: "words", dir: "auto" }, item.gained.map(quoted).join(" ")),
   );
 }
 

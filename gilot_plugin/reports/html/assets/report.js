@@ -15,8 +15,8 @@ function row(item) {
     el("td", { class: "number" }, number(item.margin)),
     el("td", {}, item.segment || ""),
     el("td", { class: "number" }, item.status === "ok" ? number(item.largest) : ""),
-    el("td", { dir: "auto" }, told),
-    el("td", { dir: "auto" }, item.excerpt),
+    el("td", { class: "words", dir: "auto" }, told),
+    el("td", { class: "words", dir: "auto" }, item.excerpt),
   );
 }
 
