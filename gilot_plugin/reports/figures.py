@@ -92,8 +92,14 @@ def heat_map_figure(record: Record, method: str | None = None) -> Figure:
         for text, level in line:
             width = cell_len(text) * _CELL
             if level:
+                # White space around a word has no ground, so that the word stands out as it is read.
+                core = text.strip() or text
+                start = x + cell_len(text[: text.index(core)]) * _CELL
+                ground = Rectangle(
+                    (start, y), cell_len(core) * _CELL, _LINE * 0.9, color=LIGHT.ground(level), linewidth=0
+                )
                 # As an artist: what it does not change is the limits of the axes, which a patch looks at.
-                axes.add_artist(Rectangle((x, y), width, _LINE * 0.9, color=LIGHT.ground(level), linewidth=0))
+                axes.add_artist(ground)
             ink = LIGHT.faint if level is None else LIGHT.ink_on(level)
             _write(axes, x, y + _LINE * 0.72, text, ink)
             x += width

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from gilot_plugin.artifacts.loading import LoadedRun, load_run
@@ -63,6 +64,14 @@ def test_a_heat_map_shows_the_levels_of_the_palette(tmp_path: Path) -> None:
     # 0.5 is the largest, -0.25 is half of it the other way, 0.05 a tenth of it.
     assert {rgb(LIGHT.ground(level)) for level in (9, -5, 1)} <= found
     assert rgb(LIGHT.ground(5)) not in found
+
+
+def test_white_space_around_words_has_no_ground() -> None:
+    drawn = heat_map_figure(record()).axes[0]
+    widths = [artist.get_width() for artist in drawn.get_children() if isinstance(artist, Rectangle)]
+    film, negation, good, _whole_figure = widths
+    assert film == pytest.approx(good)
+    assert film / negation == pytest.approx(len("film") / len("not"))
 
 
 def test_text_stays_text(tmp_path: Path) -> None:
