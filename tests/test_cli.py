@@ -131,6 +131,8 @@ def _run_with(*statuses: str, **state: Any) -> Attachment:
         {"status": status, "task": "a", "doc_id": index, "reason": f"because {index}"}
         for index, status in enumerate(statuses)
     ]
+    for record in records[: state.get("without_a_method", 0)]:
+        record["diagnostics"] = {"failed_methods": {"gradient": "ValueError: why"}}
     run = EvaluationRun(lm=None, tasks={}, model_name="m", folder=Path("out"), date="d", records=records)
     run.selections["a"] = Selection(len(statuses), error=state.get("selection_error"))
     attachment = Attachment({}, None)
@@ -147,6 +149,11 @@ def _run_with(*statuses: str, **state: Any) -> Attachment:
         (_run_with(), cli.DONE, ["0 samples (none chosen)"]),
         (_run_with("ok", "skipped"), cli.DONE, ["1 ok, 1 skipped", "skipped: a doc 1: because 1"]),
         (_run_with("ok", "failed"), cli.FAILED, ["1 ok, 1 failed", "failed: a doc 1: because 1"]),
+        (
+            _run_with("ok", without_a_method=1),
+            cli.FAILED,
+            ["1 ok", "failed: method gradient of a doc 0: ValueError: why"],
+        ),
         (_run_with("ok", interrupted=True), cli.FAILED, ["not every chosen sample was explained"]),
         (_run_with(selection_error="no such metric"), cli.FAILED, ["a: nothing chosen: no such metric"]),
     ],
@@ -234,7 +241,7 @@ def test_an_audit_is_told_and_written(gilot: Gilot, run: Path, tmp_path: Path) -
     factories.write_run(tuned, [factories.make_record(doc_id=doc, scores=scores) for doc in range(8)])
     ended = gilot("compare", str(run), str(tuned), "--noise", str(run), "--output", str(tmp_path / "audit"))
     assert ended.code == cli.DONE
-    assert "'not' went from" in ended.out
+    assert "The word 'not' weighs more: " in ended.out
     content = json.loads((tmp_path / "audit" / f"comparison_{factories.DATE}.json").read_text())
     assert content["words"][0]["name"] == "not"
     assert (tmp_path / "audit" / f"comparison_{factories.DATE}.html").is_file()

@@ -172,11 +172,16 @@ def record_key(record: Mapping[str, Any]) -> RecordKey:
     )
 
 
+def failed_methods(record: Mapping[str, Any]) -> Mapping[str, str]:
+    """Why methods that were asked for have no scores, by their names."""
+    diagnostics = record.get("diagnostics")
+    found = diagnostics.get("failed_methods") if isinstance(diagnostics, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
 def is_finished(record: Mapping[str, Any]) -> bool:
     """Whether nothing of the record is tried again when its run is resumed: nothing in it failed."""
-    diagnostics = record.get("diagnostics")
-    failed = diagnostics.get("failed_methods") if isinstance(diagnostics, Mapping) else None
-    return record.get("status") in ("ok", "skipped") and not failed
+    return record.get("status") in ("ok", "skipped") and not failed_methods(record)
 
 
 def _choice(choice: Choice) -> dict[str, Any]:

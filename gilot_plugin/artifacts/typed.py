@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from gilot_plugin.artifacts.records import RecordKey, Status, text_of
+from gilot_plugin.artifacts.records import RecordKey, Status, failed_methods, text_of
 from gilot_plugin.artifacts.verdicts import is_correct
 from gilot_plugin.attribution.types import Choice, CoarseUnit, Flow, Hypothesis, Token, TotalFlow, Unit
 from gilot_plugin.errors import ArtifactError, one_of
@@ -135,8 +135,7 @@ class Record:
     @property
     def failed_methods(self) -> Mapping[str, str]:
         """Why methods that were asked for have no scores, by their names."""
-        found: Mapping[str, str] = self.diagnostics.get("failed_methods", {})
-        return found
+        return failed_methods({"diagnostics": self.diagnostics})
 
     @property
     def method(self) -> str | None:

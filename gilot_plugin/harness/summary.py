@@ -6,6 +6,7 @@ from collections import Counter
 
 from rich.console import Console
 
+from gilot_plugin.artifacts.records import failed_methods
 from gilot_plugin.harness.attach import Attachment
 
 
@@ -40,7 +41,7 @@ def print_summary(attachment: Attachment) -> bool:
                 console.print(
                     f"  {record['status']}: {where}: {record['reason']}", markup=False, highlight=False
                 )
-            for method, reason in record["diagnostics"].get("failed_methods", {}).items():
+            for method, reason in failed_methods(record).items():
                 where = f"{record['task']} doc {record['doc_id']}"
                 told = f"  failed: method {method} of {where}: {reason}"
                 console.print(told, markup=False, highlight=False)
@@ -52,7 +53,7 @@ def print_summary(attachment: Attachment) -> bool:
             console.print(
                 f"Look at them: gilot show {run.folder}", markup=False, highlight=False, soft_wrap=True
             )
-        broken = any(record["diagnostics"].get("failed_methods") for record in run.records)
+        broken = any(map(failed_methods, run.records))
         failed = failed or bool(errors) or broken or counts["failed"] > 0
     if attachment.interrupted:
         console.print("interrupted: not every chosen sample was explained", style="bold red")
