@@ -231,7 +231,8 @@ class Attribution:
     Attributes:
         prompt: The prompt as fed.
         units: What was taken away, in prompt order.
-        scores: For each method, one number a unit, in the order of ``units``.
+        scores: For each method, one number a unit, in the order of ``units``; none for
+            ``diagnostics.failed_methods``.
         flows: For each unit, the largest transports between different outcomes, largest first.
         total_flows: Transports added up over the units, largest first.
         coarse_units: With adaptive units, what was measured and then cut further, in prompt order.
