@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gilot_plugin.commands.shared import count
+from gilot_plugin.commands.shared import Subcommands, count
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: Subcommands) -> None:
     """Add the command's options."""
     parser = commands.add_parser(
         "faithfulness",
