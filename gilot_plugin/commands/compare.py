@@ -54,8 +54,8 @@ def run(options: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: A limit of ``--fail_on`` is wrong.
-        ArtifactError: There is no such run or method, a record is broken, the runs have no document in common,
-            or the audit cannot be written.
+        ArtifactError: There is no such run or method, a record is broken, no document is in both runs, or the
+            audit cannot be written.
     """
     from gilot_plugin.artifacts.loading import load_run
     from gilot_plugin.comparison.audit import audit_runs

@@ -143,7 +143,6 @@ def request_of_prompts(options: argparse.Namespace) -> Request:
 
 
 def _source(options: argparse.Namespace, recorded: Mapping[str, Any]) -> ModelSource:
-
     return model_source(
         recorded,
         model=options.model,
@@ -154,7 +153,6 @@ def _source(options: argparse.Namespace, recorded: Mapping[str, Any]) -> ModelSo
 
 
 def _checked_methods(asked: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-
     offered = plugins.attribution_methods()
     for name in asked:
         try:
