@@ -57,6 +57,14 @@ def add_parser(commands: Subcommands) -> None:
         help="how units are removed, e.g. delete,mask (default: as in the run)",
     )
     parser.add_argument(
+        "--quantities",
+        type=_names,
+        default=(),
+        metavar="NAME,...",
+        help="what is measured: of answers similarity (which costs most), logprob and ot, of choices chosen, "
+        "margin and ot (default: all)",
+    )
+    parser.add_argument(
         "--embedder",
         metavar="PATH_OR_NAME",
         help="sentence-transformers model that compares answers (default: all-MiniLM-L6-v2)",

@@ -70,10 +70,11 @@ def run_faithfulness(options: argparse.Namespace) -> int:
         max_answer_tokens=options.max_answer_tokens,
         seed=options.seed,
         with_random_weights=options.randomize_model,
+        quantities=request.quantities,
     )
     embedder = None
     name = options.embedder or DEFAULT_EMBEDDER
-    if request.prompts or any(not case.choices for case in request.cases):
+    if request.compares_answers:
         embedder = SentenceEmbedder(name, device=options.device)
     return _test(request, design, embedder, name)
 
