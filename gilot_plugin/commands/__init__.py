@@ -1,1 +1,4 @@
-"""Commands of ``gilot`` that are too long for :mod:`gilot_plugin.cli`, and what all commands share."""
+"""Commands of ``gilot``, one module each: options, what is called, what is printed.
+
+Whatever takes long to import is imported where a command runs, so that help comes at once.
+"""

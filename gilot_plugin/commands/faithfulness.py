@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gilot_plugin.commands.shared import count
+from gilot_plugin.commands.shared import Subcommands, count
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: Subcommands) -> None:
     """Add the command's options."""
     parser = commands.add_parser(
         "faithfulness",
@@ -55,6 +55,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=(),
         metavar="NAME,...",
         help="how units are removed, e.g. delete,mask (default: as in the run)",
+    )
+    parser.add_argument(
+        "--quantities",
+        type=_names,
+        default=(),
+        metavar="NAME,...",
+        help="what is measured: of answers similarity (which costs most), logprob and ot, of choices chosen, "
+        "margin and ot (default: all)",
     )
     parser.add_argument(
         "--embedder",

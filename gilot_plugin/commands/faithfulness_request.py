@@ -20,6 +20,13 @@ from gilot_plugin.config import AUTO_UNITS, GilotConfig
 from gilot_plugin.config_sources import merge, parse_args, read_yaml
 from gilot_plugin.errors import ConfigError, PromptError
 from gilot_plugin.faithfulness.cases import Case, case_of_record, removable
+from gilot_plugin.faithfulness.curves import (
+    CHOICE_QUANTITIES,
+    GENERATION_QUANTITIES,
+    SIMILARITY,
+    Quantity,
+    quantities_named,
+)
 from gilot_plugin.faithfulness.experiment import settings_of_samples
 from gilot_plugin.harness.loading import LoadedModel, ModelSource, model_source
 from gilot_plugin.harness.prompt_files import WrittenPrompt, feed, read_prompts
@@ -38,6 +45,7 @@ class Request:
         prompts_name: Name of the file.
         templated: Whether they go through the chat template.
         methods: To be tested, in the order to show.
+        quantities: To be measured.
         left_out: Samples that cannot be tested, by reason.
         folder: Where to write.
         date: In the names of the files.
@@ -51,9 +59,17 @@ class Request:
     prompts_name: str
     templated: bool
     methods: tuple[str, ...]
+    quantities: tuple[Quantity, ...]
     left_out: Counter[str]
     folder: Path
     date: str
+
+    @property
+    def compares_answers(self) -> bool:
+        """Whether answers to prompts are compared."""
+        return SIMILARITY in self.quantities and (
+            bool(self.prompts) or any(not case.choices for case in self.cases)
+        )
 
     @property
     def configs(self) -> dict[str, GilotConfig]:
@@ -103,6 +119,13 @@ def request_of_run(options: argparse.Namespace) -> Request:
         prompts_name="",
         templated=False,
         methods=_checked_methods(options.methods, scored_methods(run.explained)),
+        quantities=quantities_named(
+            options.quantities,
+            [
+                *(GENERATION_QUANTITIES if any(not case.choices for case in cases) else ()),
+                *(CHOICE_QUANTITIES if any(case.choices for case in cases) else ()),
+            ],
+        ),
         left_out=left_out,
         folder=options.output or run.folder,
         date=run.date,
@@ -136,6 +159,7 @@ def request_of_prompts(options: argparse.Namespace) -> Request:
         prompts_name=path.name,
         templated=options.apply_chat_template,
         methods=_checked_methods(options.methods, config.methods),
+        quantities=quantities_named(options.quantities, GENERATION_QUANTITIES),
         left_out=Counter(),
         folder=options.output or path.parent,
         date=f"prompts-{digest}",
@@ -143,7 +167,6 @@ def request_of_prompts(options: argparse.Namespace) -> Request:
 
 
 def _source(options: argparse.Namespace, recorded: Mapping[str, Any]) -> ModelSource:
-
     return model_source(
         recorded,
         model=options.model,
@@ -154,7 +177,6 @@ def _source(options: argparse.Namespace, recorded: Mapping[str, Any]) -> ModelSo
 
 
 def _checked_methods(asked: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-
     offered = plugins.attribution_methods()
     for name in asked:
         try:

@@ -17,14 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from gilot_plugin.artifacts.faithfulness import Faithfulness
 from gilot_plugin.artifacts.writer import check_writable
-from gilot_plugin.commands.faithfulness_output import (
-    figures_of,
-    figures_text,
-    left_out_of,
-    sample_lines,
-    show,
-)
 from gilot_plugin.commands.faithfulness_request import (
     Request,
     fed_prompts,
@@ -33,10 +27,19 @@ from gilot_plugin.commands.faithfulness_request import (
 )
 from gilot_plugin.commands.shared import DONE, FAILED, say, write
 from gilot_plugin.errors import ConfigError, GilotError
-from gilot_plugin.faithfulness.experiment import Design, default_absence, removing, run_experiment
+from gilot_plugin.faithfulness.experiment import (
+    Design,
+    Findings,
+    default_absence,
+    removing,
+    run_experiment,
+)
+from gilot_plugin.faithfulness.results import figures_of, figures_text, sample_lines, settings_of
 from gilot_plugin.faithfulness.similarity import DEFAULT_EMBEDDER, SentenceEmbedder
 from gilot_plugin.faithfulness.store import ValueStore
 from gilot_plugin.harness.loading import LoadedModel, load_model
+from gilot_plugin.reports.faithfulness import LEGEND, measure_heading, measure_table, verdict_lines
+from gilot_plugin.reports.visible import visible
 
 
 def run_faithfulness(options: argparse.Namespace) -> int:
@@ -67,10 +70,11 @@ def run_faithfulness(options: argparse.Namespace) -> int:
         max_answer_tokens=options.max_answer_tokens,
         seed=options.seed,
         with_random_weights=options.randomize_model,
+        quantities=request.quantities,
     )
     embedder = None
     name = options.embedder or DEFAULT_EMBEDDER
-    if request.prompts or any(not case.choices for case in request.cases):
+    if request.compares_answers:
         embedder = SentenceEmbedder(name, device=options.device)
     return _test(request, design, embedder, name)
 
@@ -85,14 +89,41 @@ def _test(request: Request, design: Design, embedder: SentenceEmbedder | None, e
     except KeyboardInterrupt:
         say(f"interrupted; what was computed is in {work}, and the same command goes on from there")
         return FAILED
+    left_out = dict(sorted((request.left_out + findings.left_out).items()))
     if not findings.curves:
-        reasons = [f"{reason} ({number})" for reason, number in left_out_of(request, findings).items()]
-        raise GilotError(f"no sample could be tested: {'; '.join(reasons) or 'there are none'}")
-    found = figures_of(request, design, findings, embedder_name if embedder is not None else "")
-    show(found, findings)
-    write(request.path("faithfulness_samples", ".jsonl"), "".join(sample_lines(findings)))
+        reasons = "; ".join(f"{reason} ({number})" for reason, number in left_out.items())
+        raise GilotError(f"no sample could be tested: {reasons or 'there are none'}")
+    settings = settings_of(
+        design,
+        request.configs.values(),
+        model=request.model_name,
+        model_args=request.source.arguments_text,
+        embedder=embedder_name if embedder is not None else "",
+    )
+    found = figures_of(findings, design, settings, left_out)
+    _show(found, findings)
+    write(request.path("faithfulness_samples", ".jsonl"), "".join(sample_lines(findings.curves)))
     write(request.path("faithfulness", ".json"), figures_text(found))
     return DONE
+
+
+def _show(found: Faithfulness, findings: Findings) -> None:
+    """Print tables, the verdict in words, and what could not be computed."""
+    console = Console()
+
+    def line(text: str) -> None:
+        console.print(visible(text, console.encoding), markup=False, highlight=False, soft_wrap=True)
+
+    for measure in found.measures:
+        line(measure_heading(measure))
+        console.print(measure_table(found, measure))
+    line(LEGEND)
+    for verdict in verdict_lines(found):
+        line(verdict)
+    for reason, number in findings.failed.items():
+        line(f"not computed for {number}: {reason}")
+    for reason, number in found.left_out.items():
+        line(f"left out: {number}, {reason}")
 
 
 def _identity(request: Request, loaded: LoadedModel) -> str:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TypeAlias
 
 from rich.console import Console
 
 from gilot_plugin.artifacts.writer import replace_file
 
+#: What a command returns: 0 done; 1 something failed and is named; 2 the command or a setting is wrong.
 DONE, FAILED, WRONG = 0, 1, 2
+
+#: What commands are added to.
+Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def count(text: str) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+
+from gilot_plugin.errors import ConfigError, one_of
 
 #: Shares of the units that are removed (the published experiment: every tenth of them).
 FRACTIONS = tuple(step / 10 for step in range(11))
@@ -40,6 +42,27 @@ CHOICE_QUANTITIES = (CHOSEN, MARGIN, TRANSPORT)
 QUANTITIES: Mapping[str, Quantity] = {
     quantity.name: quantity for quantity in (*GENERATION_QUANTITIES, *CHOICE_QUANTITIES)
 }
+ALL_QUANTITIES = tuple(QUANTITIES.values())
+
+
+def quantities_named(
+    names: Iterable[str], among: Iterable[Quantity] = ALL_QUANTITIES
+) -> tuple[Quantity, ...]:
+    """Quantities by their names, in the order of results.
+
+    Args:
+        names: Those that are asked for; none for all.
+        among: Those that the samples have.
+
+    Raises:
+        ConfigError: The samples have no such quantity.
+    """
+    offered = {quantity.name: quantity for quantity in ALL_QUANTITIES if quantity in tuple(among)}
+    asked = tuple(names) or tuple(offered)
+    for name in asked:
+        if name not in offered:
+            raise ConfigError(f"--quantities {name}: allowed are {one_of(tuple(offered))}")
+    return tuple(quantity for name, quantity in offered.items() if name in asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +151,7 @@ class SampleCurves:
         absence: How units were taken away.
         ranking: Name of the attribution method or of the control.
         quantities: Curves by name of the quantity.
-        answers: The answers behind them; None for choices.
+        answers: The answers behind them; None for choices, and where answers were not compared.
     """
 
     key: SampleKey

@@ -18,7 +18,14 @@ from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import ConfigError, one_of
 from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.cases import Case, Scored, subject_of
-from gilot_plugin.faithfulness.curves import SampleCurves, SampleKey
+from gilot_plugin.faithfulness.curves import (
+    ALL_QUANTITIES,
+    CHOICE_QUANTITIES,
+    GENERATION_QUANTITIES,
+    Quantity,
+    SampleCurves,
+    SampleKey,
+)
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
 from gilot_plugin.faithfulness.randomization import Twin, compare_with_random_weights
 from gilot_plugin.faithfulness.scores import Scorer
@@ -41,6 +48,7 @@ class Design:
         max_answer_tokens: Longest answer, in tokens.
         seed: Of random rankings, ties, resampling and random weights.
         with_random_weights: Whether attributions are compared with those of random weights.
+        quantities: What is measured, as far as a sample has it.
     """
 
     methods: tuple[str, ...]
@@ -49,6 +57,7 @@ class Design:
     max_answer_tokens: int = 256
     seed: int = 0
     with_random_weights: bool = False
+    quantities: tuple[Quantity, ...] = ALL_QUANTITIES
 
 
 class TestedModel(Protocol):
@@ -150,7 +159,7 @@ def run_experiment(
         cases: The samples.
         design: What is tested.
         store: What was computed before is taken from it, what is computed goes into it.
-        embedder: Compares answers; may be None if all samples have choices.
+        embedder: Compares answers; may be None if all samples have choices, and without the similarity.
         watcher: Told how far it is.
 
     Raises:
@@ -175,6 +184,11 @@ def run_experiment(
 
 
 def _fits(backend: Backend, case: Case, design: Design, left_out: Counter[str]) -> bool:
+    possible = CHOICE_QUANTITIES if case.choices else GENERATION_QUANTITIES
+    if not any(quantity in design.quantities for quantity in possible):
+        kind = "with choices" if case.choices else "without choices"
+        left_out[f"a sample {kind} has none of the quantities that are asked for"] += 1
+        return False
     needed = len(case.prompt.tokens) + (0 if case.choices else design.max_answer_tokens - 1)
     if backend.max_positions is not None and needed > backend.max_positions:
         left_out[
@@ -246,6 +260,7 @@ def _measured(
             store,
             decoding,
             _as_steps(watcher),
+            design.quantities,
         )
     return curves
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.targets import check_positions
 from gilot_plugin.backends.protocol import Backend, Row
-from gilot_plugin.errors import ConfigError, PromptError
+from gilot_plugin.errors import ConfigError, PromptError, one_of
 from gilot_plugin.faithfulness.ablations import NOTHING_REMOVED, Ablations, Numbers, distinct
 from gilot_plugin.faithfulness.answers import Decoding, greedy_answers
-from gilot_plugin.faithfulness.curves import LOGPROB, SIMILARITY, TRANSPORT, SampleCurves
-from gilot_plugin.faithfulness.quantities import answer_numbers, choice_numbers, text_tokens
+from gilot_plugin.faithfulness.curves import (
+    ALL_QUANTITIES,
+    CHOICE_QUANTITIES,
+    GENERATION_QUANTITIES,
+    SIMILARITY,
+    Quantity,
+    SampleCurves,
+)
+from gilot_plugin.faithfulness.quantities import answer_numbers, choice_numbers, needs_answer, text_tokens
 from gilot_plugin.faithfulness.removal import Removals, Removed, checked_removals
 from gilot_plugin.faithfulness.similarity import SentenceEmbedder
 from gilot_plugin.faithfulness.store import NewAnswer, NewNumber, ValueStore
@@ -36,6 +43,7 @@ def measure_faithfulness(
     store: ValueStore,
     decoding: Decoding = _PUBLISHED,
     progress: Progress | None = None,
+    quantities: Collection[Quantity] = ALL_QUANTITIES,
 ) -> Iterator[SampleCurves]:
     """Measure what the removal of units does, under each ranking of each sample.
 
@@ -45,16 +53,19 @@ def measure_faithfulness(
         subjects: The samples.
         absences: Ways to take units away, by the names that results carry: recipes, of which the operator
             removes units and the rest finds outcome distributions.
-        embedder: Compares answers; may be None if all samples have choices.
+        embedder: Compares answers; may be None if all samples have choices, and without the similarity.
         store: What was computed before is taken from it, what is computed goes into it.
         decoding: How answers are decoded.
         progress: Told of reduced prompts that are done.
+        quantities: What is measured, as far as a sample has it. Without the similarity reduced prompts are
+            not answered, which costs most; without the transport distance no outcome distributions of free
+            answers are computed.
 
     Yields:
         The curves of each sample, absence and ranking, in this order.
 
     Raises:
-        ConfigError: There are answers to compare and no embedder.
+        ConfigError: There are answers to compare and no embedder, or a sample has none of the quantities.
         UnsupportedModelError: An absence needs explicit positions, which the model does not take.
         PromptError: A sample has no units, or units of the template, or does not fit into the model's window.
         ValueError: A ranking does not name each unit once.
@@ -64,13 +75,18 @@ def measure_faithfulness(
     """
     for recipe in absences.values():
         check_positions(backend, recipe.absence)
-    if embedder is None and any(not subject.choices for subject in subjects):
+    if embedder is None and SIMILARITY in quantities and any(not subject.choices for subject in subjects):
         raise ConfigError("answers are compared by their embeddings: give an embedder")
     for subject in subjects:
+        _check_quantities(subject, quantities)
         _check_window(backend, subject, decoding)
     removals = [checked_removals(subject) for subject in subjects]
-    bar = _Bar(progress, len(absences) * sum(len(distinct(found.values())) for found in removals))
-    run = _Run(backend, tokenizer, embedder, store, decoding, bar)
+    bar = _Bar(
+        progress,
+        len(absences) * sum(len(distinct(found.values())) for found in removals),
+        sum(quantity in quantities for quantity in GENERATION_QUANTITIES),
+    )
+    run = _Run(backend, tokenizer, embedder, store, decoding, quantities, bar)
     for group in _groups(list(zip(subjects, removals, strict=True))):
         yield from run.measure(
             [
@@ -82,21 +98,19 @@ def measure_faithfulness(
 
 
 class _Bar:
-    """Counts thirds of reduced prompts, for each may have three numbers to compute."""
+    """Counts parts of reduced prompts: one for each number that is computed by itself."""
 
-    parts = 3
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
+    def __init__(self, progress: Progress | None, total: int, parts: int) -> None:
+        self._progress, self._total, self._parts, self._done = progress, total, max(1, parts), 0
         self.add(0)
 
     def add(self, parts: int) -> None:
         self._done += parts
         if self._progress is not None:
-            self._progress(self._done // self.parts, self._total)
+            self._progress(self._done // self._parts, self._total)
 
     def add_whole(self, prompts: int) -> None:
-        self.add(self.parts * prompts)
+        self.add(self._parts * prompts)
 
 
 class _Run(NamedTuple):
@@ -107,6 +121,7 @@ class _Run(NamedTuple):
     embedder: SentenceEmbedder | None
     store: ValueStore
     decoding: Decoding
+    quantities: Collection[Quantity]
     bar: _Bar
 
     def measure(self, group: Sequence[Ablations]) -> Iterator[SampleCurves]:
@@ -119,35 +134,47 @@ class _Run(NamedTuple):
         """Find the answers that are not in the store."""
         waiting: dict[str, int] = {}
         missing: dict[str, Row] = {}
-        for row in (row for one in group for row in one.rows.values()):
+        for row in (row for one in group for row in self._answered(one)):
             key = self._answer_key(row)
             waiting[key] = waiting.get(key, 0) + 1
             if key not in self.store.answers:
                 missing[key] = row
-        self.bar.add(sum(count for key, count in waiting.items() if key not in missing))
+        # Answers are no part of their own where they are only the way to another number.
+        parts = SIMILARITY in self.quantities
+        self.bar.add(parts * sum(count for key, count in waiting.items() if key not in missing))
         for batch in greedy_answers(self.backend, missing.values(), self.decoding):
             keys = [self._answer_key(row) for row in batch]
             self.store.add(
                 NewAnswer(key, answer, self._text(answer))
                 for key, answer in zip(keys, batch.values(), strict=True)
             )
-            self.bar.add(sum(waiting[key] for key in keys))
+            self.bar.add(parts * sum(waiting[key] for key in keys))
+
+    def _answered(self, ablations: Ablations) -> Iterable[Row]:
+        """The prompts whose answers are needed."""
+        if SIMILARITY in self.quantities:
+            return ablations.rows.values()
+        return (ablations.full_row,) if needs_answer(ablations.recipe, self.quantities) else ()
 
     def _of_choices(self, ablations: Ablations) -> list[SampleCurves]:
         texts = [self.tokenizer.decode(list(choice)) for choice in ablations.subject.choices]
         return ablations.curves(
-            choice_numbers(self.backend, ablations, texts, self.bar.add_whole), texts=None
+            choice_numbers(self.backend, ablations, texts, self.quantities, self.bar.add_whole), texts=None
         )
 
     def _of_answers(self, ablations: Ablations) -> list[SampleCurves]:
-        answers = {
-            removed: self.store.answers[self._answer_key(row)] for removed, row in ablations.rows.items()
-        }
-        texts = {removed: self._text(answer) for removed, answer in answers.items()}
-        similarity = self._similarity(ablations, texts)
-        numbers = answer_numbers(self.backend, ablations, answers[NOTHING_REMOVED], self.bar.add)
-        ordered = {SIMILARITY: similarity, LOGPROB: numbers[LOGPROB], TRANSPORT: numbers[TRANSPORT]}
-        return ablations.curves(ordered, texts)
+        numbers: dict[Quantity, Numbers] = {}
+        texts = None
+        if SIMILARITY in self.quantities:
+            texts = {removed: self._text(self._answer_to(row)) for removed, row in ablations.rows.items()}
+            numbers[SIMILARITY] = self._similarity(ablations, texts)
+        needed = needs_answer(ablations.recipe, self.quantities)
+        answer = self._answer_to(ablations.full_row) if needed else None
+        numbers |= answer_numbers(self.backend, ablations, answer, self.quantities, self.bar.add)
+        return ablations.curves(numbers, texts)
+
+    def _answer_to(self, row: Row) -> tuple[int, ...]:
+        return self.store.answers[self._answer_key(row)]
 
     def _similarity(self, ablations: Ablations, texts: Mapping[Removed, str]) -> Numbers:
         assert self.embedder is not None  # looked at before anything was computed
@@ -185,6 +212,13 @@ def _groups(
             group, count = [], 0
     if group:
         yield group
+
+
+def _check_quantities(subject: Subject, quantities: Collection[Quantity]) -> None:
+    possible = CHOICE_QUANTITIES if subject.choices else GENERATION_QUANTITIES
+    if not any(quantity in quantities for quantity in possible):
+        names = one_of([quantity.name for quantity in possible])
+        raise ConfigError(f"{subject.key}: none of its quantities is asked for: {names}")
 
 
 def _check_window(backend: Backend, subject: Subject, decoding: Decoding) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from gilot_plugin.attribution.answers import Answer, Candidates
@@ -46,55 +46,84 @@ _OF_CHOICES: Mapping[Quantity, Distance] = {
 }
 
 
+def needs_answer(recipe: Recipe, quantities: Collection[Quantity]) -> bool:
+    """Whether numbers of reduced prompts depend on what the model answers to the full one."""
+    return LOGPROB in quantities or (TRANSPORT in quantities and recipe.hypotheses == "response")
+
+
 def answer_numbers(
-    backend: Backend, ablations: Ablations, answer: tuple[int, ...], progress: Callable[[int], None]
+    backend: Backend,
+    ablations: Ablations,
+    answer: tuple[int, ...] | None,
+    quantities: Collection[Quantity],
+    progress: Callable[[int], None],
 ) -> dict[Quantity, Numbers]:
     """Compute what is missing of a sample whose model answers freely.
 
     Args:
         backend: The model.
         ablations: The sample.
-        answer: What the model answers to the full prompt, with its end if that was reached.
-        progress: Told of reduced prompts that are done, twice of each.
+        answer: What the model answers to the full prompt, with its end if that was reached; may be None where
+            :func:`needs_answer` says so.
+        quantities: What is asked for, of the following.
+        progress: Told of reduced prompts that are done, once for each quantity.
 
     Returns:
         Log-probability of the answer, in nats a token (its end does not count, unless there is nothing else),
         and transport distance from the full prompt's outcome distribution.
     """
-    said = text_tokens(backend, answer) or answer
-    numbers = {
-        LOGPROB: Numbers(lambda removed: ablations.key(LOGPROB.name, removed, said)),
-        # A distribution does not differ from itself.
-        TRANSPORT: Numbers(
-            lambda removed: ablations.outcome_key(TRANSPORT.name, removed, _given(ablations.recipe, said)),
-            {NOTHING_REMOVED: 0.0},
-        ),
-    }
-    prompt, recipe = ablations.subject.prompt, _only(ablations.recipe, _TRANSPORT)
+    said = None if answer is None else text_tokens(backend, answer) or answer
+    numbers: dict[Quantity, Numbers] = {}
+    if LOGPROB in quantities:
+        assert said is not None  # needs_answer
+        numbers[LOGPROB] = _answer_logprobs(backend, ablations, said, progress)
+    if TRANSPORT in quantities:
+        numbers[TRANSPORT] = _outcome_distances(backend, ablations, said, progress)
+    return numbers
 
-    def logprobs(some: Sequence[Removed]) -> Mapping[Quantity, Sequence[float]]:
-        reader = BatchedReader(backend, prompt, recipe, Answer(Candidates((said,))))
+
+def _answer_logprobs(
+    backend: Backend, ablations: Ablations, said: tuple[int, ...], progress: Callable[[int], None]
+) -> Numbers:
+    numbers = Numbers(lambda removed: ablations.key(LOGPROB.name, removed, said))
+
+    def compute(some: Sequence[Removed]) -> Mapping[Quantity, Sequence[float]]:
+        answer = Answer(Candidates((said,)))
+        reader = BatchedReader(backend, ablations.subject.prompt, ablations.recipe, answer)
         found = reader.logprobs([ablations.absent(removed) for removed in some])
         return {LOGPROB: [float(value) / len(said) for value in found]}
 
-    _fill(ablations, {LOGPROB: numbers[LOGPROB]}, logprobs, progress)
-    _fill(
-        ablations,
-        {TRANSPORT: numbers[TRANSPORT]},
-        _distances(
-            backend,
-            ablations,
-            recipe,
-            {TRANSPORT: _TRANSPORT},
-            lambda: generation_inquiry(backend, prompt, (), recipe, str, str, answer=said),
-        ),
-        progress,
+    _fill(ablations, {LOGPROB: numbers}, compute, progress)
+    return numbers
+
+
+def _outcome_distances(
+    backend: Backend, ablations: Ablations, said: tuple[int, ...] | None, progress: Callable[[int], None]
+) -> Numbers:
+    recipe = dataclasses.replace(ablations.recipe, methods=(_TRANSPORT,))
+    given = said if recipe.hypotheses == "response" else None
+    numbers = Numbers(
+        lambda removed: ablations.outcome_key(TRANSPORT.name, removed, given),
+        # A distribution does not differ from itself.
+        {NOTHING_REMOVED: 0.0},
     )
+    compute = _distances(
+        backend,
+        ablations,
+        recipe,
+        {TRANSPORT: _TRANSPORT},
+        lambda: generation_inquiry(backend, ablations.subject.prompt, (), recipe, str, str, answer=given),
+    )
+    _fill(ablations, {TRANSPORT: numbers}, compute, progress)
     return numbers
 
 
 def choice_numbers(
-    backend: Backend, ablations: Ablations, texts: Sequence[str], progress: Callable[[int], None]
+    backend: Backend,
+    ablations: Ablations,
+    texts: Sequence[str],
+    quantities: Collection[Quantity],
+    progress: Callable[[int], None],
 ) -> dict[Quantity, Numbers]:
     """Compute what is missing of a sample with choices.
 
@@ -102,6 +131,7 @@ def choice_numbers(
         backend: The model.
         ablations: The sample.
         texts: Text of each choice.
+        quantities: What is asked for, of the following.
         progress: Told of reduced prompts that are done.
 
     Returns:
@@ -115,15 +145,14 @@ def choice_numbers(
     if len(subject.choices) < 2:
         raise PromptError(f"{subject.key}: a single choice is always chosen; two at least are needed")
     scoring: Literal["sum", "norm"] = "sum" if subject.lengths is None else "norm"
-    recipe = dataclasses.replace(
-        ablations.recipe, methods=tuple(_OF_CHOICES.values()), choice_scoring=scoring
-    )
+    distances = {quantity: found for quantity, found in _OF_CHOICES.items() if quantity in quantities}
+    recipe = dataclasses.replace(ablations.recipe, methods=tuple(distances.values()), choice_scoring=scoring)
     asked = (subject.choices, subject.lengths, subject.unscored)
 
     def of(quantity: Quantity) -> Numbers:
         return Numbers(lambda removed: ablations.outcome_key(f"choices {quantity.name}", removed, *asked))
 
-    numbers = {quantity: of(quantity) for quantity in _OF_CHOICES}
+    numbers = {quantity: of(quantity) for quantity in distances}
     _fill(
         ablations,
         numbers,
@@ -131,7 +160,7 @@ def choice_numbers(
             backend,
             ablations,
             recipe,
-            _OF_CHOICES,
+            distances,
             lambda: choices_inquiry(
                 backend,
                 subject.prompt,
@@ -198,12 +227,3 @@ def _distances(
         }
 
     return compute
-
-
-def _only(recipe: Recipe, distance: Distance) -> Recipe:
-    return dataclasses.replace(recipe, methods=(distance,))
-
-
-def _given(recipe: Recipe, answer: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The answer, where outcome distributions depend on it."""
-    return answer if recipe.hypotheses == "response" else None

@@ -113,6 +113,39 @@ def test_other_methods_are_computed_beside_those_of_the_run(
     assert len(found.measures[0].differences) == 6
 
 
+def test_fewer_quantities_need_no_embedder_and_give_the_same_figures(
+    faithfulness: Faithful, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, some = tmp_path / "whole", tmp_path / "some"
+    assert faithfulness(run_dir, "--output", whole).code == cli.DONE
+
+    def load(*_: Any, **__: Any) -> Any:
+        raise AssertionError("an embedder loads")
+
+    monkeypatch.setattr(faithfulness_run, "SentenceEmbedder", load)
+    ended = faithfulness(run_dir, "--output", some, "--quantities", "margin,logprob")
+    assert ended.code == cli.DONE, ended.err
+    found = figures(some)
+    assert found.settings.embedder == ""
+    assert [measure.title for measure in found.measures] == ["logprob, delete", "margin, delete"]
+    of_whole = {measure.title: measure for measure in figures(whole).measures}
+    for measure in found.measures:
+        for one, other in zip(measure.methods, of_whole[measure.title].methods, strict=True):
+            assert one.morf == pytest.approx(other.morf, abs=1e-5)
+            assert one.area.mean == pytest.approx(other.area.mean, abs=1e-5)
+    assert validate_path(some).ok
+
+
+def test_samples_that_lack_the_quantity_are_left_out(
+    faithfulness: Faithful, run_dir: Path, tmp_path: Path
+) -> None:
+    ended = faithfulness(run_dir, "--output", tmp_path, "--quantities", "logprob")
+    assert ended.code == cli.DONE, ended.err
+    found = figures(tmp_path)
+    assert found.samples == 4
+    assert found.left_out == {"a sample with choices has none of the quantities that are asked for": 4}
+
+
 def test_a_method_that_fails_is_named_and_takes_no_other_along(
     faithfulness: Faithful, run_dir: Path, tmp_path: Path
 ) -> None:
@@ -218,6 +251,10 @@ def test_prompts_of_a_file_are_explained_and_tested(
         (["RUN", "--absence", "nosuch"], "--absence nosuch: allowed are 'delete', 'mask', 'replace'"),
         (["RUN", "--absence", "replace"], "replace_with"),
         (["RUN", "--absence", "published"], "--absence published: allowed are"),
+        (
+            ["RUN", "--quantities", "rouge"],
+            "--quantities rouge: allowed are 'similarity', 'logprob', 'ot', 'c",
+        ),
         (["RUN", "--output", "FILE/below"], "cannot write to"),
         (["RUN", "--model", "nosuch"], "--model nosuch"),
         (["RUN", "--model_args", "pretrained"], "--model_args 'pretrained': write key=value"),
@@ -226,6 +263,10 @@ def test_prompts_of_a_file_are_explained_and_tested(
         (["--prompts", "nowhere.txt", "--model_args", "pretrained=x"], "nowhere.txt: cannot be read"),
         (["--prompts", "EMPTY", "--model_args", "pretrained=x"], "has no prompts"),
         (["--prompts", "BROKEN", "--model_args", "pretrained=x"], "line 2: write {"),
+        (
+            ["--prompts", "FILE", "--model_args", "pretrained=x", "--quantities", "ot,margin"],
+            "--quantities margin: allowed are 'similarity', 'logprob', 'ot'",
+        ),
         (["--prompts", "FILE", "--model_args", "pretrained=x", "--gilot_args", "num_beam=2"], "num_beams"),
         (["--prompts", "FILE", "--model_args", "pretrained=x", "--gilot_args", "units=auto"], "units='auto'"),
     ],

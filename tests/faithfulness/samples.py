@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gilot_plugin.faithfulness.curves import SampleKey
+from gilot_plugin.attribution.recipe import Recipe
+from gilot_plugin.backends.transformers import TransformersBackend
+from gilot_plugin.faithfulness.answers import Decoding
+from gilot_plugin.faithfulness.curves import SampleCurves, SampleKey, quantities_named
+from gilot_plugin.faithfulness.measurement import measure_faithfulness
+from gilot_plugin.faithfulness.store import ValueStore
 from gilot_plugin.faithfulness.subjects import Ranking, Subject
-from tests.attribution.engine_calls import PROMPT, Span, prompt_of, units_at
+from tests.attribution.engine_calls import PROMPT, Span, prompt_of, recipe, units_at
 
+ANSWER_TOKENS = 8
+OTHER_PROMPT = (5, 17, 240, 99, 100, 3, 88, 7, 61, 250, 12, 30, 41, 9)
 SPANS = [(0, 1), (3, 5), (6, 7), (8, 9), (10, 13), (13, 14)]
 RANKINGS: Mapping[str, Ranking] = {"some": (2, 0, 5, 1, 4, 3), "other": (5, 2, 0, 1, 3, 4)}
 
@@ -47,3 +54,32 @@ def subject(
     prompt = prompt_of(token_ids)
     units = tuple(units_at(prompt, spans))
     return Subject(SampleKey("task", doc_id, f"hash{doc_id}"), prompt, units, rankings, **more)
+
+
+def absences(*names: str, **settings: Any) -> dict[str, Recipe]:
+    return {name: recipe(absence=name, replace_with=4, num_beams=2, **settings) for name in names}
+
+
+def measured(
+    model: Any,
+    subjects: Sequence[Subject],
+    recipes: Mapping[str, Recipe],
+    store: ValueStore | None = None,
+    embedder: CountingEmbedder | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    quantities: Sequence[str] = (),
+    **decoding: Any,
+) -> list[SampleCurves]:
+    return list(
+        measure_faithfulness(
+            TransformersBackend(model),
+            Numbering(),
+            subjects,
+            recipes,
+            embedder or CountingEmbedder(),  # type: ignore[arg-type]
+            store or ValueStore("tiny"),
+            Decoding(ANSWER_TOKENS, **decoding),
+            progress,
+            quantities_named(quantities),
+        )
+    )

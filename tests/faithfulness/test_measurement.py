@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import TEMPLATE_SEGMENT, Prompt
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import ConfigError, PromptError
 from gilot_plugin.faithfulness.answers import Decoding
-from gilot_plugin.faithfulness.curves import SampleCurves
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
 from gilot_plugin.faithfulness.removal import removals_of
 from gilot_plugin.faithfulness.store import ValueStore
@@ -19,44 +17,19 @@ from gilot_plugin.faithfulness.subjects import Subject
 from tests.attribution import serial
 from tests.attribution.engine_calls import PROMPT, recipe
 from tests.faithfulness.samples import (
+    ANSWER_TOKENS,
+    OTHER_PROMPT,
     RANKINGS,
     SPANS,
     CountingEmbedder,
     Numbering,
+    absences,
     character_similarity,
+    measured,
     subject,
 )
 
 EOS = (1,)
-ANSWER_TOKENS = 8
-OTHER_PROMPT = (5, 17, 240, 99, 100, 3, 88, 7, 61, 250, 12, 30, 41, 9)
-
-
-def absences(*names: str, **settings: Any) -> dict[str, Recipe]:
-    return {name: recipe(absence=name, replace_with=4, num_beams=2, **settings) for name in names}
-
-
-def measured(
-    model: Any,
-    subjects: Sequence[Subject],
-    recipes: Mapping[str, Recipe],
-    store: ValueStore | None = None,
-    embedder: CountingEmbedder | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    **decoding: Any,
-) -> list[SampleCurves]:
-    return list(
-        measure_faithfulness(
-            TransformersBackend(model),
-            Numbering(),
-            subjects,
-            recipes,
-            embedder or CountingEmbedder(),  # type: ignore[arg-type]
-            store or ValueStore("tiny"),
-            Decoding(ANSWER_TOKENS, **decoding),
-            progress,
-        )
-    )
 
 
 def merged(removed: Sequence[int]) -> list[tuple[int, int]]:
@@ -326,4 +299,8 @@ def test_what_does_not_fit_is_said_before_anything_is_computed(tiny_model: Calla
         run(subject(rankings={"short": (0, 1)}), CountingEmbedder(), 10)
     with pytest.raises(PromptError, match="single choice"):
         run(subject(choices=((3,),)), None, 10)
+    with pytest.raises(ConfigError, match="none of its quantities is asked for: 'chosen', 'margin', 'ot'"):
+        measured(
+            tiny_model("llama"), [subject(choices=((3,), (4,)))], absences("delete"), quantities=["logprob"]
+        )
     assert backend.model_tokens == 0

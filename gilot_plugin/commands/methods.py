@@ -1,0 +1,41 @@
+"""``gilot methods``: what settings can name."""
+
+from __future__ import annotations
+
+import argparse
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gilot_plugin.commands.shared import DONE, Subcommands
+
+
+def add_parser(commands: Subcommands) -> None:
+    """Add the command, which has no options."""
+    parser = commands.add_parser(
+        "methods", help="attribution methods, ways to take units away and to choose samples"
+    )
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from gilot_plugin import plugins
+    from gilot_plugin.attribution.distances import MARGIN
+
+    console = Console()
+    offers = (
+        ("methods", plugins.attribution_methods()),
+        ("absence", plugins.absence_operators()),
+        ("select.strategy", plugins.selection_strategies()),
+    )
+    for setting, found in offers:
+        table = Table("name", "what it does", title=f"setting {setting}", title_justify="left")
+        if setting == "methods":
+            table.caption = f"{MARGIN.name} comes by itself with choices: {MARGIN.summary}"
+            table.caption_justify = "left"
+        for name, offer in found.items():
+            table.add_row(escape(name), escape(offer.summary))
+        console.print(table)
+    return DONE

@@ -1,0 +1,33 @@
+"""``gilot run``: an evaluation by lm-eval, of which samples are explained."""
+
+from __future__ import annotations
+
+from gilot_plugin.commands.shared import DONE, FAILED, Subcommands
+
+
+def add_parser(commands: Subcommands) -> None:
+    """List the command; its options are lm-eval's, whose parser reads them."""
+    commands.add_parser(
+        "run",
+        help="run an lm-eval evaluation and explain samples of it (takes every option of lm_eval run)",
+        add_help=False,
+    )
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command.
+
+    Args:
+        arguments: All that follows its name.
+
+    Raises:
+        ConfigError: An option or a setting is wrong.
+        GilotError: Something failed.
+    """
+    from gilot_plugin.harness.command import make_parser, run_command
+    from gilot_plugin.harness.summary import print_summary
+
+    if not arguments:
+        make_parser().print_help()
+        return DONE
+    return DONE if print_summary(run_command(arguments)) else FAILED

@@ -1,0 +1,90 @@
+"""The faithfulness benchmark from instructions to tables, and the settings that it compares."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faithfulness
+import pytest
+import transformers
+from faithfulness_arms import PARTS
+
+from gilot_plugin.config import GilotConfig
+from gilot_plugin.plugins import attribution_methods
+
+ARMS = [arm for arms in PARTS.values() for arm in arms]
+NAMES = [arm.ranking(method) for arm in ARMS for method in arm.methods]
+
+
+@pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.label or "others")
+def test_settings_of_arms_are_settings(arm: Any) -> None:
+    config = GilotConfig(**arm.settings, methods=arm.methods)
+    assert {name: getattr(config, name) for name in arm.settings} == dict(arm.settings)
+    assert set(arm.methods) <= set(attribution_methods())
+
+
+def test_no_two_rankings_have_the_same_name() -> None:
+    assert len(set(NAMES)) == len(NAMES)
+
+
+def test_no_two_arms_have_the_same_settings() -> None:
+    hashes = [GilotConfig(**arm.settings, methods=arm.methods).hash for arm in ARMS]
+    assert len(set(hashes)) == len(hashes)
+
+
+@pytest.fixture
+def model_dir(make_tiny_model: Callable[..., Any], tiny_tokenizer: Any, tmp_path: Path) -> Path:
+    """A tiny model with room for the instructions."""
+    folder = tmp_path / "model"
+    make_tiny_model("llama", max_position_embeddings=512).save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_two_rankings_of_two_instructions_make_a_table(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("set_verbosity_error", "disable_progress_bar"):  # would outlast the test
+        monkeypatch.setattr(transformers.logging, name, lambda: None)
+    rankings = ["ot (K=1, J=1)", "l2 (K=4, J=1)"]
+    options = {
+        "model_args": f"pretrained={model_dir},dtype=float32",
+        "part": "grid",
+        "limit": "2",
+        "max_answer_tokens": "4",
+        "random_rankings": "1",
+        "quantities": "logprob",
+        "against": rankings[0],
+        "output": str(tmp_path / "out"),
+    }
+    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+    chosen = [part for name in rankings for part in ("--ranking", name)]
+    monkeypatch.setattr("sys.argv", ["faithfulness.py", *arguments, *chosen])
+    faithfulness.main()
+    table, values = (tmp_path / "out" / name for name in ("tables.md", "values.jsonl"))
+    text, kept = table.read_text(), values.read_bytes()
+    assert [line for line in text.splitlines() if line.startswith("###")] == [
+        "### logprob, delete: log-probability of the full prompt's answer, nats a token"
+    ]
+    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")]
+    assert [row.strip("| ") for row in rows[2:]] == [*rankings, "random", "first_to_last", "last_to_first"]
+    answers = [line for line in map(json.loads, kept.splitlines()) if "answer" in line]
+    assert len(answers) == 2
+
+    faithfulness.main()
+    assert (table.read_text(), values.read_bytes()) == (text, kept)
+
+
+def test_a_quantity_that_answers_lack_is_refused_before_a_model_loads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(source: Any) -> Any:
+        raise AssertionError("a model loads")
+
+    monkeypatch.setattr(faithfulness, "load_model", load)
+    monkeypatch.setattr("sys.argv", ["faithfulness.py", "--quantities", "logprob,margin"])
+    with pytest.raises(SystemExit, match="--quantities margin: allowed are 'similarity', 'logprob', 'ot'"):
+        faithfulness.main()
