@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from planted_tasks import FILLER, Prompts, Task, Tokens, is_content
 from scipy.stats import binomtest
 
-from gilot_plugin.attribution.engine import attribute_together, generation_inquiry
+from gilot_plugin.attribution.engine import attribute_together
+from gilot_plugin.attribution.inquiry import generation_inquiry
 from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.tokens import decode, make_prompt, token_label
 from gilot_plugin.backends.modes import evaluation_mode

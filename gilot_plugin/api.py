@@ -8,7 +8,7 @@ from operator import index
 from typing import Any
 
 from gilot_plugin.attribution.engine import attribute as explain
-from gilot_plugin.attribution.engine import generation_inquiry
+from gilot_plugin.attribution.inquiry import generation_inquiry
 from gilot_plugin.attribution.measuring import Progress
 from gilot_plugin.attribution.tokens import continuation_ids, decode, make_prompt, token_label
 from gilot_plugin.attribution.types import Attribution, Segment

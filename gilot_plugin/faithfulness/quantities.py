@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from gilot_plugin.attribution.answers import Answer, Candidates
 from gilot_plugin.attribution.distances import BUILTIN_METHODS, margin
-from gilot_plugin.attribution.engine import Inquiry, choices_inquiry, generation_inquiry
+from gilot_plugin.attribution.inquiry import Inquiry, choices_inquiry, generation_inquiry
 from gilot_plugin.attribution.measuring import Measurer
 from gilot_plugin.attribution.methods import Distance, Measurement
 from gilot_plugin.attribution.pair import OutcomePair

@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from gilot_plugin.artifacts.records import RecordKey, Status, attributed_record, unattributed_record
-from gilot_plugin.attribution.engine import Inquiry, attribute_together
+from gilot_plugin.attribution.engine import attribute_together
+from gilot_plugin.attribution.inquiry import Inquiry
 from gilot_plugin.attribution.types import Attribution
 from gilot_plugin.errors import PromptError
 from gilot_plugin.harness.prompts import SamplePrompt

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from gilot_plugin.attribution.engine import Inquiry, choices_inquiry, generation_inquiry
+from gilot_plugin.attribution.inquiry import Inquiry, choices_inquiry, generation_inquiry
 from gilot_plugin.attribution.refinement import Refinement
 from gilot_plugin.attribution.tokens import continuation_ids, decode, token_label
 from gilot_plugin.attribution.types import Attribution, Unit

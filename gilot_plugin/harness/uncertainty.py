@@ -6,7 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from gilot_plugin.attribution.engine import Inquiry, attribute_together
+from gilot_plugin.attribution.engine import attribute_together
+from gilot_plugin.attribution.inquiry import Inquiry
 from gilot_plugin.errors import PromptError
 from gilot_plugin.harness.questions import question_about
 from gilot_plugin.harness.run import EvaluationRun

@@ -9,7 +9,8 @@ import torch
 
 from gilot_plugin.attribution.absence import BUILTIN_ABSENCES, AbsenceContext
 from gilot_plugin.attribution.distances import BUILTIN_METHODS
-from gilot_plugin.attribution.engine import attribute, choices_inquiry, generation_inquiry
+from gilot_plugin.attribution.engine import attribute
+from gilot_plugin.attribution.inquiry import choices_inquiry, generation_inquiry
 from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.transport import Solver, make_solver

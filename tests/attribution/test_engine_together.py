@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gilot_plugin.attribution.engine import attribute, attribute_together, choices_inquiry, generation_inquiry
+from gilot_plugin.attribution.engine import attribute, attribute_together
+from gilot_plugin.attribution.inquiry import choices_inquiry, generation_inquiry
 from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.refinement import Refinement
 from gilot_plugin.backends.transformers import TransformersBackend
