@@ -26,7 +26,7 @@ from gilot_plugin.faithfulness.curves import (
     SampleCurves,
     SampleKey,
 )
-from gilot_plugin.faithfulness.measurement import measure_faithfulness
+from gilot_plugin.faithfulness.measurement import measure_faithfulness, positions_needed
 from gilot_plugin.faithfulness.randomization import Twin, compare_with_random_weights
 from gilot_plugin.faithfulness.scores import Scorer
 from gilot_plugin.faithfulness.similarity import SentenceEmbedder
@@ -189,7 +189,7 @@ def _fits(backend: Backend, case: Case, design: Design, left_out: Counter[str]) 
         kind = "with choices" if case.choices else "without choices"
         left_out[f"a sample {kind} has none of the quantities that are asked for"] += 1
         return False
-    needed = len(case.prompt.tokens) + (0 if case.choices else design.max_answer_tokens - 1)
+    needed = positions_needed(case.prompt, case.choices, design.max_answer_tokens)
     if backend.max_positions is not None and needed > backend.max_positions:
         left_out[
             f"prompt and answer need more than the model's {backend.max_positions} positions "

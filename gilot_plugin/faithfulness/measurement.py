@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.targets import check_positions
+from gilot_plugin.attribution.types import Prompt
 from gilot_plugin.backends.protocol import Backend, Row
 from gilot_plugin.errors import ConfigError, PromptError, one_of
 from gilot_plugin.faithfulness.ablations import NOTHING_REMOVED, Ablations, Numbers, distinct
@@ -221,9 +222,16 @@ def _check_quantities(subject: Subject, quantities: Collection[Quantity]) -> Non
         raise ConfigError(f"{subject.key}: none of its quantities is asked for: {names}")
 
 
+def positions_needed(prompt: Prompt, choices: Sequence[Sequence[int]], max_new_tokens: int) -> int:
+    """Positions that the full prompt and its answer take.
+
+    The last token of an answer is never fed; choices are looked at where they are read.
+    """
+    return len(prompt.tokens) + (0 if choices else max_new_tokens - 1)
+
+
 def _check_window(backend: Backend, subject: Subject, decoding: Decoding) -> None:
-    # The last token of an answer is never fed; choices are looked at where they are read.
-    needed = len(subject.prompt.tokens) + (0 if subject.choices else decoding.max_new_tokens - 1)
+    needed = positions_needed(subject.prompt, subject.choices, decoding.max_new_tokens)
     if backend.max_positions is not None and needed > backend.max_positions:
         raise PromptError(
             f"{subject.key}: the prompt's {len(subject.prompt.tokens)} tokens and an answer of "
