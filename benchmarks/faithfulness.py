@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import transformers
 from faithfulness_arms import PARTS, Arm
-from faithfulness_tables import report
+from faithfulness_tables import Attributed, report
 from rich.console import Console
 from rich.progress import Progress
 from subject import smollm2
@@ -51,19 +51,6 @@ from gilot_plugin.resolve import make_recipe
 INSTRUCTIONS = Path(__file__).parent / "instructions.jsonl"
 
 
-@dataclass(frozen=True)
-class Attributed:
-    """What an arm says of all instructions.
-
-    Attributes:
-        rankings: For each sample and ranking, the units by relevance.
-        seconds: For each ranking, seconds of each sample.
-    """
-
-    rankings: Mapping[SampleKey, dict[str, Ranking]]
-    seconds: Mapping[str, list[float]]
-
-
 def main() -> None:
     """Measure the parts that are asked for."""
     options = _options()
@@ -82,29 +69,29 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     identity = [options.model_args or "SmolLM2-135M-Instruct", str(loaded.model.dtype)]
     store = ValueStore(json.dumps(identity), options.output / "values.jsonl")
-    cases = list(_cases(loaded, options.split, options.limit))
+    cases = list(_cases(loaded, options))
     with Progress(console=Console(stderr=True)) as progress:
-        attributed = _attributed(loaded, store, cases, arms, options.ranking, options.seed, progress)
-        subjects = [_subject(case, attributed, options) for case in cases]
+        attributed = _attributed(loaded, store, cases, arms, options, progress)
+        subjects = [
+            _subject(case, rankings, options)
+            for case, rankings in zip(cases, attributed.rankings, strict=True)
+        ]
         curves = list(_curves(loaded, store, subjects, embedder, quantities, options, progress))
     store.close()
-    names = list(attributed.seconds)
     described = (
-        f"{identity[0]}, {len(cases)} instructions ({options.split}), answers of at most "
-        f"{options.max_answer_tokens} tokens, {options.random_rankings} random rankings a sample."
+        f"{identity[0]}, {len(cases)} instructions ({options.split}), {options.units}s as units, answers of "
+        f"at most {options.max_answer_tokens} tokens, {options.random_rankings} random rankings a sample."
     )
-    text = report(
-        described, curves, names, options.absence, attributed.seconds, options.against, options.seed
-    )
+    text = report(described, curves, attributed, options.absence, options.against, options.seed)
     (options.output / f"{options.name}.md").write_text(text, encoding="utf-8")
     console.print(text, markup=False, highlight=False)
 
 
-def _cases(loaded: LoadedModel, split: str, limit: int | None) -> Iterator[Case]:
+def _cases(loaded: LoadedModel, options: argparse.Namespace) -> Iterator[Case]:
     lines = [json.loads(line) for line in INSTRUCTIONS.read_text(encoding="utf-8").splitlines()]
-    chosen = [line for line in lines if split in (line["split"], "all")]
-    config = GilotConfig()
-    for line in chosen[:limit]:
+    chosen = [line for line in lines if options.split in (line["split"], "all")]
+    config = GilotConfig(units=options.units)
+    for line in chosen[: options.limit]:
         message = {"role": "user", "content": line["prompt"]}
         written = WrittenPrompt(line["id"], (message,), is_conversation=True)
         key, prompt = feed(loaded.lm, INSTRUCTIONS.name, written, apply_chat_template=True)
@@ -116,8 +103,7 @@ def _attributed(
     store: ValueStore,
     cases: Sequence[Case],
     arms: Sequence[Arm],
-    wanted: Sequence[str] | None,
-    seed: int,
+    options: argparse.Namespace,
     progress: Progress,
 ) -> Attributed:
     """Scores of all arms, as rankings."""
@@ -125,26 +111,26 @@ def _attributed(
     rankings: dict[SampleKey, dict[str, Ranking]] = {case.key: {} for case in cases}
     seconds: dict[str, list[float]] = {}
     for arm in arms:
-        kept = [name for name in arm.methods if not wanted or arm.ranking(name) in wanted]
+        kept = [name for name in arm.methods if not options.ranking or arm.ranking(name) in options.ranking]
         if not kept:
             continue
         advance = partial(progress.advance, progress.add_task(arm.label or "others", total=len(cases)))
-        config = GilotConfig(**arm.settings)
+        config = GilotConfig(units=options.units, **arm.settings)
         posed = [replace(case, config=config) for case in cases]
         # All methods of an arm, so that parts and selections find each other's scores in the store.
         for case, found in scorer.scores(posed, arm.methods, advance):
             if not isinstance(found, Scored):
                 raise found
             for name in kept:
-                ranking = ranking_of(found.scores[name], sample_seed(seed, case.key))
+                ranking = ranking_of(found.scores[name], sample_seed(options.seed, case.key))
                 rankings[case.key][arm.ranking(name)] = ranking
                 seconds.setdefault(arm.ranking(name), []).append(found.seconds[name])
-    return Attributed(rankings, seconds)
+    return Attributed(list(rankings.values()), seconds)
 
 
-def _subject(case: Case, attributed: Attributed, options: argparse.Namespace) -> Subject:
+def _subject(case: Case, rankings: Mapping[str, Ranking], options: argparse.Namespace) -> Subject:
     controls = control_rankings(case.key, len(case.units), options.seed, options.random_rankings)
-    return Subject(case.key, case.prompt, case.units, {**attributed.rankings[case.key], **controls})
+    return Subject(case.key, case.prompt, case.units, {**rankings, **controls})
 
 
 def _curves(
@@ -199,6 +185,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--split", choices=("dev", "held_out", "all"), default="dev")
     parser.add_argument("--limit", type=int, help="only the first so many instructions")
+    parser.add_argument("--units", choices=("word", "token"), default="word", help="what is taken away")
     parser.add_argument("--absence", nargs="+", default=["delete"], help="how words are removed")
     parser.add_argument(
         "--quantities",

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from gilot_plugin.artifacts.faithfulness import Interval
 from gilot_plugin.faithfulness.controls import SampleRankings, by_measure, with_controls
 from gilot_plugin.faithfulness.curves import QUANTITIES, Curves, SampleCurves
+from gilot_plugin.faithfulness.subjects import Ranking
 from gilot_plugin.faithfulness.summary import interval_of
 from gilot_plugin.statistics import PairedTest, adjusted, paired_test
 
@@ -22,8 +24,30 @@ _COLUMNS = (
     "q",
     "comprehensiveness",
     "sufficiency",
+    "ranks like {against}",
     "s a prompt",
 )
+
+
+class Attributed(NamedTuple):
+    """What all arms say of all instructions.
+
+    Attributes:
+        rankings: For each sample and ranking, the units by relevance.
+        seconds: For each ranking, seconds of each sample.
+    """
+
+    rankings: Sequence[Mapping[str, Ranking]]
+    seconds: Mapping[str, Sequence[float]]
+
+    def agreement(self, one: str, other: str) -> float:
+        """Spearman's correlation of the ranks that two rankings give to units, mean over the samples."""
+        found = [
+            float(spearmanr(np.argsort(sample[one]), np.argsort(sample[other])).statistic)
+            for sample in self.rankings
+            if len(sample[one]) > 1
+        ]
+        return float(np.mean(found)) if found else float("nan")
 
 
 class _Row(NamedTuple):
@@ -45,9 +69,8 @@ class _Row(NamedTuple):
 def report(
     described: str,
     curves: Iterable[SampleCurves],
-    names: Sequence[str],
+    attributed: Attributed,
     absences: Sequence[str],
-    seconds: Mapping[str, Sequence[float]],
     against: str,
     seed: int,
 ) -> str:
@@ -56,25 +79,25 @@ def report(
     Args:
         described: What was measured.
         curves: Of all samples and rankings.
-        names: Rankings, in the order to show.
+        attributed: The rankings, in the order to show.
         absences: Ways to remove words.
-        seconds: For each ranking, seconds of each sample.
         against: Ranking of reference.
         seed: Of the resampling.
     """
     parts = [
         f"{described}\n\nMean (95 % bootstrap interval). Areas lie between the curves of least and most "
         "relevant words first; differences are paired, q is the permutation test's p-value adjusted over the "
-        "column (Benjamini and Hochberg). Distances under the same settings share their seconds."
+        "column (Benjamini and Hochberg). Ranks are compared by Spearman's correlation, mean over samples. "
+        "Distances under the same settings share their seconds."
     ]
     found = by_measure(curves)
     for absence in absences:
         for quantity in QUANTITIES:
             samples = [with_controls(one) for one in found.get((quantity, absence), {}).values()]
             if samples:
-                rows = list(_rows(samples, names, against, seed))
+                rows = list(_rows(samples, tuple(attributed.seconds), against, seed))
                 title = f"### {quantity}, {absence}: {QUANTITIES[quantity].summary}"
-                parts.append("\n".join([title, "", *_table(rows, seconds, against, seed)]))
+                parts.append("\n".join([title, "", *_table(rows, attributed, against, seed)]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -98,9 +121,7 @@ def _test(one: Sequence[Curves], other: Sequence[Curves], seed: int) -> PairedTe
     return paired_test(np.array(areas), seed=seed)
 
 
-def _table(
-    rows: Sequence[_Row], seconds: Mapping[str, Sequence[float]], against: str, seed: int
-) -> Iterator[str]:
+def _table(rows: Sequence[_Row], attributed: Attributed, against: str, seed: int) -> Iterator[str]:
     yield "| " + " | ".join(_COLUMNS).format(against=against) + " |"
     yield "| --- |" + " ---: |" * (len(_COLUMNS) - 1)
     of_random = _adjusted([row.against_random for row in rows])
@@ -111,7 +132,11 @@ def _table(
             for name in ("area", "comprehensiveness", "sufficiency")
         )
         area, comprehensiveness, sufficiency = (_interval(interval_of(found, seed)) for found in numbers)
-        spent = f"{np.mean(seconds[row.name]):.2f}" if row.name in seconds else ""
+        agreement = spent = ""
+        if row.name in attributed.seconds:
+            spent = f"{np.mean(attributed.seconds[row.name]):.2f}"
+            if row.against is not None:
+                agreement = f"{attributed.agreement(row.name, against):.2f}"
         cells = (
             row.name,
             area,
@@ -119,6 +144,7 @@ def _table(
             *(_difference(row.against), reference_q),
             comprehensiveness,
             sufficiency,
+            agreement,
             spent,
         )
         yield "| " + " | ".join(cells) + " |"

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
-from gilot_plugin.backends.protocol import Need
+from gilot_plugin.backends.protocol import Backend, Need
 from gilot_plugin.errors import BudgetError
 
 _LOGGER = logging.getLogger(__name__)
@@ -43,15 +43,28 @@ class BatchPlan:
         budget: Bytes that a batch may take.
 
     Attributes:
+        budget: The same.
         largest: Items of the largest batch so far.
         out_of_memory: How often the device ran out of memory.
     """
 
     def __init__(self, batch_size: int | None, budget: int) -> None:
         self.largest = self.out_of_memory = 0
-        self._batch_size, self._budget = batch_size, budget
+        self.budget = budget
+        self._batch_size = batch_size
         self._limit: int | None = None
         self._reserved = 0
+
+    @classmethod
+    def beside(cls, backend: Backend, batch_size: int | None, memory_budget: int | None) -> BatchPlan:
+        """For a loaded model.
+
+        Args:
+            backend: The model.
+            batch_size: See the class.
+            memory_budget: Bytes that a batch may take; None for what may be used beside the model.
+        """
+        return cls(batch_size, backend.free_memory() if memory_budget is None else memory_budget)
 
     def reserve(self, size: int) -> None:
         """So many bytes of the budget are taken by something else for now."""
@@ -82,16 +95,16 @@ class BatchPlan:
     def _fitting(self, sizes: Sequence[Size]) -> int:
         """As many items as fit; padding makes each as large as the largest."""
         largest = self._reserved + max(kind.of(1) for kind in set(sizes))
-        if largest > self._budget:
+        if largest > self.budget:
             raise BudgetError(
-                f"one prompt needs about {_mib(largest)} MiB, {_mib(self._budget)} MiB may be used: raise "
+                f"one prompt needs about {_mib(largest)} MiB, {_mib(self.budget)} MiB may be used: raise "
                 "memory_budget, or lower num_beams, max_new_tokens or top_k"
             )
         kinds: dict[Size, None] = {}
         for count, size in enumerate(sizes):
             kinds[size] = None
             needed = self._reserved + max(kind.of(count + 1) for kind in kinds)
-            if needed > self._budget or count >= size.most:
+            if needed > self.budget or count >= size.most:
                 return count
         return len(sizes)
 

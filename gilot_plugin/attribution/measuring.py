@@ -131,8 +131,7 @@ class Measurer:
 
     def __init__(self, backend: Backend, recipe: Recipe) -> None:
         self._backend = backend
-        self._budget = recipe.memory_budget if recipe.memory_budget is not None else backend.free_memory()
-        self._plan = BatchPlan(recipe.batch_size, self._budget)
+        self._plan = BatchPlan.beside(backend, recipe.batch_size, recipe.memory_budget)
         self._solver = recipe.solver
         self._threads = recipe.num_threads or os.cpu_count() or 1
 
@@ -184,7 +183,7 @@ class Measurer:
         problem = self._solver.peak_bytes(outcomes) + COST_BYTES * outcomes**2
         kept = max(one.target.geometry.kept_bytes(one.recipe.top_k) for one in transported)
         at_once = _GROUP if self._solver.batched else self._threads
-        at_once = max(1, min(at_once, (self._budget // 2 - kept) // problem))
+        at_once = max(1, min(at_once, (self._plan.budget // 2 - kept) // problem))
         size = at_once * problem + kept
         # A solver that takes many problems has its own parallelism, on a device.
         return _Beside(1, at_once, size) if self._solver.batched else _Beside(at_once, 1, size)

@@ -33,8 +33,7 @@ class BatchedReader:
 
     def plan(self) -> BatchPlan:
         """How much may go through the model together."""
-        budget = self._recipe.memory_budget
-        return BatchPlan(self._recipe.batch_size, self._backend.free_memory() if budget is None else budget)
+        return BatchPlan.beside(self._backend, self._recipe.batch_size, self._recipe.memory_budget)
 
     def logprobs(self, absent: Sequence[Absent]) -> NDArray[np.float64]:
         """See :meth:`gilot_plugin.attribution.answers.AnswerReader.logprobs`."""

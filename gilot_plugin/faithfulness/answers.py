@@ -55,8 +55,8 @@ def greedy_answers(
     ordered = sorted(dict.fromkeys(rows), key=lambda row: -len(row.token_ids))
     if not ordered:
         return
-    room, budget = decoding.max_new_tokens - 1, decoding.memory_budget
-    plan = BatchPlan(decoding.batch_size, backend.free_memory() if budget is None else budget)
+    room = decoding.max_new_tokens - 1
+    plan = BatchPlan.beside(backend, decoding.batch_size, decoding.memory_budget)
     sizes = [
         Size(
             backend.memory(Load(0, len(row.token_ids), room, 1, 1)),

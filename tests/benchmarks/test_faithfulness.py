@@ -11,6 +11,7 @@ import faithfulness
 import pytest
 import transformers
 from faithfulness_arms import PARTS
+from faithfulness_tables import Attributed
 
 from gilot_plugin.config import GilotConfig
 from gilot_plugin.plugins import attribution_methods
@@ -33,6 +34,16 @@ def test_no_two_rankings_have_the_same_name() -> None:
 def test_no_two_arms_have_the_same_settings() -> None:
     hashes = [GilotConfig(**arm.settings, methods=arm.methods).hash for arm in ARMS]
     assert len(set(hashes)) == len(hashes)
+
+
+def test_rankings_agree_by_the_ranks_that_they_give() -> None:
+    # Ranks of units 0 to 3: 0 1 2 3 and 1 0 2 3, so Spearman's rho is 1 - 6 (1 + 1) / (4 * 15) = 0.8.
+    samples = [{"a": (0, 1, 2, 3), "b": (1, 0, 2, 3)}, {"a": (2, 0, 1), "b": (1, 0, 2)}]
+    assert Attributed(samples[:1], {}).agreement("a", "b") == pytest.approx(0.8)
+    # The second is the first reversed: -1.
+    assert Attributed(samples, {}).agreement("a", "b") == pytest.approx(-0.1)
+    # A single unit has no order.
+    assert Attributed([*samples[:1], {"a": (0,), "b": (0,)}], {}).agreement("a", "b") == pytest.approx(0.8)
 
 
 @pytest.fixture
@@ -70,6 +81,7 @@ def test_two_rankings_of_two_instructions_make_a_table(
         "### logprob, delete: log-probability of the full prompt's answer, nats a token"
     ]
     rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")]
+    assert f"| ranks like {rankings[0]} |" in text
     assert [row.strip("| ") for row in rows[2:]] == [*rankings, "random", "first_to_last", "last_to_first"]
     answers = [line for line in map(json.loads, kept.splitlines()) if "answer" in line]
     assert len(answers) == 2
