@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+from gilot_plugin.config import PRESETS
+
 #: Distances that one attribution gives at no further cost worth mentioning.
 DISTANCES = ("ot", "kl", "l2")
 
@@ -30,36 +32,46 @@ class Arm:
         return f"{method} ({self.label})" if self.label else method
 
 
+#: What the paper computes, at a horizon that an evaluation can afford: where variation starts.
+PAPER = PRESETS["paper"]
+
 #: Beams K and steps J.
 GRID = tuple(
-    Arm(f"K={beams}, J={steps}", settings={"num_beams": beams, "max_new_tokens": steps})
+    Arm(f"K={beams}, J={steps}", settings={**PAPER, "num_beams": beams, "max_new_tokens": steps})
     for beams, steps in product((1, 4, 20), (1, 5, 20))
 )
 
+#: Distances averaged along what the model answered.
+ALONG_ANSWER = {"hypotheses": "response", "steps": "mean"}
+
 #: Hypotheses, steps, absence; where the hypotheses are cheap, they look further ahead.
 MODES = (
-    Arm("shared, K=4, J=5", settings={"hypotheses": "shared"}),
-    Arm("shared, K=4, J=20", settings={"hypotheses": "shared", "max_new_tokens": 20}),
-    Arm("mean, K=4, J=5", settings={"steps": "mean"}),
-    Arm("shared, mean, K=4, J=20", settings={"hypotheses": "shared", "steps": "mean", "max_new_tokens": 20}),
-    Arm("response, mean, J=5", settings={"hypotheses": "response", "steps": "mean"}),
-    Arm("response, mean, J=20", settings={"hypotheses": "response", "steps": "mean", "max_new_tokens": 20}),
+    Arm("shared, K=4, J=5", settings={**PAPER, "hypotheses": "shared"}),
+    Arm("shared, K=4, J=20", settings={**PAPER, "hypotheses": "shared", "max_new_tokens": 20}),
+    Arm("mean, K=4, J=5", settings={**PAPER, "steps": "mean"}),
+    Arm(
+        "shared, mean, K=4, J=20",
+        settings={**PAPER, "hypotheses": "shared", "steps": "mean", "max_new_tokens": 20},
+    ),
+    Arm("response, mean, J=5", settings={**PAPER, **ALONG_ANSWER, "max_new_tokens": 5}),
+    Arm("response, mean, J=20", settings={**PAPER, **ALONG_ANSWER, "max_new_tokens": 20}),
     # Transport over fewer tokens, which is where the time goes.
     Arm(
         "response, mean, J=20, top_p=0.99",
-        settings={"hypotheses": "response", "steps": "mean", "max_new_tokens": 20, "top_p": 0.99},
+        settings={**ALONG_ANSWER, "max_new_tokens": 20, "top_p": 0.99},
     ),
-    Arm("mask, K=4, J=5", settings={"absence": "mask"}),
-    Arm("replace, K=4, J=5", settings={"absence": "replace", "replace_with": " the"}),
+    Arm("mask, K=4, J=5", settings={**PAPER, "absence": "mask"}),
+    Arm("replace, K=4, J=5", settings={**PAPER, "absence": "replace", "replace_with": " the"}),
 )
 
-#: Ground costs of transport, at the default K and J. SmolLM2's output embeddings are its input embeddings.
+#: Ground costs of transport, else as in the paper. SmolLM2's output embeddings are its input embeddings.
 COSTS = tuple(
-    Arm(f"{cost}, K=4, J=5", ("ot",), {"ground_cost": cost}) for cost in ("centered", "angular", "truncated")
+    Arm(f"{cost}, K=4, J=5", ("ot",), {**PAPER, "ground_cost": cost})
+    for cost in ("centered", "angular", "truncated")
 )
 
 #: Distances of the same distributions without a ground cost: what of transport is the geometry?
-FLAT = (Arm("K=4, J=5", ("js", "tv")),)
+FLAT = (Arm("K=4, J=5", ("js", "tv"), PAPER),)
 
 #: Methods that explain the model's answer by one number: its first 20 tokens. Each is an arm of its own, for
 #: some take a hundred times as long as others.

@@ -20,7 +20,7 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 model = AutoModelForCausalLM.from_pretrained(name, dtype="auto", device_map=device)
 
 # %% Take each word away and see how far the distribution of what comes next moves.
-config = gilot_plugin.GilotConfig(num_beams=4, max_new_tokens=3)
+config = gilot_plugin.GilotConfig(preset="paper", max_new_tokens=3)
 attribution = gilot_plugin.attribute(model, tokenizer, prompt, config)
 
 print("What the model would say:")

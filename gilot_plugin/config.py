@@ -35,10 +35,15 @@ from gilot_plugin.selections import checked_selection, options_of
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "default": {},
+        # The paper's outcome distribution, at a horizon that an evaluation can afford.
+        "paper": {"hypotheses": "regenerate", "steps": "last", "max_new_tokens": 5, "top_p": 0.9999},
         # The published code's numbers, quirks included (github.com/holyseven/GiLOT).
         "reference": {
+            "hypotheses": "regenerate",
+            "steps": "last",
             "num_beams": 20,
             "max_new_tokens": 20,
+            "top_p": 0.9999,
             "absence": "published",
             "units": "token",
             "scope": "all",
@@ -102,9 +107,9 @@ class GilotConfig(BaseModel):
 
     preset: str = Field("default", description="named set of settings that explicit ones override")
     num_beams: _Whole = Field(4, ge=1, description="K, hypotheses a prompt")
-    max_new_tokens: _Whole = Field(5, ge=1, description="J, tokens that the hypotheses look ahead")
+    max_new_tokens: _Whole = Field(20, ge=1, description="J, tokens that the hypotheses look ahead")
     hypotheses: Literal["regenerate", "shared", "response"] = Field(
-        "regenerate",
+        "response",
         description="those of a prompt without a unit: a new beam search, those of the full prompt scored "
         "again, or only what the model answered",
     )
@@ -113,7 +118,7 @@ class GilotConfig(BaseModel):
         None, description="token id or text of one token, for absence=replace"
     )
     steps: Literal["last", "mean"] = Field(
-        "last",
+        "mean",
         description="compare the outcomes after J tokens, or average the distances after 1, ..., J tokens",
     )
     units: str | dict[str, str] = Field("word", description="what is taken away at a time")
@@ -139,7 +144,7 @@ class GilotConfig(BaseModel):
         "sum", description="compare choices by log-likelihood (acc) or by that a character (acc_norm)"
     )
     top_p: _Real = Field(
-        0.9999, gt=0, le=1, description="probability that the support of each distribution covers"
+        0.99, gt=0, le=1, description="probability that the support of each distribution covers"
     )
     top_k: _Whole = Field(1000, ge=1, description="largest support of each distribution")
     ground_cost: Literal["cosine", "centered", "output", "angular", "truncated"] = Field(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 #: Solvers whose result does not depend on a tolerance.
 _WITHOUT_TOLERANCE = ("exact", "ipot")
 
-#: Settings that say how continuations are found and compared, and their only value that choices go with.
+#: Settings that say how continuations are found and compared, and their value where a second pass reads them.
 _OF_GENERATION = {"hypotheses": "regenerate", "steps": "last"}
 
 
@@ -71,8 +71,8 @@ def _of_the_second_pass(config: GilotConfig) -> Iterator[str]:
 
 def _of_choices(config: GilotConfig) -> Iterator[str]:
     if config.target == "choices":
-        for name, only in _OF_GENERATION.items():
-            if getattr(config, name) != only:
+        for name in _OF_GENERATION:
+            if getattr(config, name) != type(config).model_fields[name].default:
                 yield (
                     f"{name}={getattr(config, name)!r} has no effect with target='choices', whose "
                     "continuations are the task's: leave it out, or allow target='auto'"

@@ -14,7 +14,7 @@ import gilot_plugin
 from gilot_plugin import GilotConfig
 from gilot_plugin.errors import ConfigError, PromptError, UnsupportedModelError
 
-CONFIG = GilotConfig(num_beams=2, max_new_tokens=2)
+CONFIG = GilotConfig(hypotheses="regenerate", num_beams=2, max_new_tokens=2)
 TEXT = "The dog does not mind."
 
 
@@ -86,7 +86,7 @@ def test_hypotheses_are_continuations_with_their_probability(
 
 def test_diagnostics_say_how_far_to_trust_it_and_what_it_cost(attribution: gilot_plugin.Attribution) -> None:
     diagnostics = attribution.diagnostics
-    assert 0 <= diagnostics.outside_support <= 1e-4
+    assert 0 <= diagnostics.outside_support <= 1 - CONFIG.top_p
     assert 0 <= diagnostics.transport_gap < 1e-6
     assert diagnostics.model_tokens > len(attribution.tokens)
     assert {"model", "measure", "total"} <= set(diagnostics.seconds)
@@ -110,10 +110,12 @@ def test_token_ids_are_as_good_as_text(
 
 def test_settings_may_be_a_mapping_or_left_out(model: Any, tokenizer: Any) -> None:
     ids = tokenizer("The dog")["input_ids"]
-    by_mapping = gilot_plugin.attribute(model, tokenizer, ids, {"methods": "kl", "num_beams": 2})
+    settings = {"methods": "kl", "hypotheses": "regenerate", "num_beams": 2}
+    by_mapping = gilot_plugin.attribute(model, tokenizer, ids, settings)
     assert list(by_mapping.scores) == ["kl"]
     assert len(by_mapping.hypotheses) == 2
-    assert len(gilot_plugin.attribute(model, tokenizer, ids).hypotheses) == GilotConfig().num_beams
+    (answer,) = gilot_plugin.attribute(model, tokenizer, ids).hypotheses
+    assert len(answer.token_ids) == GilotConfig().max_new_tokens
 
 
 def test_segments_name_units_and_can_be_the_scope(model: Any, tokenizer: Any) -> None:

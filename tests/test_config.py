@@ -34,9 +34,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("top_p", 0, "greater than 0"),
     ("top_p", -0.5, "greater than 0"),
     ("top_p", "most", "valid number"),
-    ("preset", "refrence", "'default', 'reference'"),
-    ("preset", None, "'default', 'reference'"),
-    ("preset", ["reference"], "'default', 'reference'"),
+    ("preset", "refrence", "'default', 'paper', 'reference'"),
+    ("preset", None, "'default', 'paper', 'reference'"),
+    ("preset", ["reference"], "'default', 'paper', 'reference'"),
     ("hypotheses", "none", "'regenerate', 'shared' or 'response'"),
     ("steps", "first", "'last' or 'mean'"),
     ("choice_scoring", "bytes", "'sum' or 'norm'"),
@@ -189,7 +189,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         {"target": "choices", "hypotheses": "shared"},
         "hypotheses='shared' has no effect with target='choices'",
     ),
-    ({"target": "choices", "steps": "mean"}, "steps='mean' has no effect with target='choices'"),
+    ({"target": "choices", "steps": "last"}, "steps='last' has no effect with target='choices'"),
     (
         {"target": "generation", "choice_scoring": "norm"},
         "choice_scoring='norm' has no effect with target='generation'",
@@ -219,9 +219,9 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any
 
 def test_all_contradictions_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as refusal:
-        GilotConfig(replace_with=5, unit_budget=3, target="choices", steps="mean")
+        GilotConfig(replace_with=5, unit_budget=3, target="choices", steps="last")
     told = str(refusal.value)
-    assert all(name in told for name in ("replace_with=5", "unit_budget=3", "steps='mean'"))
+    assert all(name in told for name in ("replace_with=5", "unit_budget=3", "steps='last'"))
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_all_contradictions_are_told_at_once() -> None:
         {"hypotheses": "response", "steps": "mean", "methods": ["logprob"]},
         {"target": "choices", "choice_scoring": "norm", "units": "auto", "unit_budget": 10},
         {"solver": "sinkhorn", "transport_tolerance": 0.01},
-        {"absence": "published", "solver": "exact"},
+        {"absence": "published", "hypotheses": "regenerate", "steps": "last", "solver": "exact"},
         {"ground_cost": "truncated", "cost_limit": 0.3},
         {"preset": "reference", "ground_cost": "centered"},
     ],
@@ -279,8 +279,20 @@ def test_every_preset_is_valid(preset: str) -> None:
     assert {name: getattr(config, name) for name in PRESETS[preset]} == dict(PRESETS[preset])
 
 
+def test_the_default_follows_the_models_own_answer_and_the_paper_its_beams() -> None:
+    default, paper = GilotConfig(), GilotConfig(preset="paper")
+    assert (default.hypotheses, default.steps, default.max_new_tokens) == ("response", "mean", 20)
+    assert (paper.hypotheses, paper.steps, paper.num_beams, paper.max_new_tokens) == (
+        "regenerate",
+        "last",
+        4,
+        5,
+    )
+
+
 def test_the_reference_preset_is_the_published_code() -> None:
     config = GilotConfig(preset="reference")
+    assert (config.hypotheses, config.steps, config.top_p) == ("regenerate", "last", 0.9999)
     assert (config.num_beams, config.max_new_tokens) == (20, 20)
     assert (config.absence, config.solver) == ("published", "ipot")
     assert (config.units, config.scope, config.target) == ("token", "all", "generation")
@@ -332,7 +344,7 @@ def test_how_the_work_is_spread_is_not_in_the_hash(work: dict[str, Any]) -> None
         {"units": {"regex": "a"}},
         {"scope": "user"},
         {"hypotheses": "shared"},
-        {"steps": "mean"},
+        {"steps": "last"},
         {"choice_scoring": "norm"},
         {"units": "auto"},
         {"units": "auto", "unit_budget": 7},
@@ -341,7 +353,7 @@ def test_how_the_work_is_spread_is_not_in_the_hash(work: dict[str, Any]) -> None
         {"ground_cost": "truncated"},
         {"ground_cost": "truncated", "cost_limit": 0.3},
         {"target": "choices"},
-        {"top_p": 0.99},
+        {"top_p": 0.999},
         {"top_k": 10},
         {"solver": "exact"},
         {"methods": ["ot"]},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -42,9 +43,10 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Knowledge:
-    """What a process learnt about prompts while it scored its share of the documents."""
+    """What a process learnt about prompts and answers while it scored its share of the documents."""
 
     feeds: Mapping[FeedKey, Feed]
+    generated: Mapping[str, array[int]]
     renderings: Mapping[str, Rendering]
     parts: Mapping[tuple[str, str], Any]
 
@@ -99,6 +101,7 @@ def _explain_together(run: EvaluationRun, results: Mapping[str, Any]) -> bool:
     run.date = plan.date
     for known in team.from_all(_known(run, plan.samples)):
         run.feeds.update(known.feeds)
+        run.generated.update(known.generated)
         run.renderings.update(known.renderings)
         run.parts.update(known.parts)
     clock = Clock(run.budget)
@@ -140,12 +143,13 @@ def _plan(run: EvaluationRun, results: Mapping[str, Any]) -> _Plan:
 
 
 def _known(run: EvaluationRun, samples: Iterable[Sample]) -> _Knowledge:
-    """What this process knows about the prompts of samples."""
+    """What this process knows about the prompts of samples, and what it generated after them."""
     if run.team.size == 1:
-        return _Knowledge({}, {}, {})
+        return _Knowledge({}, {}, {}, {})
     contexts = {str(arguments[0]) for sample in samples for arguments in sample.arguments}
     return _Knowledge(
         {key: feed for key, feed in run.feeds.items() if key[0] in contexts},
+        {context: ids for context, ids in run.generated.items() if context in contexts},
         {
             text: rendering
             for text, rendering in run.renderings.items()

@@ -45,5 +45,6 @@ def estimated_cost(sample: Sample, config: GilotConfig) -> float:
     if config.units == AUTO_UNITS:
         return min(tokens * tokens, config.unit_budget or DEFAULT_UNIT_BUDGET)
     width = _CHARACTERS_A_UNIT.get(config.units, 6) if isinstance(config.units, str) else 6
-    continuations = config.num_beams * config.max_new_tokens
+    beams = 1 if config.hypotheses == "response" else config.num_beams
+    continuations = beams * config.max_new_tokens
     return (characters / width + 1) * (tokens / 2 + continuations)

@@ -208,7 +208,10 @@ class Sheet:
         if target is None:
             return
         outcomes: Sequence[Choice | Hypothesis] = target.choices or target.hypotheses
-        yield Text("the model's choice" if target.choices else "the model would say", "bold")
+        # Of one continuation that is followed, a share tells nothing.
+        followed = not target.choices and len(outcomes) == 1
+        title = "the model's choice" if target.choices else "the model would say"
+        yield Text("followed along" if followed else title, "bold")
         likeliest = sorted(range(len(outcomes)), key=lambda index: -outcomes[index].probability)
         cells = max(20, self.console.width - 24)
         for index in likeliest:
@@ -217,7 +220,8 @@ class Sheet:
             notes = (ended and "ends here", index in target.gold and "gold")
             note = "".join(f" {self.glyphs.dot} {words}" for words in notes if words)
             text = self._quoted(outcome.text, cells)
-            yield Text(f"  {outcome.probability:.3f}  {text}{note}", overflow="fold")
+            share = "" if followed else f"{outcome.probability:.3f}  "
+            yield Text(f"  {share}{text}{note}", overflow="fold")
         if target.margin is not None:
             yield self._line(f"  margin: {target.margin:.4g} nats")
         if target.response is not None:

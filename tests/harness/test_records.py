@@ -93,7 +93,9 @@ def test_gold_choices_by_number(make_lm: Callable[..., Any], gold: Any, numbers:
 
 
 def test_generation_keeps_the_response(make_lm: Callable[..., Any]) -> None:
-    results, run = explain(make_lm(), [generation_task("answers", QUESTIONS)], {"num_beams": 3})
+    results, run = explain(
+        make_lm(), [generation_task("answers", QUESTIONS)], {"hypotheses": "regenerate", "num_beams": 3}
+    )
     for row, record in zip(results["samples"]["answers"], run.records, strict=True):
         assert record["target"]["kind"] == "generation"
         assert record["target"]["response"] == row["resps"][0][0]
@@ -112,7 +114,8 @@ def test_generation_can_be_the_target_of_choices(make_lm: Callable[..., Any]) ->
 
 def test_absence_that_is_defined_for_generation_only(make_lm: Callable[..., Any]) -> None:
     task = choices_task("endings", [(QUESTIONS[0], ENDINGS)])
-    record = only(records_of(make_lm(), [task], settings={"absence": "published", "scope": "content"}))
+    settings = {"preset": "paper", "absence": "published", "scope": "content"}
+    record = only(records_of(make_lm(), [task], settings=settings))
     assert record["target"]["kind"] == "generation"
 
 
@@ -141,7 +144,7 @@ def test_prompt_longer_than_the_window(make_lm: Callable[..., Any], tokenizer: A
 def test_prompt_without_room_for_the_hypotheses(make_lm: Callable[..., Any], build_model: Any) -> None:
     lm = make_lm(build_model(max_position_embeddings=32))
     task = generation_task("answers", ["The quick brown fox jumps over the lazy dog. " * 5])
-    record = only(records_of(lm, [task], settings={"max_new_tokens": 5}))
+    record = only(records_of(lm, [task], settings={"hypotheses": "shared", "max_new_tokens": 5}))
     assert record["status"] == "skipped"
     assert "max_new_tokens=5 need 33 positions, the model has 32" in record["reason"]
 

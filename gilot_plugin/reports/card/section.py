@@ -284,12 +284,8 @@ def _limits(run: LoadedRun, faithfulness: Faithfulness | None) -> Iterator[str]:
         f"A word is absent in one of several possible ways (here: {', '.join(absences) or 'not known'}). "
         "Prompts without it may be unlike any that the model has seen, and another way may rank otherwise."
     )
-    beams, tokens = _settings(manifest, "num_beams"), _settings(manifest, "max_new_tokens")
-    if beams and tokens and any(record.target and record.target.kind == "generation" for record in explained):
-        yield (
-            f"Everything the model might say is approximated by {', '.join(beams)} continuations of up to "
-            f"{', '.join(tokens)} tokens."
-        )
+    if any(record.target and record.target.kind == "generation" for record in explained):
+        yield from dict.fromkeys(map(_horizon, manifest.get("configs", {}).values()))
     outside = _largest(explained, "outside_support")
     if outside is not None:
         yield f"At most {outside:.2g} of the probability of an outcome was outside the transport problem."
@@ -299,6 +295,18 @@ def _limits(run: LoadedRun, faithfulness: Faithfulness | None) -> Iterator[str]:
     yield "Words are taken away one at a time: what only two of them do together is not seen."
     if faithfulness is None:
         yield "Whether the ranking is faithful to the model was not measured."
+
+
+def _horizon(config: Mapping[str, Any]) -> str:
+    """How far a configuration looks at what the model says."""
+    beams, tokens = config.get("num_beams", "some"), config.get("max_new_tokens", "some")
+    if config.get("hypotheses") == "response":
+        return (
+            f"The model was watched along the first {tokens} tokens of its answer; the rest is not explained."
+        )
+    return (
+        f"Everything the model might say is approximated by {beams} continuations of up to {tokens} tokens."
+    )
 
 
 def _settings(manifest: Mapping[str, Any], name: str) -> list[str]:

@@ -249,7 +249,18 @@ function legend(scores, method) {
   );
 }
 
-function outcomesTable(view, caption) {
+/** What the model would say, or the one continuation that was followed, of which a share tells nothing. */
+function outcomes(view, caption) {
+  if (view.kind !== "choices" && view.outcomes.length === 1) {
+    const [{ text, ended }] = view.outcomes;
+    return el(
+      "p",
+      { class: "text", dir: "auto" },
+      "Followed along ",
+      el("bdi", {}, quoted(text)),
+      ended ? ", to its end" : "",
+    );
+  }
   return el(
     "table",
     {},

@@ -47,7 +47,7 @@ function side(view, words, others) {
       heat.node,
       panel,
       el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Outcomes of the " + words },
-        outcomesTable(view, view.kind === "choices" ? "Probability over the task's choices" : "Continuations")),
+        outcomes(view, view.kind === "choices" ? "Probability over the task's choices" : "Continuations")),
     ),
   };
   others.push(found);

@@ -74,7 +74,7 @@ function explained(view) {
     scale,
     el("div", { class: "columns" }, heat.node, panel),
     el("h3", {}, view.kind === "choices" ? "The choices" : "What the model would say"),
-    el("div", { class: "scroll" }, outcomesTable(view, view.kind === "choices" ? "Probability over the task's choices" :
+    el("div", { class: "scroll" }, outcomes(view, view.kind === "choices" ? "Probability over the task's choices" :
       "Continuations of the full prompt; probabilities add up to 1 over those shown")),
     view.margin === null ? null : el("p", {}, "The right choice leads by " + number(view.margin) + " nats."),
     view.response === null ? null : el("h3", {}, "The model's answer"),
