@@ -210,7 +210,7 @@ def test_arguments_win_over_the_file_and_may_be_given_in_several_pieces(
         (["--gilot_args", "num_beams"], "write key=value"),
         (["--gilot_args", "units.regex=("], "the pattern does not compile"),
         (["--gilot_args", "top_p=.nan"], "top_p=nan"),
-        (["--gilot_args", "preset=refrence"], "'default', 'reference'"),
+        (["--gilot_args", "preset=refrence"], "'default', 'paper', 'reference'"),
         (["--gilot_args"], "expected at least one argument"),
         (["--gilot"], "expected one argument"),
         (["--gilot", "nowhere.yaml"], "--gilot nowhere.yaml: cannot be read"),
