@@ -60,6 +60,7 @@ def _add(table: Table, task: str, settings: dict[str, Any], options: argparse.Na
     """Measure a task."""
     explained = max(1, round(options.share * options.limit))
     config = gilot_plugin.GilotConfig(
+        preset="paper",
         num_beams=options.beams,
         max_new_tokens=options.tokens,
         units=options.units,

@@ -40,6 +40,7 @@ def token_config(subject: Subject, mode: str, **settings: Any) -> gilot_plugin.G
     """Every token of the prompt, by transport alone: what the published procedure computes."""
     return gilot_plugin.GilotConfig(
         **{
+            "preset": "paper",
             "num_beams": subject.num_beams,
             "max_new_tokens": subject.max_new_tokens,
             "hypotheses": mode,
