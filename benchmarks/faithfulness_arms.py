@@ -46,6 +46,7 @@ ALONG_ANSWER = {"hypotheses": "response", "steps": "mean"}
 
 #: Hypotheses, steps, absence; where the hypotheses are cheap, they look further ahead.
 MODES = (
+    Arm("default"),
     Arm("shared, K=4, J=5", settings={**PAPER, "hypotheses": "shared"}),
     Arm("shared, K=4, J=20", settings={**PAPER, "hypotheses": "shared", "max_new_tokens": 20}),
     Arm("mean, K=4, J=5", settings={**PAPER, "steps": "mean"}),
@@ -53,7 +54,7 @@ MODES = (
         "shared, mean, K=4, J=20",
         settings={**PAPER, "hypotheses": "shared", "steps": "mean", "max_new_tokens": 20},
     ),
-    Arm("response, mean, J=5", settings={**PAPER, **ALONG_ANSWER, "max_new_tokens": 5}),
+    Arm("response, mean, J=5", settings={**PAPER, **ALONG_ANSWER}),
     Arm("response, mean, J=20", settings={**PAPER, **ALONG_ANSWER, "max_new_tokens": 20}),
     # Transport over fewer tokens, which is where the time goes.
     Arm(

@@ -36,7 +36,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "default": {},
         # The paper's outcome distribution, at a horizon that an evaluation can afford.
-        "paper": {"hypotheses": "regenerate", "steps": "last", "max_new_tokens": 5, "top_p": 0.9999},
+        "paper": {"hypotheses": "regenerate", "steps": "last", "top_p": 0.9999},
         # The published code's numbers, quirks included (github.com/holyseven/GiLOT).
         "reference": {
             "hypotheses": "regenerate",
@@ -107,7 +107,7 @@ class GilotConfig(BaseModel):
 
     preset: str = Field("default", description="named set of settings that explicit ones override")
     num_beams: _Whole = Field(4, ge=1, description="K, hypotheses a prompt")
-    max_new_tokens: _Whole = Field(20, ge=1, description="J, tokens that the hypotheses look ahead")
+    max_new_tokens: _Whole = Field(5, ge=1, description="J, tokens that the hypotheses look ahead")
     hypotheses: Literal["regenerate", "shared", "response"] = Field(
         "response",
         description="those of a prompt without a unit: a new beam search, those of the full prompt scored "

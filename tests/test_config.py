@@ -281,7 +281,7 @@ def test_every_preset_is_valid(preset: str) -> None:
 
 def test_the_default_follows_the_models_own_answer_and_the_paper_its_beams() -> None:
     default, paper = GilotConfig(), GilotConfig(preset="paper")
-    assert (default.hypotheses, default.steps, default.max_new_tokens) == ("response", "mean", 20)
+    assert (default.hypotheses, default.steps, default.max_new_tokens) == ("response", "mean", 5)
     assert (paper.hypotheses, paper.steps, paper.num_beams, paper.max_new_tokens) == (
         "regenerate",
         "last",
