@@ -265,7 +265,7 @@ def test_the_options_of_a_selection_are_complete() -> None:
 
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        GilotConfig().num_beams = 5  # type: ignore[misc]
+        GilotConfig().num_beams = 5  # type: ignore[misc]  # it must fail
 
 
 def test_without_settings_nothing_counts_as_given() -> None:

@@ -111,20 +111,20 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 
 def test_each_source_wins_over_the_weaker_ones() -> None:
-    default = GilotConfig().units
-    shipped = shipped_settings(SHIPPED)["units"]
+    default = GilotConfig().max_new_tokens
+    shipped = shipped_settings(SHIPPED)["max_new_tokens"]
     assert shipped != default
-    assert task_config(PLAIN, None, {}).units == default
-    assert task_config(SHIPPED, None, {}).units == shipped
-    assert task_config(SHIPPED, {"units": "line"}, {}).units == "line"
-    file, arguments = {"units": "sentence"}, {"units": "token"}
-    assert task_config(SHIPPED, {"units": "line"}, merge(file, {})).units == "sentence"
-    assert task_config(SHIPPED, {"units": "line"}, merge(file, arguments)).units == "token"
+    assert task_config(PLAIN, None, {}).max_new_tokens == default
+    assert task_config(SHIPPED, None, {}).max_new_tokens == shipped
+    assert task_config(SHIPPED, {"max_new_tokens": 7}, {}).max_new_tokens == 7
+    file, arguments = {"max_new_tokens": 8}, {"max_new_tokens": 9}
+    assert task_config(SHIPPED, {"max_new_tokens": 7}, merge(file, {})).max_new_tokens == 8
+    assert task_config(SHIPPED, {"max_new_tokens": 7}, merge(file, arguments)).max_new_tokens == 9
 
 
 def test_settings_that_a_stronger_source_leaves_out_stay() -> None:
     config = task_config(SHIPPED, {"num_beams": 7}, {"seed": 3})
-    assert (config.units, config.num_beams, config.seed) == ("auto", 7, 3)
+    assert (config.max_new_tokens, config.num_beams, config.seed) == (10, 7, 3)
 
 
 def test_a_selection_is_replaced_as_a_whole() -> None:
@@ -160,7 +160,7 @@ def test_what_was_set_in_python_counts_like_arguments() -> None:
     config = GilotConfig(preset="reference", num_beams=3)
     given = {name: getattr(config, name) for name in config.model_fields_set}
     assert task_config(SHIPPED, {"num_beams": 9, "steps": "last", "top_p": 0.5}, given) == config
-    assert task_config(SHIPPED, None, {}).units == "auto"
+    assert task_config(SHIPPED, None, {}).max_new_tokens == 10
 
 
 _SOURCES = st.lists(
