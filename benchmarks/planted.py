@@ -1,6 +1,6 @@
 """How often each attribution method finds causes that are known, because models were trained to follow them.
 
-    python benchmarks/planted.py [--quick] [--prompts 200] [--methods ot kl] [--output FILE] [--markdown]
+    python benchmarks/planted.py [--vary one] [--prompts 200] [--methods ot kl] [--output FILE] [--markdown]
 
 Trains tiny models, in seconds, whose answer depends on known tokens of the prompt only: ``planted_tasks.py``.
 """
@@ -20,13 +20,12 @@ import transformers
 from planted_models import ARCHITECTURES, make_tokenizer, train
 from planted_recall import (
     USUAL,
+    VARIED,
     Recall,
     Setting,
     distance_names,
-    every_setting,
     prompt_method_names,
     recall,
-    single_changes,
 )
 from planted_tasks import TASKS, Task, is_content
 from rich.console import Console
@@ -72,7 +71,7 @@ def main() -> None:
 
 
 def _measure(options: argparse.Namespace, console: Console) -> list[Recall]:
-    settings = single_changes() if options.quick else every_setting()
+    settings = VARIED[options.vary]()
     wanted = options.methods or tuple(attribution_methods())
     tokenizer = make_tokenizer()
     results: list[Recall] = []
@@ -184,7 +183,12 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="vary one setting at a time")
+    parser.add_argument(
+        "--vary",
+        choices=VARIED,
+        default="all",
+        help="how many settings may differ from the default and from the paper's at a time",
+    )
     parser.add_argument("--prompts", type=int, default=200, help="of each task")
     parser.add_argument(
         "--methods", nargs="+", choices=tuple(attribution_methods()), help="without it, every one"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple, get_args
@@ -19,7 +19,7 @@ from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.tokens import decode, make_prompt, token_label
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.config import GilotConfig
+from gilot_plugin.config import PRESETS, GilotConfig
 from gilot_plugin.plugins import attribution_methods
 from gilot_plugin.resolve import make_recipe, unit_plan
 
@@ -27,29 +27,38 @@ from gilot_plugin.resolve import make_recipe, unit_plan
 _TOGETHER = 25
 
 
+_DEFAULT = GilotConfig()
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Settings that are varied, as in :class:`gilot_plugin.GilotConfig`."""
+    """Settings that are varied, as in :class:`gilot_plugin.GilotConfig`, whose defaults they share."""
 
-    hypotheses: str = "regenerate"
-    absence: str = "delete"
-    steps: str = "last"
-    num_beams: int = 4
-    max_new_tokens: int = 3
-    ground_cost: str = "cosine"
+    hypotheses: str = _DEFAULT.hypotheses
+    absence: str = _DEFAULT.absence
+    steps: str = _DEFAULT.steps
+    num_beams: int = _DEFAULT.num_beams
+    max_new_tokens: int = _DEFAULT.max_new_tokens
+    ground_cost: str = _DEFAULT.ground_cost
 
     def __str__(self) -> str:
-        horizon = f"K={self.num_beams} J={self.max_new_tokens}"
+        # The answer is one hypothesis, whatever the beams.
+        beams = () if self.hypotheses == "response" else (f"K={self.num_beams}",)
         cost = () if self.ground_cost == "cosine" else (self.ground_cost,)
-        return " ".join((self.hypotheses, self.absence, self.steps, horizon, *cost))
+        return " ".join(
+            (self.hypotheses, self.absence, self.steps, *beams, f"J={self.max_new_tokens}", *cost)
+        )
 
 
-#: What tables of methods are for, and where variation starts.
+#: What tables of methods are for.
 USUAL = Setting()
+
+#: The paper's outcome distribution.
+PAPER = Setting(hypotheses=PRESETS["paper"]["hypotheses"], steps=PRESETS["paper"]["steps"])
 
 _HYPOTHESES = ("regenerate", "shared", "response")
 _ABSENCES = ("delete", "mask", "replace")
-_HORIZONS = ((1, 1), (4, 1), (4, 3))
+_HORIZONS = ((1, 1), (4, 1), (USUAL.num_beams, USUAL.max_new_tokens))
 
 
 def ground_costs() -> tuple[str, ...]:
@@ -58,28 +67,45 @@ def ground_costs() -> tuple[str, ...]:
 
 
 def every_setting() -> list[Setting]:
-    """All combinations, with other ground costs at the usual values of the rest; the usual setting first."""
+    """All combinations, and other ground costs of the usual setting, which comes first, and of the paper's."""
     combined = [
         Setting(hypotheses, absence, steps, beams, tokens)
         for hypotheses, absence, steps, (beams, tokens) in product(
             _HYPOTHESES, _ABSENCES, ("last", "mean"), _HORIZONS
         )
-        # One step has no mean of its own, and the answer is one hypothesis whatever the beams.
+        # One step has no mean of its own.
         if (steps, tokens) != ("mean", 1) and (hypotheses, beams, tokens) != ("response", 4, 1)
     ]
-    costs = [Setting(ground_cost=cost) for cost in ground_costs()]
+    costs = [replace(base, ground_cost=cost) for base in (USUAL, PAPER) for cost in ground_costs()]
     return list(dict.fromkeys((USUAL, *combined, *costs)))
 
 
 def single_changes() -> list[Setting]:
-    """The usual setting, and those that differ from it in one value."""
-    return [setting for setting in every_setting() if _differences(setting) <= 1]
+    """The usual setting, the paper's, and those that differ from one of them in one value."""
+    return [
+        setting
+        for setting in every_setting()
+        if min(_differences(setting, USUAL), _differences(setting, PAPER)) <= 1
+    ]
 
 
-def _differences(setting: Setting) -> int:
-    mine, usual = asdict(setting), asdict(USUAL)
-    horizons = [(values.pop("num_beams"), values.pop("max_new_tokens")) for values in (mine, usual)]
-    return sum(mine[name] != usual[name] for name in mine) + (horizons[0] != horizons[1])
+def no_changes() -> list[Setting]:
+    """The usual setting and the paper's."""
+    return [USUAL, PAPER]
+
+
+#: What may be measured.
+VARIED: Mapping[str, Callable[[], list[Setting]]] = {
+    "none": no_changes,
+    "one": single_changes,
+    "all": every_setting,
+}
+
+
+def _differences(setting: Setting, base: Setting) -> int:
+    mine, others = asdict(setting), asdict(base)
+    horizons = [(values.pop("num_beams"), values.pop("max_new_tokens")) for values in (mine, others)]
+    return sum(mine[name] != others[name] for name in mine) + (horizons[0] != horizons[1])
 
 
 class Recall(NamedTuple):

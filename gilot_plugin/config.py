@@ -297,7 +297,7 @@ class GilotConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_combinations(self) -> GilotConfig:
-        if contradictions := list(contradictions_of(self)):
+        if contradictions := list(contradictions_of(self, preset_settings(self.preset))):
             raise ValueError("; ".join(contradictions))
         return self
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from gilot_plugin import plugins
 from gilot_plugin.attribution.methods import Distance
@@ -18,13 +18,14 @@ _WITHOUT_TOLERANCE = ("exact", "ipot")
 _OF_GENERATION = {"hypotheses": "regenerate", "steps": "last"}
 
 
-def contradictions_of(config: GilotConfig) -> Iterator[str]:
+def contradictions_of(config: GilotConfig, ungiven: Mapping[str, Any]) -> Iterator[str]:
     """Say which settings cannot be combined, and what to do about it.
 
     A setting that would have no effect is refused, too: whoever gives it expects one.
 
     Args:
         config: Settings that are each valid.
+        ungiven: What settings are that nobody gave: those of the preset.
 
     Yields:
         One sentence a contradiction.
@@ -37,14 +38,14 @@ def contradictions_of(config: GilotConfig) -> Iterator[str]:
             "allowed with 'replace' only"
         )
     yield from _of_the_second_pass(config)
-    yield from _of_choices(config)
+    yield from _of_choices(config, ungiven)
     yield from _of_units(config)
     if config.ground_cost != "truncated" and config.cost_limit is not None:
         yield (
             f"cost_limit={config.cost_limit} has no effect with ground_cost={config.ground_cost!r}: allowed "
             "with 'truncated' only"
         )
-    given = type(config).model_fields["transport_tolerance"].default != config.transport_tolerance
+    given = config.transport_tolerance != ungiven["transport_tolerance"]
     if given and config.solver in _WITHOUT_TOLERANCE:
         yield (
             f"transport_tolerance={config.transport_tolerance} has no effect with solver={config.solver!r}: "
@@ -69,10 +70,10 @@ def _of_the_second_pass(config: GilotConfig) -> Iterator[str]:
             )
 
 
-def _of_choices(config: GilotConfig) -> Iterator[str]:
+def _of_choices(config: GilotConfig, ungiven: Mapping[str, Any]) -> Iterator[str]:
     if config.target == "choices":
         for name in _OF_GENERATION:
-            if getattr(config, name) != type(config).model_fields[name].default:
+            if getattr(config, name) != ungiven[name]:
                 yield (
                     f"{name}={getattr(config, name)!r} has no effect with target='choices', whose "
                     "continuations are the task's: leave it out, or allow target='auto'"

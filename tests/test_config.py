@@ -191,6 +191,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"target": "choices", "steps": "last"}, "steps='last' has no effect with target='choices'"),
     (
+        {"preset": "paper", "target": "choices", "steps": "mean"},
+        "steps='mean' has no effect with target='choices'",
+    ),
+    (
         {"target": "generation", "choice_scoring": "norm"},
         "choice_scoring='norm' has no effect with target='generation'",
     ),
@@ -234,6 +238,7 @@ def test_all_contradictions_are_told_at_once() -> None:
         {"absence": "published", "hypotheses": "regenerate", "steps": "last", "solver": "exact"},
         {"ground_cost": "truncated", "cost_limit": 0.3},
         {"preset": "reference", "ground_cost": "centered"},
+        {"preset": "paper", "target": "choices"},
     ],
 )
 def test_settings_that_go_together_are_taken(settings: dict[str, Any]) -> None:

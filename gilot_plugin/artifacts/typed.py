@@ -38,6 +38,16 @@ class Target:
     margin: float | None = None
     response: str | None = None
 
+    @property
+    def outcomes(self) -> Sequence[Choice | Hypothesis]:
+        """What the probability is spread over: the choices, or else the continuations."""
+        return self.choices or self.hypotheses
+
+    @property
+    def followed(self) -> bool:
+        """Whether one continuation was followed alone, so that its share says nothing."""
+        return not self.choices and len(self.hypotheses) == 1
+
 
 @dataclass(frozen=True)
 class Record:

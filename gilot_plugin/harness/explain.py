@@ -222,7 +222,7 @@ def _tell(run: EvaluationRun, error: BaseException) -> None:
 def _undisturbed() -> Iterator[None]:
     """Give whatever runs after the block the random numbers that it would have had without it."""
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - lm-eval seeds the global one
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call] # torch has no types
     try:
         with torch.random.fork_rng(devices=devices):
             yield

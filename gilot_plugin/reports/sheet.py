@@ -14,7 +14,7 @@ from rich.text import Text
 
 from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.artifacts.verdicts import is_correct, metric_words
-from gilot_plugin.attribution.types import Choice, Flow, Hypothesis
+from gilot_plugin.attribution.types import Flow, Hypothesis
 from gilot_plugin.errors import one_of
 from gilot_plugin.reports.heat import heat_pieces
 from gilot_plugin.reports.palette import LIGHT, MAX_LEVEL, heat_levels
@@ -207,11 +207,9 @@ class Sheet:
         target = self.record.target
         if target is None:
             return
-        outcomes: Sequence[Choice | Hypothesis] = target.choices or target.hypotheses
-        # Of one continuation that is followed, a share tells nothing.
-        followed = not target.choices and len(outcomes) == 1
+        outcomes = target.outcomes
         title = "the model's choice" if target.choices else "the model would say"
-        yield Text("followed along" if followed else title, "bold")
+        yield Text("followed along" if target.followed else title, "bold")
         likeliest = sorted(range(len(outcomes)), key=lambda index: -outcomes[index].probability)
         cells = max(20, self.console.width - 24)
         for index in likeliest:
@@ -220,7 +218,7 @@ class Sheet:
             notes = (ended and "ends here", index in target.gold and "gold")
             note = "".join(f" {self.glyphs.dot} {words}" for words in notes if words)
             text = self._quoted(outcome.text, cells)
-            share = "" if followed else f"{outcome.probability:.3f}  "
+            share = "" if target.followed else f"{outcome.probability:.3f}  "
             yield Text(f"  {share}{text}{note}", overflow="fold")
         if target.margin is not None:
             yield self._line(f"  margin: {target.margin:.4g} nats")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
@@ -17,7 +18,7 @@ from planted_models import (
     make_tokenizer,
     train,
 )
-from planted_recall import Recall, Setting, every_setting, recall, scores, single_changes
+from planted_recall import PAPER, USUAL, Recall, Setting, every_setting, recall, scores, single_changes
 from planted_tasks import FILLER, IDS, PAD, TASKS, Prompts, Task, Tokens, is_content
 
 from gilot_plugin.config import GilotConfig
@@ -137,8 +138,8 @@ def test_the_default_settings_find_the_causes(task: Task) -> None:
 @pytest.mark.parametrize(
     "setting",
     [
-        Setting("shared", "delete"),
-        Setting("response", "delete"),
+        Setting("shared", "delete", "last"),
+        Setting("response", "delete", "last"),
         Setting("regenerate", "mask", "mean", 2, 2),
         Setting("regenerate", "replace", "last", 1, 1),
     ],
@@ -190,3 +191,9 @@ def test_settings_are_all_distinct_and_start_with_the_usual_one() -> None:
     assert len(set(map(str, settings))) == len(settings)
     assert set(single_changes()) <= set(settings)
     assert {setting.absence for setting in single_changes()} == {"delete", "mask", "replace"}
+
+
+def test_the_usual_setting_is_the_default_and_the_paper_s_its_preset() -> None:
+    for setting, config in ((USUAL, GilotConfig()), (PAPER, GilotConfig(preset="paper"))):
+        assert setting in single_changes()
+        assert asdict(setting).items() <= config.model_dump().items()

@@ -284,8 +284,7 @@ def _limits(run: LoadedRun, faithfulness: Faithfulness | None) -> Iterator[str]:
         f"A word is absent in one of several possible ways (here: {', '.join(absences) or 'not known'}). "
         "Prompts without it may be unlike any that the model has seen, and another way may rank otherwise."
     )
-    if any(record.target and record.target.kind == "generation" for record in explained):
-        yield from dict.fromkeys(map(_horizon, manifest.get("configs", {}).values()))
+    yield from dict.fromkeys(_horizons(explained, manifest.get("configs", {})))
     outside = _largest(explained, "outside_support")
     if outside is not None:
         yield f"At most {outside:.2g} of the probability of an outcome was outside the transport problem."
@@ -297,16 +296,24 @@ def _limits(run: LoadedRun, faithfulness: Faithfulness | None) -> Iterator[str]:
         yield "Whether the ranking is faithful to the model was not measured."
 
 
-def _horizon(config: Mapping[str, Any]) -> str:
-    """How far a configuration looks at what the model says."""
-    beams, tokens = config.get("num_beams", "some"), config.get("max_new_tokens", "some")
-    if config.get("hypotheses") == "response":
-        return (
-            f"The model was watched along the first {tokens} tokens of its answer; the rest is not explained."
-        )
-    return (
-        f"Everything the model might say is approximated by {beams} continuations of up to {tokens} tokens."
-    )
+def _horizons(records: Iterable[Record], configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """How far ahead was looked where the model was free in what it says."""
+    free = (record for record in records if record.target is not None and record.target.kind == "generation")
+    for config_hash in dict.fromkeys(record.config_hash for record in free):
+        config = configs.get(config_hash, {})
+        if not config.keys() >= {"hypotheses", "num_beams", "max_new_tokens"}:
+            continue
+        tokens = config["max_new_tokens"]
+        if config["hypotheses"] == "response":
+            yield (
+                f"The model was watched along the first {tokens} tokens of its answer; the rest is not "
+                "explained."
+            )
+        else:
+            yield (
+                f"Everything the model might say is approximated by {config['num_beams']} continuations of "
+                f"up to {tokens} tokens."
+            )
 
 
 def _settings(manifest: Mapping[str, Any], name: str) -> list[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.artifacts.verdicts import metric_words
-from gilot_plugin.attribution.types import FIXED_SEGMENTS, Choice, Hypothesis
+from gilot_plugin.attribution.types import FIXED_SEGMENTS, Hypothesis
 from gilot_plugin.reports.heat import heat_pieces
 from gilot_plugin.reports.html.packing import rounded, shown
 from gilot_plugin.reports.segments import dominant_segment, segment_shares
@@ -107,9 +107,9 @@ def _outcomes(record: Record) -> dict[str, Any]:
     target = record.target
     if target is None:
         return {}
-    outcomes: Sequence[Choice | Hypothesis] = target.choices or target.hypotheses
     return {
         "kind": target.kind,
+        "followed": target.followed,
         "outcomes": [
             {
                 "text": shown(outcome.text),
@@ -118,7 +118,7 @@ def _outcomes(record: Record) -> dict[str, Any]:
                 "ended": isinstance(outcome, Hypothesis) and outcome.ended,
                 "gold": index in target.gold,
             }
-            for index, outcome in enumerate(outcomes)
+            for index, outcome in enumerate(target.outcomes)
         ],
         "margin": None if target.margin is None else rounded(target.margin),
         "response": None if target.response is None else shown(target.response),

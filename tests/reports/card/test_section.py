@@ -9,6 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from gilot_plugin.artifacts.loading import LoadedRun, load_run
+from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.card.section import card_section
 from tests.artifacts import factories
@@ -161,3 +162,30 @@ def test_samples_that_all_failed_can_be_told_of(tmp_path: Path) -> None:
     section = card_section(run_of(tmp_path, [factories.make_skipped()]))
     assert "No sample was explained." in section.text
     assert section.pictures == ()
+
+
+def horizons(folder: Path, records: list[dict[str, Any]], configs: dict[str, dict[str, Any]]) -> list[str]:
+    factories.write_run(folder, records, manifest=factories.make_manifest(records, configs=configs))
+    lines = card_section(load_run(folder)).text.splitlines()
+    return [line for line in lines if "watched along" in line or "approximated by" in line]
+
+
+def config(**settings: Any) -> dict[str, Any]:
+    return GilotConfig(**settings).model_dump(mode="json")
+
+
+def test_the_horizon_is_that_of_the_samples_that_have_one(tmp_path: Path) -> None:
+    """A task of choices has none, whatever its settings say."""
+    other = "e" * 64
+    free, chosen = film(0), factories.make_record(doc_id=1, choices=factories.CHOICES)
+    chosen = factories.edited(chosen, lambda record: record.update(config_hash=other))
+    paper = config(preset="paper", num_beams=3, max_new_tokens=7)
+    answer, beams = (
+        "- The model was watched along the first 5 tokens of its answer; the rest is not explained.",
+        "- Everything the model might say is approximated by 3 continuations of up to 7 tokens.",
+    )
+    both = [free, chosen]
+    assert horizons(tmp_path / "a", both, {factories.CONFIG_HASH: config(), other: paper}) == [answer]
+    assert horizons(tmp_path / "b", both, {factories.CONFIG_HASH: paper, other: config()}) == [beams]
+    assert horizons(tmp_path / "c", [chosen], {factories.CONFIG_HASH: paper, other: paper}) == []
+    assert horizons(tmp_path / "d", [free], {factories.CONFIG_HASH: {"hypotheses": "response"}}) == []

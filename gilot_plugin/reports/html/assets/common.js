@@ -249,9 +249,9 @@ function legend(scores, method) {
   );
 }
 
-/** What the model would say, or the one continuation that was followed, of which a share tells nothing. */
+/** What the model would say, or the one continuation that was followed. */
 function outcomes(view, caption) {
-  if (view.kind !== "choices" && view.outcomes.length === 1) {
+  if (view.followed) {
     const [{ text, ended }] = view.outcomes;
     return el(
       "p",
