@@ -67,7 +67,7 @@ def ground_costs() -> tuple[str, ...]:
 
 
 def every_setting() -> list[Setting]:
-    """All combinations, and other ground costs of the usual setting, which comes first, and of the paper's."""
+    """All combinations, the usual setting first; other ground costs of that and of the paper's."""
     combined = [
         Setting(hypotheses, absence, steps, beams, tokens)
         for hypotheses, absence, steps, (beams, tokens) in product(

@@ -1,3 +1,8 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,6 +10,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import auc
 
 from gilot_plugin.faithfulness.curves import FRACTIONS, Curves
+from gilot_plugin.faithfulness.removal import removals_of
+from gilot_plugin.faithfulness.subjects import ranking_of
+from tests.faithfulness.golden.stand_in import logit
 
 values = st.lists(st.floats(-10, 10), min_size=11, max_size=11).map(tuple)
 
@@ -50,3 +58,25 @@ def test_a_sooner_fall_is_better(lerf: tuple[float, ...], place: int, drop: floa
 def test_a_flat_curve_has_no_area() -> None:
     flat = Curves((0.7,) * 11, (0.7,) * 11)
     assert (flat.area, flat.comprehensiveness, flat.sufficiency) == (0, 0, 0)
+
+
+FERRET = json.loads((Path(__file__).parent / "golden" / "ferret_metrics.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("case", FERRET, ids=lambda case: f"{len(case['words'])}-{case['scores'][0]:.2f}")
+def test_comprehensiveness_and_sufficiency_are_those_of_another_library(case: dict[str, Any]) -> None:
+    """ferret 0.4.2 (Attanasio et al. 2023), for the same stand-in of a model."""
+    words = case["words"]
+    removals = removals_of(ranking_of(case["scores"], seed=0))
+
+    def probability_without(removed: tuple[int, ...]) -> float:
+        return 1 / (1 + math.exp(-logit([word for place, word in enumerate(words) if place not in removed])))
+
+    curves = Curves(
+        tuple(map(probability_without, removals.morf)), tuple(map(probability_without, removals.lerf))
+    )
+    assert curves.comprehensiveness == pytest.approx(case["comprehensiveness"], abs=1e-12)
+    # ferret keeps 10 to 100 % of the words, we keep 90 to 0 %: its last prompt is whole, ours is empty.
+    steps = len(FRACTIONS) - 1
+    emptied = (probability_without(()) - probability_without(tuple(range(len(words))))) / steps
+    assert curves.sufficiency - emptied == pytest.approx(case["sufficiency"], abs=1e-12)
