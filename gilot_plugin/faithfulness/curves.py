@@ -105,7 +105,7 @@ class Curves:
 
     @property
     def sufficiency(self) -> float:
-        """How far the quantity moves with the most relevant units alone, on average over 90, 80, ... 0 % kept.
+        """How far the quantity moves with the most relevant units alone, on average over 90 to 0 % kept.
 
         DeYoung et al. 2020 (ERASER), equation 4: low is good.
         """
