@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import Progress
 from subject import smollm2
 
-from gilot_plugin.attribution.units import make_units
+from gilot_plugin.attribution.prompt.units import make_units
 from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import ConfigError
 from gilot_plugin.faithfulness.answers import Decoding

@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from gilot_plugin.attribution.engine import attribute_together
 from gilot_plugin.attribution.inquiry import generation_inquiry
 from gilot_plugin.attribution.methods import Distance
-from gilot_plugin.attribution.tokens import decode, make_prompt, token_label
+from gilot_plugin.attribution.prompt.tokens import decode, make_prompt, token_label
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.config import PRESETS, GilotConfig

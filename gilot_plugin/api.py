@@ -10,7 +10,7 @@ from typing import Any
 from gilot_plugin.attribution.engine import attribute as explain
 from gilot_plugin.attribution.inquiry import generation_inquiry
 from gilot_plugin.attribution.measuring import Progress
-from gilot_plugin.attribution.tokens import continuation_ids, decode, make_prompt, token_label
+from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, make_prompt, token_label
 from gilot_plugin.attribution.types import Attribution, Segment
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.transformers import TransformersBackend

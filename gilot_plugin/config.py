@@ -22,10 +22,10 @@ from pydantic import (
 )
 
 from gilot_plugin import plugins
-from gilot_plugin.attribution.ground_costs import DEFAULT_COST_LIMIT
+from gilot_plugin.attribution.distance.ground_costs import DEFAULT_COST_LIMIT
 from gilot_plugin.attribution.methods import PromptMethod
+from gilot_plugin.attribution.prompt.units import SCOPES, UNIT_KINDS
 from gilot_plugin.attribution.transport import SOLVER_NAMES
-from gilot_plugin.attribution.units import SCOPES, UNIT_KINDS
 from gilot_plugin.checking import explained, is_name_of, member
 from gilot_plugin.contradictions import contradictions_of
 from gilot_plugin.errors import ConfigError, one_of

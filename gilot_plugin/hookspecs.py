@@ -10,11 +10,11 @@ import pluggy
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gilot_plugin.attribution.absence import AbsenceOperator
     from gilot_plugin.attribution.methods import AttributionMethod
+    from gilot_plugin.attribution.prompt.absence import AbsenceOperator
+    from gilot_plugin.harness.choosing.selecting import SelectionStrategy
     from gilot_plugin.harness.run import EvaluationRun, Feed
     from gilot_plugin.harness.samples import Choice, Sample
-    from gilot_plugin.harness.selecting import SelectionStrategy
 
 PROJECT_NAME = "gilot"
 

@@ -14,9 +14,9 @@ from gilot_plugin import hookspecs
 from gilot_plugin.errors import GilotError, one_of
 
 if TYPE_CHECKING:
-    from gilot_plugin.attribution.absence import AbsenceOperator
     from gilot_plugin.attribution.methods import AttributionMethod
-    from gilot_plugin.harness.selecting import SelectionStrategy
+    from gilot_plugin.attribution.prompt.absence import AbsenceOperator
+    from gilot_plugin.harness.choosing.selecting import SelectionStrategy
 
 #: Modules that implement the hooks; registered like anybody else's.
 BUILTIN_PLUGINS = (

@@ -6,15 +6,15 @@ import os
 from typing import Any
 
 from gilot_plugin import plugins
-from gilot_plugin.attribution.absence import AbsenceContext
-from gilot_plugin.attribution.ground_costs import ground_cost
+from gilot_plugin.attribution.distance.ground_costs import ground_cost
 from gilot_plugin.attribution.methods import AttributionMethod, PromptMethod
+from gilot_plugin.attribution.prediction.targets import check_positions
+from gilot_plugin.attribution.prompt.absence import AbsenceContext
+from gilot_plugin.attribution.prompt.refinement import Refinement
+from gilot_plugin.attribution.prompt.units import make_units
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.attribution.refinement import Refinement
-from gilot_plugin.attribution.targets import check_positions
 from gilot_plugin.attribution.transport import make_solver
 from gilot_plugin.attribution.types import Prompt, Unit
-from gilot_plugin.attribution.units import make_units
 from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.config import AUTO_UNITS, DEFAULT_UNIT_BUDGET, GilotConfig
 from gilot_plugin.errors import ConfigError, UnsupportedModelError

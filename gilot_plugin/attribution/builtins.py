@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gilot_plugin.attribution.absence import BUILTIN_ABSENCES, AbsenceOperator
 from gilot_plugin.attribution.distances import BUILTIN_METHODS
 from gilot_plugin.attribution.methods import AttributionMethod
+from gilot_plugin.attribution.prompt.absence import BUILTIN_ABSENCES, AbsenceOperator
 from gilot_plugin.hookspecs import hookimpl
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import rel_entr
 
-from gilot_plugin.attribution.flows import moves_of
+from gilot_plugin.attribution.distance.flows import moves_of
+from gilot_plugin.attribution.distance.pair import OutcomePair
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
 from gilot_plugin.attribution.methods import Distance, Interval, Measurement
-from gilot_plugin.attribution.pair import OutcomePair
 
 FloatArray = NDArray[np.float64]
 

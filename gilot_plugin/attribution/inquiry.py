@@ -11,11 +11,9 @@ import numpy as np
 import torch
 from scipy.special import entr
 
-from gilot_plugin.attribution.choices import ChoicesTarget
+from gilot_plugin.attribution.distance.flows import readable_flows, total_flows
+from gilot_plugin.attribution.distance.geometry import Labels
 from gilot_plugin.attribution.distances import MARGIN, margin
-from gilot_plugin.attribution.flows import readable_flows, total_flows
-from gilot_plugin.attribution.generation import GenerationTarget, generation_target
-from gilot_plugin.attribution.geometry import Labels
 from gilot_plugin.attribution.measuring import Progress, Subject
 from gilot_plugin.attribution.methods import (
     AttributionMethod,
@@ -24,10 +22,12 @@ from gilot_plugin.attribution.methods import (
     MethodContext,
     PromptMethod,
 )
-from gilot_plugin.attribution.reading import BatchedReader
+from gilot_plugin.attribution.prediction.choices import ChoicesTarget
+from gilot_plugin.attribution.prediction.generation import GenerationTarget, generation_target
+from gilot_plugin.attribution.prediction.reading import BatchedReader
+from gilot_plugin.attribution.prediction.targets import Target
+from gilot_plugin.attribution.prompt.refinement import Refinement, refine
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.attribution.refinement import Refinement, refine
-from gilot_plugin.attribution.targets import Target
 from gilot_plugin.attribution.types import Attribution, CoarseUnit, Diagnostics, Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
 

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gilot_plugin.attribution.batching import BatchPlan, Size, in_batches
-from gilot_plugin.attribution.geometry import COST_BYTES
+from gilot_plugin.attribution.distance.geometry import COST_BYTES
+from gilot_plugin.attribution.distance.pair import Ground, OutcomePair, solve_together
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
 from gilot_plugin.attribution.methods import Distance, Measurement, mean_measurement
-from gilot_plugin.attribution.pair import Ground, OutcomePair, solve_together
+from gilot_plugin.attribution.prediction.targets import Asked, Outcomes, Target
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.attribution.targets import Asked, Outcomes, Target
 from gilot_plugin.attribution.types import Absent
 from gilot_plugin.backends.protocol import Backend
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gilot_plugin.attribution.answers import AnswerReader
-from gilot_plugin.attribution.flows import Move, mean_moves
-from gilot_plugin.attribution.pair import OutcomePair
+from gilot_plugin.attribution.distance.flows import Move, mean_moves
+from gilot_plugin.attribution.distance.pair import OutcomePair
+from gilot_plugin.attribution.prediction.answers import AnswerReader
 from gilot_plugin.attribution.types import Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
 

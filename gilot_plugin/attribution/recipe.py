@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gilot_plugin.attribution.absence import AbsenceContext, AbsenceOperator
-from gilot_plugin.attribution.ground_costs import COSINE, GroundCost
+from gilot_plugin.attribution.distance.ground_costs import COSINE, GroundCost
 from gilot_plugin.attribution.methods import AttributionMethod
+from gilot_plugin.attribution.prompt.absence import AbsenceContext, AbsenceOperator
 from gilot_plugin.attribution.transport import Solver
 
 

@@ -14,7 +14,7 @@ from gilot_plugin import plugins
 from gilot_plugin.artifacts.loading import load_run
 from gilot_plugin.artifacts.names import companion_name
 from gilot_plugin.artifacts.typed import scored_methods
-from gilot_plugin.attribution.units import make_units
+from gilot_plugin.attribution.prompt.units import make_units
 from gilot_plugin.checking import member
 from gilot_plugin.config import AUTO_UNITS, GilotConfig
 from gilot_plugin.config_sources import merge, parse_args, read_yaml

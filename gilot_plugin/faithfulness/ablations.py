@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gilot_plugin.attribution.prediction.targets import Rows
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.attribution.targets import Rows
 from gilot_plugin.attribution.types import Absent
 from gilot_plugin.backends.protocol import Backend, Row
 from gilot_plugin.faithfulness.curves import AnswerTexts, Curves, Quantity, SampleCurves

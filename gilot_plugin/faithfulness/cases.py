@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.attribution.engine import attribute_together
 from gilot_plugin.attribution.inquiry import Inquiry, choices_inquiry, generation_inquiry
-from gilot_plugin.attribution.tokens import continuation_ids, decode, token_label
+from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, token_label
 from gilot_plugin.attribution.types import FIXED_SEGMENTS, TEMPLATE_SEGMENT, Attribution, Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.config import GilotConfig

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from gilot_plugin.attribution.prediction.targets import check_positions
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.attribution.targets import check_positions
 from gilot_plugin.attribution.types import Prompt
 from gilot_plugin.backends.protocol import Backend, Row
 from gilot_plugin.errors import ConfigError, PromptError, one_of

@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from gilot_plugin.attribution.answers import Answer, Candidates
+from gilot_plugin.attribution.distance.pair import OutcomePair
 from gilot_plugin.attribution.distances import BUILTIN_METHODS, margin
 from gilot_plugin.attribution.inquiry import Inquiry, choices_inquiry, generation_inquiry
 from gilot_plugin.attribution.measuring import Measurer
 from gilot_plugin.attribution.methods import Distance, Measurement
-from gilot_plugin.attribution.pair import OutcomePair
-from gilot_plugin.attribution.reading import BatchedReader
+from gilot_plugin.attribution.prediction.answers import Answer, Candidates
+from gilot_plugin.attribution.prediction.reading import BatchedReader
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.errors import PromptError

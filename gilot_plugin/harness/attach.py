@@ -26,10 +26,10 @@ from gilot_plugin.config import GilotConfig, as_config
 from gilot_plugin.errors import GilotError
 from gilot_plugin.harness.explain import explain_results
 from gilot_plugin.harness.loggers import log_after_results, log_to_trackio, log_to_wandb
-from gilot_plugin.harness.model_calls import hooked
 from gilot_plugin.harness.output import output_root, redate, results_folder
-from gilot_plugin.harness.parts import watched_parts
-from gilot_plugin.harness.rebuilding import rebuild_parts, remembered_builds
+from gilot_plugin.harness.recording.model_calls import hooked
+from gilot_plugin.harness.recording.parts import watched_parts
+from gilot_plugin.harness.recording.rebuilding import rebuild_parts, remembered_builds
 from gilot_plugin.harness.recordkeeper import abandon_run, open_run
 from gilot_plugin.harness.run import EvaluationRun
 from gilot_plugin.harness.start import leaves, start_run

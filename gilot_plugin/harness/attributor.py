@@ -13,8 +13,8 @@ from gilot_plugin.attribution.engine import attribute_together
 from gilot_plugin.attribution.inquiry import Inquiry
 from gilot_plugin.attribution.types import Attribution
 from gilot_plugin.errors import PromptError
-from gilot_plugin.harness.prompts import SamplePrompt
-from gilot_plugin.harness.questions import Question, question_about
+from gilot_plugin.harness.asking.prompts import SamplePrompt
+from gilot_plugin.harness.asking.questions import Question, question_about
 from gilot_plugin.harness.run import EvaluationRun
 from gilot_plugin.harness.samples import Sample
 from gilot_plugin.hookspecs import hookimpl

@@ -15,7 +15,7 @@ import torch
 
 from gilot_plugin.artifacts.records import record_key
 from gilot_plugin.errors import GilotError
-from gilot_plugin.harness.choosing import choose_samples
+from gilot_plugin.harness.choosing.scopes import choose_samples
 from gilot_plugin.harness.manifest import manifest_of
 from gilot_plugin.harness.recordkeeper import describe_run, drop_own_files
 from gilot_plugin.harness.resumption import kept_record, resume_run

@@ -15,6 +15,9 @@ from gilot_plugin.errors import ConfigError, UnsupportedModelError
 #: The model that attaches this package to another one, which its argument ``base`` names.
 _ATTACHED, _BASE = "gilot", "base"
 
+#: Where ``lm_eval run`` puts a model: on a CPU where there is no such GPU.
+_DEVICE = "cuda:0"
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -23,13 +26,13 @@ class ModelSource:
     Attributes:
         model: Name of lm-eval's model class.
         arguments: For it, e.g. ``{"pretrained": "gpt2"}``.
-        device: For it; None for its default.
+        device: For it.
         batch_size: For it; None for its default. Attributions find their own.
     """
 
     model: str
     arguments: Mapping[str, Any]
-    device: str | None = None
+    device: str = _DEVICE
     batch_size: str | int | None = None
 
     @property
@@ -127,7 +130,7 @@ def model_source(
     known = {"device": recorded.get("device"), "batch_size": recorded.get("batch_size")}
     # A GPU or a batch size that was found by trying is none of this machine's.
     size = known["batch_size"] if isinstance(known["batch_size"], int) else None
-    return ModelSource(name, arguments, device or known["device"], batch_size or size)
+    return ModelSource(name, arguments, device or known["device"] or _DEVICE, batch_size or size)
 
 
 def load_model(source: ModelSource) -> LoadedModel:
@@ -141,7 +144,8 @@ def load_model(source: ModelSource) -> LoadedModel:
     further = {"device": source.device, "batch_size": source.batch_size}
     try:
         lm = found.create_from_arg_obj(dict(source.arguments), further)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, RuntimeError, AssertionError) as error:
+        # The last two are torch's, of a device that is not there or too small.
         raise ConfigError(
             f"--model {source.model} --model_args {source.arguments_text}: lm-eval cannot load it: {error}"
         ) from error

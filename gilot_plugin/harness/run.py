@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gilot_plugin.attribution.types import Segment
 from gilot_plugin.config import Budget, GilotConfig
-from gilot_plugin.harness.conversations import Layout, Message, message_segments
 from gilot_plugin.harness.progress import RunProgress
+from gilot_plugin.harness.recording.conversations import Layout, Message, message_segments
 from gilot_plugin.harness.team import Team
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gilot_plugin.harness.choosing.selecting import SelectionContext, SelectionStrategy, choose
+from gilot_plugin.harness.choosing.strategies import STRATEGIES
 from gilot_plugin.harness.samples import Choice, Sample
-from gilot_plugin.harness.selecting import SelectionContext, SelectionStrategy, choose
-from gilot_plugin.harness.strategies import STRATEGIES
 from gilot_plugin.hookspecs import hookimpl
 from gilot_plugin.selections import CountOptions, Options
 

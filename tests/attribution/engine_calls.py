@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from gilot_plugin.attribution.absence import BUILTIN_ABSENCES, AbsenceContext
 from gilot_plugin.attribution.distances import BUILTIN_METHODS
 from gilot_plugin.attribution.engine import attribute
 from gilot_plugin.attribution.inquiry import choices_inquiry, generation_inquiry
 from gilot_plugin.attribution.methods import Distance
+from gilot_plugin.attribution.prompt.absence import BUILTIN_ABSENCES, AbsenceContext
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.transport import Solver, make_solver
 from gilot_plugin.attribution.types import CONTENT_SEGMENT, Attribution, Prompt, Token, Unit

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from gilot_plugin.attribution.pair import Ground, OutcomePair
+from gilot_plugin.attribution.distance.pair import Ground, OutcomePair
 from gilot_plugin.attribution.transport import make_solver
 
 EXACT = make_solver("exact", 1e-3, torch.device("cpu"))

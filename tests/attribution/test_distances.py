@@ -9,14 +9,14 @@ import pytest
 import torch
 from scipy.special import rel_entr
 
+from gilot_plugin.attribution.distance.flows import Move, readable_flows
+from gilot_plugin.attribution.distance.pair import Ground, OutcomePair
 from gilot_plugin.attribution.distances import (
     BUILTIN_METHODS,
     kl_divergence,
     l2_norm,
     optimal_transport,
 )
-from gilot_plugin.attribution.flows import Move, readable_flows
-from gilot_plugin.attribution.pair import Ground, OutcomePair
 from gilot_plugin.attribution.transport import make_solver
 
 EXACT = make_solver("exact", 1e-3, torch.device("cpu"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gilot_plugin.attribution.methods import Distance, Measurement, PromptMethod
-from gilot_plugin.attribution.tokens import decode, make_prompt, token_label
-from gilot_plugin.attribution.units import make_units
+from gilot_plugin.attribution.prompt.tokens import decode, make_prompt, token_label
+from gilot_plugin.attribution.prompt.units import make_units
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import UnsupportedModelError
 from tests.attribution import engine_calls, serial

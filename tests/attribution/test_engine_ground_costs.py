@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gilot_plugin.attribution.ground_costs import ground_cost
+from gilot_plugin.attribution.distance.ground_costs import ground_cost
 from tests.attribution import engine_calls, serial
 from tests.attribution.altered_models import read_last_token_only
 from tests.attribution.closeness import assert_close

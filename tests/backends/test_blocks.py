@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gilot_plugin.attribution.trie import Trie
+from gilot_plugin.attribution.prediction.trie import Trie
 from gilot_plugin.backends.blocks import blocks_of
 from gilot_plugin.backends.protocol import TokenTree
 

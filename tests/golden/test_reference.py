@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from gilot_plugin.attribution.methods import Distance, Measurement
-from gilot_plugin.attribution.tokens import decode, make_prompt, token_label
-from gilot_plugin.attribution.units import make_units
+from gilot_plugin.attribution.prompt.tokens import decode, make_prompt, token_label
+from gilot_plugin.attribution.prompt.units import make_units
 from gilot_plugin.backends.transformers import TransformersBackend
 from tests.attribution import engine_calls
 

@@ -8,7 +8,6 @@ import pytest
 from lm_eval.models.huggingface import HFLM
 
 from gilot_plugin.errors import ConfigError, PromptError
-from gilot_plugin.harness.loading import model_source
 from gilot_plugin.harness.prompt_files import feed, read_prompts
 
 MESSAGES = json.dumps(
@@ -63,31 +62,3 @@ def test_what_cannot_be_fed_says_why(make_lm: Callable[..., HFLM], tmp_path: Pat
     lm.tokenizer.chat_template = None
     with pytest.raises(ConfigError, match="no chat template"):
         feed(lm, path.name, conversation, False)
-
-
-@pytest.mark.parametrize(
-    ("recorded", "given", "model", "arguments"),
-    [
-        ({"model": "hf", "model_args": "pretrained=a,dtype=float32"}, {}, "hf", "pretrained=a,dtype=float32"),
-        ({"model": "hf", "model_args": {"pretrained": "a"}}, {}, "hf", "pretrained=a"),
-        (
-            {"model": "gilot", "model_args": "base=hf,pretrained=a,gilot.num_beams=2,gilot=f.yaml"},
-            {},
-            "hf",
-            "pretrained=a",
-        ),
-        ({"model": "hf", "model_args": "pretrained=a"}, {"model_args": "pretrained=b"}, "hf", "pretrained=b"),
-    ],
-)
-def test_the_model_is_that_of_the_run_unless_another_is_given(
-    recorded: dict[str, object], given: dict[str, str], model: str, arguments: str
-) -> None:
-    source = model_source(recorded, **given)  # type: ignore[arg-type]
-    assert (source.model, source.arguments_text) == (model, arguments)
-
-
-def test_a_batch_size_that_was_searched_for_is_not_taken_over() -> None:
-    arguments = {"pretrained": "a"}
-    assert model_source({"model_args": arguments, "batch_size": "auto"}).batch_size is None
-    assert model_source({"model_args": arguments, "batch_size": 4}).batch_size == 4
-    assert model_source({"model_args": arguments, "batch_size": 4}, batch_size="2").batch_size == "2"

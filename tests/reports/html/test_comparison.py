@@ -10,10 +10,7 @@ from gilot_plugin.attribution.types import TotalFlow
 from gilot_plugin.comparison.audit import Audit, audit_runs
 from gilot_plugin.reports.html.comparison import comparison_page
 from tests.comparison.simulated import WORDS, make_record, make_run, noisy_runs, two_choices
-
-Open = Callable[..., Page]
-
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \x1b[31m \u202eabc"
+from tests.reports.html.pages import HOSTILE, Open
 
 
 def scores(**changes: float) -> list[float]:
@@ -117,7 +114,7 @@ def test_texts_run_nothing(open_page: Open) -> None:
     page = open_page(comparison_page(audit_runs(make_run(records[:1]), make_run(records[1:]))))
     page.locator("#rows a").first.click()
     expect(page.locator("#sample .heat").first).to_be_visible()
-    assert "alert(2)> \\x1b[31m \\u202eabc" in page.inner_text("#sample")
+    assert "alert(2)> {{7*7}} \\x1b[31m \\u202eabc" in page.inner_text("#sample")
     assert page.locator("img").count() == 0
 
 

@@ -1,0 +1,1 @@
+"""Two outcome distributions and what separates them: ground costs, support, flows."""

@@ -1,0 +1,111 @@
+"""The one number that methods without an outcome distribution explain: the log-probability of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gilot_plugin.attribution.batching import BatchPlan
+from gilot_plugin.attribution.prediction.trie import Prefix, node_count
+from gilot_plugin.attribution.types import Absent
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Continuations whose log-likelihoods are compared.
+
+    Attributes:
+        token_ids: Tokens of each, as fed after the prompt.
+        leads: The beginning of each that is fed and not scored; empty if everything is scored.
+        lengths: What the log-likelihood of each is divided by before they are compared; None for nothing.
+    """
+
+    token_ids: tuple[Prefix, ...]
+    leads: tuple[Prefix, ...] = ()
+    lengths: tuple[int, ...] | None = None
+
+    @property
+    def read(self) -> tuple[Prefix, ...]:
+        """Sequences whose log-probabilities are asked of the model."""
+        return (*self.token_ids, *self.leads)
+
+    @cached_property
+    def node_count(self) -> int:
+        """Tokens that are fed after each prompt; the last one of a sequence is only predicted."""
+        return node_count([ids[:-1] for ids in self.token_ids])
+
+    def sums(self, read: torch.Tensor) -> torch.Tensor:
+        """Log-likelihoods ``[rows, candidates]``, in nats, from those of what was read."""
+        count = len(self.token_ids)
+        # That of what is scored is that of all less that of the lead, which is read on the way.
+        return read[:, :count] - read[:, count:] if self.leads else read
+
+    def compared(self, sums: torch.Tensor) -> torch.Tensor:
+        """Log-likelihoods as they are compared, ``[rows, candidates]``."""
+        if self.lengths is None:
+            return sums
+        return sums / torch.tensor(self.lengths, dtype=sums.dtype, device=sums.device)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the model answers to the full prompt.
+
+    Attributes:
+        candidates: The answer alone, or all of the task's choices.
+        chosen: Which of them it is.
+    """
+
+    candidates: Candidates
+    chosen: int = 0
+
+    @property
+    def token_ids(self) -> Prefix:
+        """Tokens of the answer."""
+        return self.candidates.token_ids[self.chosen]
+
+    def logprobs(self, read: torch.Tensor) -> torch.Tensor:
+        """Log-probability of the answer, ``[rows]``, in nats: among the choices, where there are any.
+
+        Args:
+            read: ``[rows, sequences]``, log-probabilities of :attr:`Candidates.read`. May carry a gradient.
+        """
+        sums = self.candidates.sums(read)
+        if sums.shape[1] == 1:
+            return sums[:, 0]
+        return self.candidates.compared(sums).log_softmax(dim=1)[:, self.chosen]
+
+
+class AnswerReader(Protocol):
+    """Reads how likely an answer is after a prompt without some of its units.
+
+    Attributes:
+        answer: The answer.
+    """
+
+    answer: Answer
+
+    def plan(self) -> BatchPlan:
+        """How much may go through the model together."""
+        ...
+
+    def logprobs(self, absent: Sequence[Absent]) -> NDArray[np.float64]:
+        """Log-probability of the answer without units, in full batches.
+
+        Args:
+            absent: For each wanted number, the units that are taken away; none of them for the full prompt.
+
+        Returns:
+            ``[len(absent)]``, in nats; what is impossible has -1e6.
+
+        Raises:
+            NonFiniteLogitsError: The model returned NaN.
+            BudgetError: The memory budget is too small.
+        """
+        ...

@@ -1,0 +1,141 @@
+"""Which of the task's choices the model prefers after a prompt, with and without units."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+
+from gilot_plugin.attribution.distance.geometry import ChoiceGeometry
+from gilot_plugin.attribution.prediction.answers import Answer, Candidates
+from gilot_plugin.attribution.prediction.targets import Asked, Outcomes, Rows, check_positions, joined
+from gilot_plugin.attribution.prediction.trie import sequence_logprobs
+from gilot_plugin.attribution.recipe import Recipe
+from gilot_plugin.attribution.types import Absent, Choice, Prompt
+from gilot_plugin.backends.protocol import Backend, Load
+from gilot_plugin.errors import PromptError
+
+
+class ChoicesTarget:
+    """Which of the task's choices the model prefers: softmax of their log-likelihoods.
+
+    Where the choices differ in the context (a blank that is filled in) rather than in what follows it, a
+    choice begins with the rest of its context, which is fed and not scored.
+
+    Args:
+        backend: The model.
+        prompt: The context as fed.
+        recipe: How; beams and steps do not matter here.
+        token_ids: Tokens of each choice, as fed after the prompt.
+        texts: Text of each choice.
+        lengths: Characters of each choice as lm-eval counts them for ``acc_norm``; None for those of the
+            texts.
+        gold: Numbers of the right choices, where the task says so.
+        unscored: How many tokens of each choice belong to its context; None for none.
+
+    Raises:
+        UnsupportedModelError: The absence needs explicit positions, which the model does not take, or the
+            ground cost needs embeddings that it lacks.
+        PromptError: The prompt and the longest choice do not fit into the model's window.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        prompt: Prompt,
+        recipe: Recipe,
+        token_ids: Sequence[Sequence[int]],
+        texts: Sequence[str],
+        lengths: Sequence[int] | None = None,
+        gold: Sequence[int] = (),
+        unscored: Sequence[int] | None = None,
+    ) -> None:
+        check_positions(backend, recipe.absence)
+        # The last token of a choice is only predicted, never fed.
+        longest = len(prompt.tokens) + max(map(len, token_ids)) - 1
+        if backend.max_positions is not None and longest > backend.max_positions:
+            raise PromptError(
+                f"the prompt's {len(prompt.tokens)} tokens and its longest choice need {longest} positions, "
+                f"the model has {backend.max_positions}"
+            )
+        self._backend, self._recipe = backend, recipe
+        self._rows = Rows(backend, prompt, recipe)
+        self._token_ids, self._texts = tuple(map(tuple, token_ids)), tuple(texts)
+        self._lengths = tuple(map(len, texts)) if lengths is None else tuple(lengths)
+        self._unscored = (0,) * len(self._token_ids) if unscored is None else tuple(unscored)
+        leads = tuple(choice[:count] for choice, count in zip(self._token_ids, unscored or (), strict=False))
+        divisors = self._lengths if recipe.choice_scoring == "norm" else None
+        self._candidates = Candidates(self._token_ids, leads, divisors)
+        compared = _differing(token_ids) if any(leads) else token_ids
+        self.geometry = ChoiceGeometry(backend, recipe.ground_cost, compared, texts)
+        self.gold = tuple(gold)
+        self.outcome_count = len(self._token_ids)
+        self.outcome_bytes = 4 * len(self._token_ids)
+        self._likelihoods: torch.Tensor | None = None
+
+    @property
+    def kind(self) -> Hashable:
+        """See :attr:`Target.kind`."""
+        return (type(self), id(self._backend)) if self._backend.shares_prompts else None
+
+    def load(self, absent: Absent) -> Load:
+        """See :meth:`Target.load`."""
+        nodes = self._candidates.node_count
+        return self._rows.load(absent, nodes, nodes, len(self._token_ids))
+
+    def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
+        """See :meth:`Target.compute`."""
+        targets = [cast("ChoicesTarget", target) for target, _ in asked]
+        pairs = list(zip(targets, (absent for _, absent in asked), strict=True))
+        batch = joined([target._rows.batch(absent) for target, absent in pairs])
+        room = max(target._candidates.node_count for target in targets)
+        most = max(len(target._candidates.read) for target in targets)
+        # Targets with fewer choices are filled up with the empty one, which is certain.
+        sequences = [
+            [*target._candidates.read, *((),) * (most - len(target._candidates.read))]
+            for target, absent in pairs
+            for _ in absent
+        ]
+        sums = sequence_logprobs(self._backend.prefill(batch, room), sequences, self._backend.device)
+        parts = torch.split(sums.double(), [len(absent) for _, absent in pairs])
+        return [
+            target._outcomes(part[:, : len(target._candidates.read)], absent)
+            for (target, absent), part in zip(pairs, parts, strict=True)
+        ]
+
+    def _outcomes(self, read: torch.Tensor, absent: Sequence[Absent]) -> Outcomes:
+        """Outcomes from the log-likelihoods of the choices and of their leads, ``[rows, sequences]``."""
+        sums = self._candidates.sums(read)
+        compared = self._candidates.compared(sums)
+        if not absent[0]:
+            self._likelihoods = sums[0]
+            self._preferred = int(compared[0].argmax())
+        return Outcomes(compared.log_softmax(dim=1).unsqueeze(1), sums[:, self._preferred])
+
+    def answer(self) -> Answer:
+        """See :meth:`Target.answer`."""
+        return Answer(self._candidates, self._preferred)
+
+    def choices(self, probabilities: Sequence[float]) -> tuple[Choice, ...]:
+        """The choices with their probabilities after the full prompt, whose outcomes were computed."""
+        assert self._likelihoods is not None
+        sums = self._likelihoods.tolist()
+        normalized = [
+            logprob / length if length else -np.inf
+            for logprob, length in zip(sums, self._lengths, strict=True)
+        ]
+        columns = (self._texts, self._token_ids, sums, normalized, probabilities, self._unscored)
+        return tuple(Choice(*choice) for choice in zip(*columns, strict=True))
+
+
+def _differing(token_ids: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+    """The choices without the tokens that all of them end with; each keeps at least one.
+
+    What all have in common would only make them look alike.
+    """
+    common = 0
+    while common < min(map(len, token_ids)) - 1 and len({ids[-1 - common] for ids in token_ids}) == 1:
+        common += 1
+    return [ids[: len(ids) - common] for ids in token_ids]

@@ -1,0 +1,300 @@
+"""What the model would generate after a prompt, with and without units."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+
+from gilot_plugin.attribution.distance.geometry import Labels, VocabularyGeometry
+from gilot_plugin.attribution.logprobs import IMPOSSIBLE
+from gilot_plugin.attribution.methods import Distance
+from gilot_plugin.attribution.prediction.answers import Answer, Candidates
+from gilot_plugin.attribution.prediction.hypotheses import Hypotheses, beam_search
+from gilot_plugin.attribution.prediction.outcomes import (
+    Continuation,
+    Given,
+    given_outcomes,
+    regenerated_outcomes,
+    rescored_outcomes,
+)
+from gilot_plugin.attribution.prediction.targets import Asked, Outcomes, Rows, check_positions, joined
+from gilot_plugin.attribution.prediction.trie import Prefix, sequence_logprobs
+from gilot_plugin.attribution.recipe import Recipe
+from gilot_plugin.attribution.types import Absent, Hypothesis, Prompt
+from gilot_plugin.backends.protocol import Backend, Load
+from gilot_plugin.errors import PromptError
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about a prompt.
+
+    Attributes:
+        backend: The model.
+        rows: The prompt with and without units.
+        recipe: How.
+        labels: Text of a token id.
+        answer: What the model answered, if its log-probability is asked for.
+        find_answer: The same, if nobody asked for it before.
+    """
+
+    backend: Backend
+    rows: Rows
+    recipe: Recipe
+    labels: Labels
+    answer: Prefix | None
+    find_answer: Callable[[], Prefix]
+
+
+class GenerationTarget(ABC):
+    """What the model would generate; how hypotheses come about is up to the subclasses.
+
+    Args:
+        question: What is asked.
+        steps: Outcomes of each prompt.
+    """
+
+    gold: tuple[int, ...] = ()
+
+    def __init__(self, question: Question, steps: int) -> None:
+        self._backend, self._recipe, self._answer = question.backend, question.recipe, question.answer
+        self._rows, self._find_answer = question.rows, question.find_answer
+        self.geometry = VocabularyGeometry(
+            question.backend, question.recipe.ground_cost, question.labels, steps
+        )
+        self.outcome_count = self._backend.vocab_size
+        self.outcome_bytes = steps * self._backend.vocab_size * 4
+        #: Hypotheses of the full prompt with their log-probabilities, once they are known.
+        self._known: list[tuple[Continuation, float]] = []
+
+    @property
+    @abstractmethod
+    def kind(self) -> Hashable:
+        """See :attr:`gilot_plugin.attribution.prediction.targets.Target.kind`."""
+
+    @abstractmethod
+    def load(self, absent: Absent) -> Load:
+        """See :meth:`gilot_plugin.attribution.prediction.targets.Target.load`."""
+
+    @abstractmethod
+    def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
+        """See :meth:`gilot_plugin.attribution.prediction.targets.Target.compute`."""
+
+    def answer(self) -> Answer:
+        """See :meth:`gilot_plugin.attribution.prediction.targets.Target.answer`; its first J tokens."""
+        return Answer(Candidates((self._find_answer() if self._answer is None else self._answer,)))
+
+    def hypotheses(self, decode: Callable[[Sequence[int]], str]) -> tuple[Hypothesis, ...]:
+        """Hypotheses of the full prompt, likeliest first; known once its outcomes are."""
+        logprobs = np.array([logprob for _, logprob in self._known])
+        shares = np.exp(logprobs - logprobs.max())
+        described = [
+            Hypothesis(ids, decode(list(ids)), logprob, float(share), ended)
+            for ((ids, ended), logprob), share in zip(self._known, shares / shares.sum(), strict=True)
+        ]
+        return tuple(sorted(described, key=lambda hypothesis: -hypothesis.logprob))
+
+
+class RegeneratedTarget(GenerationTarget):
+    """``hypotheses: regenerate``: a beam search for each prompt (GiLOT, section 3.2)."""
+
+    def __init__(self, question: Question) -> None:
+        recipe = question.recipe
+        self._every_step = recipe.steps == "mean"
+        super().__init__(question, recipe.max_new_tokens if self._every_step else 1)
+
+    @property
+    def kind(self) -> Hashable:
+        """See :attr:`gilot_plugin.attribution.prediction.targets.Target.kind`."""
+        recipe = self._recipe
+        if recipe.absence.rescored_without is not None or not self._backend.shares_prompts:
+            return None
+        searched = (recipe.num_beams, recipe.max_new_tokens, self._every_step)
+        return (type(self), id(self._backend), *searched, self._answer is None)
+
+    def load(self, absent: Absent) -> Load:
+        """See :meth:`gilot_plugin.attribution.prediction.targets.Target.load`."""
+        beams, answer = self._recipe.num_beams, len(self._answer or ())
+        room = beams * self._recipe.max_new_tokens + answer
+        return self._rows.load(absent, room, max(beams, answer), beams)
+
+    def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
+        """See :meth:`gilot_plugin.attribution.prediction.targets.Target.compute`."""
+        if self._recipe.absence.rescored_without is not None:
+            return [self._rescored(absent) for _, absent in asked]
+        targets = [cast("RegeneratedTarget", target) for target, _ in asked]
+        batches = [target._rows.batch(absent) for target, (_, absent) in zip(targets, asked, strict=True)]
+        answers = [
+            target._answer or () for target, batch in zip(targets, batches, strict=True) for _ in batch.rows
+        ]
+        recipe = self._recipe
+        found = regenerated_outcomes(
+            self._backend,
+            joined(batches),
+            recipe.num_beams,
+            recipe.max_new_tokens,
+            self._every_step,
+            None if self._answer is None else answers,
+        )
+        outcomes, start = [], 0
+        for target, (_, absent) in zip(targets, asked, strict=True):
+            rows = slice(start, start + len(absent))
+            if not absent[0]:
+                target._known = _known(found.hypotheses, start)
+            of_answers = None if found.answer_logprobs is None else found.answer_logprobs[rows]
+            outcomes.append(Outcomes(found.logprobs[rows], of_answers))
+            start = rows.stop
+        return outcomes
+
+    def _rescored(self, absent: Sequence[Absent]) -> Outcomes:
+        """Outcomes read from a second pass, under an operator that wants one."""
+        recipe, search = self._recipe, self._rows.batch(absent)
+        score = self._rows.batch(absent, recipe.absence.rescored_without)
+        logprobs, found = rescored_outcomes(
+            self._backend, search, score, recipe.num_beams, recipe.max_new_tokens
+        )
+        if not absent[0]:
+            self._known = _known(found)
+        if self._answer is None:
+            return Outcomes(logprobs)
+        session = self._backend.prefill(search, len(self._answer))
+        answers = [[self._answer]] * len(absent)
+        return Outcomes(logprobs, sequence_logprobs(session, answers, logprobs.device)[:, 0])
+
+
+class GivenTarget(GenerationTarget):
+    """``hypotheses: shared`` and ``response``: the same hypotheses after each prompt.
+
+    Args:
+        question: What is asked.
+        known: Hypotheses of the full prompt and their log-probabilities; None for the answer alone.
+    """
+
+    def __init__(self, question: Question, known: list[tuple[Continuation, float]] | None = None) -> None:
+        recipe, answer = question.recipe, question.answer
+        self._is_answer = known is None
+        hypotheses = (
+            (Continuation(answer or (), ended=False),)
+            if known is None
+            else tuple(given for given, _ in known)
+        )
+        longest = max(len(given.token_ids) for given in hypotheses)
+        # What has not ended is all equally long, an answer perhaps shorter than J; after its last token,
+        # nothing is known to come.
+        last = recipe.max_new_tokens if all(given.ended for given in hypotheses) else longest
+        depths = tuple(range(min(1, last), last + 1)) if recipe.steps == "mean" else (last,)
+        self._given = Given(hypotheses, depths, answer)
+        super().__init__(question, len(depths))
+        self._known = known or []
+
+    @property
+    def kind(self) -> Hashable:
+        """See :attr:`gilot_plugin.attribution.prediction.targets.Target.kind`."""
+        return (type(self), id(self._backend)) if self._backend.shares_prompts else None
+
+    def load(self, absent: Absent) -> Load:
+        """See :meth:`gilot_plugin.attribution.prediction.targets.Target.load`."""
+        nodes = len(self._given.trie.prefixes)
+        return self._rows.load(absent, nodes, nodes, len(self._given.hypotheses) + 1)
+
+    def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
+        """See :meth:`gilot_plugin.attribution.prediction.targets.Target.compute`."""
+        targets = [cast("GivenTarget", target) for target, _ in asked]
+        pairs = list(zip(targets, (absent for _, absent in asked), strict=True))
+        batch = joined([target._rows.batch(absent) for target, absent in pairs])
+        given = [target._given for target, absent in pairs for _ in absent]
+        logprobs, of_answers = given_outcomes(self._backend, batch, given)
+        outcomes, start = [], 0
+        for target, absent in pairs:
+            rows = slice(start, start + len(absent))
+            if target._is_answer and not absent[0]:
+                continuation = target._given.hypotheses[0]
+                target._known = [(continuation, max(float(of_answers[start]), IMPOSSIBLE))]
+            answered = None if target._answer is None else of_answers[rows]
+            outcomes.append(Outcomes(torch.stack(logprobs[rows]), answered))
+            start = rows.stop
+        return outcomes
+
+
+def generation_target(
+    backend: Backend,
+    prompt: Prompt,
+    recipe: Recipe,
+    labels: Labels,
+    answer: Sequence[int] | None = None,
+) -> GenerationTarget:
+    """What the model would generate, with hypotheses as the recipe says.
+
+    Args:
+        backend: The model.
+        prompt: The prompt as fed.
+        recipe: How.
+        labels: Text of a token id.
+        answer: What the model answered; None for its greedy continuation, searched where it is needed.
+
+    Returns:
+        The target.
+
+    Raises:
+        UnsupportedModelError: The absence needs explicit positions, which the model does not take, or the
+            ground cost needs embeddings that it lacks.
+        PromptError: The prompt and the hypotheses do not fit into the model's window.
+        NonFiniteLogitsError: The model returned NaN.
+    """
+    check_positions(backend, recipe.absence)
+    _check_window(backend, prompt, recipe, answer)
+    methods = [method for method in recipe.methods if isinstance(method, Distance)]
+    asked = recipe.hypotheses == "response" or any(method.needs_answer for method in methods)
+    rows = Rows(backend, prompt, recipe)
+
+    def find_answer() -> Prefix:
+        return _answer_read(backend, rows, recipe, answer)
+
+    question = Question(backend, rows, recipe, labels, find_answer() if asked else None, find_answer)
+    if recipe.hypotheses == "regenerate":
+        return RegeneratedTarget(question)
+    if recipe.hypotheses == "response":
+        return GivenTarget(question)
+    return GivenTarget(question, _known(_searched(backend, rows, recipe, recipe.num_beams)))
+
+
+def _searched(backend: Backend, rows: Rows, recipe: Recipe, num_beams: int) -> Hypotheses:
+    """Hypotheses of the full prompt."""
+    steps = recipe.max_new_tokens
+    session = backend.prefill(rows.batch([()]), num_beams * steps)
+    return beam_search(session, backend.eos_token_ids, num_beams, steps, "none").hypotheses
+
+
+def _check_window(backend: Backend, prompt: Prompt, recipe: Recipe, answer: Sequence[int] | None) -> None:
+    ahead = recipe.max_new_tokens
+    if recipe.hypotheses == "response" and answer is not None:
+        ahead = min(ahead, len(answer))
+    needed = len(prompt.tokens) + ahead
+    if backend.max_positions is not None and needed > backend.max_positions:
+        raise PromptError(
+            f"the prompt's {len(prompt.tokens)} tokens and max_new_tokens={recipe.max_new_tokens} need "
+            f"{needed} positions, the model has {backend.max_positions}: lower max_new_tokens or shorten the "
+            "prompt"
+        )
+
+
+def _answer_read(backend: Backend, rows: Rows, recipe: Recipe, answer: Sequence[int] | None) -> Prefix:
+    """The first J tokens of the model's answer."""
+    if answer is None:
+        (answer,) = _searched(backend, rows, recipe, 1).of_row(0)
+    # An answer is text. Were its end part of it, what follows would be the same whatever is absent.
+    ends = (place for place, token in enumerate(answer) if token in backend.eos_token_ids)
+    return tuple(answer[: min(next(ends, len(answer)), recipe.max_new_tokens)])
+
+
+def _known(found: Hypotheses, row: int = 0) -> list[tuple[Continuation, float]]:
+    """Hypotheses of a row that exist, and their log-probabilities."""
+    exists = found.logprobs[row] > float("-inf")
+    ended, logprobs = found.ended[row][exists].tolist(), found.logprobs[row][exists].double().tolist()
+    continuations = map(Continuation, found.of_row(row), ended)
+    return list(zip(continuations, logprobs, strict=True))

@@ -1,0 +1,55 @@
+"""The model that a command loads: lm-eval's, with the same arguments and on the same device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gilot_plugin.errors import ConfigError
+from gilot_plugin.harness.loading import load_model, model_source
+
+
+@pytest.mark.parametrize(
+    ("recorded", "given", "model", "arguments"),
+    [
+        ({"model": "hf", "model_args": "pretrained=a,dtype=float32"}, {}, "hf", "pretrained=a,dtype=float32"),
+        ({"model": "hf", "model_args": {"pretrained": "a"}}, {}, "hf", "pretrained=a"),
+        (
+            {"model": "gilot", "model_args": "base=hf,pretrained=a,gilot.num_beams=2,gilot=f.yaml"},
+            {},
+            "hf",
+            "pretrained=a",
+        ),
+        ({"model": "hf", "model_args": "pretrained=a"}, {"model_args": "pretrained=b"}, "hf", "pretrained=b"),
+    ],
+)
+def test_the_model_is_that_of_the_run_unless_another_is_given(
+    recorded: dict[str, object], given: dict[str, str], model: str, arguments: str
+) -> None:
+    source = model_source(recorded, **given)  # type: ignore[arg-type]
+    assert (source.model, source.arguments_text) == (model, arguments)
+
+
+def test_a_batch_size_that_was_searched_for_is_not_taken_over() -> None:
+    arguments = {"pretrained": "a"}
+    assert model_source({"model_args": arguments, "batch_size": "auto"}).batch_size is None
+    assert model_source({"model_args": arguments, "batch_size": 4}).batch_size == 4
+    assert model_source({"model_args": arguments, "batch_size": 4}, batch_size="2").batch_size == "2"
+
+
+def test_the_device_is_the_one_that_lm_eval_would_take(model_dir: Path) -> None:
+    """A GPU where there is one: without any, its model class asks for one all the same."""
+    arguments = f"pretrained={model_dir}"
+    loaded = load_model(model_source({}, model_args=arguments))
+    assert loaded.model.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert model_source({"model_args": arguments, "device": "cpu"}).device == "cpu"
+    assert model_source({"model_args": arguments, "device": "cpu"}, device="cuda:1").device == "cuda:1"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_told(model_dir: Path) -> None:
+    source = model_source({}, model_args=f"pretrained={model_dir}", device="cuda")
+    with pytest.raises(ConfigError, match=f"pretrained={model_dir}: lm-eval cannot load it: .*CUDA"):
+        load_model(source)
