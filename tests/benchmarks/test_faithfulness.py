@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import coalitions
 import faithfulness
 import pytest
 import transformers
@@ -20,7 +21,14 @@ ARMS = [arm for arms in PARTS.values() for arm in arms]
 NAMES = [arm.ranking(method) for arm in ARMS for method in arm.methods]
 
 
-@pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.label or "others")
+@pytest.fixture
+def _coalitions() -> Iterator[None]:
+    with coalitions.offered():
+        yield
+
+
+@pytest.mark.usefixtures("_coalitions")
+@pytest.mark.parametrize("arm", ARMS, ids=lambda arm: f"{arm.label} {arm.methods[0]}")
 def test_settings_of_arms_are_settings(arm: Any) -> None:
     config = GilotConfig(**arm.settings, methods=arm.methods)
     assert {name: getattr(config, name) for name in arm.settings} == dict(arm.settings)
@@ -31,6 +39,7 @@ def test_no_two_rankings_have_the_same_name() -> None:
     assert len(set(NAMES)) == len(NAMES)
 
 
+@pytest.mark.usefixtures("_coalitions")
 def test_no_two_arms_have_the_same_settings() -> None:
     hashes = [GilotConfig(**arm.settings, methods=arm.methods).hash for arm in ARMS]
     assert len(set(hashes)) == len(hashes)
