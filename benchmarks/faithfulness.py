@@ -86,8 +86,9 @@ def _measure(options: argparse.Namespace) -> None:
         curves = list(_curves(loaded, store, subjects, embedder, quantities, options, progress))
     store.close()
     described = (
-        f"{identity[0]}, {len(cases)} instructions ({options.split}), {options.units}s as units, answers of "
-        f"at most {options.max_answer_tokens} tokens, {options.random_rankings} random rankings a sample."
+        f"{identity[0]}, {len(cases)} instructions ({options.prompts.name}, {options.split}), "
+        f"{options.units}s as units, answers of at most {options.max_answer_tokens} tokens, "
+        f"{options.random_rankings} random rankings a sample."
     )
     text = report(described, curves, attributed, options.absence, options.against, options.seed)
     (options.output / f"{options.name}.md").write_text(text, encoding="utf-8")
@@ -95,13 +96,18 @@ def _measure(options: argparse.Namespace) -> None:
 
 
 def _cases(loaded: LoadedModel, options: argparse.Namespace) -> Iterator[Case]:
-    lines = [json.loads(line) for line in INSTRUCTIONS.read_text(encoding="utf-8").splitlines()]
-    chosen = [line for line in lines if options.split in (line["split"], "all")]
+    path = options.prompts
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # Files of others are not split.
+    chosen = [
+        (line.get("id", number), line[options.field])
+        for number, line in enumerate(lines)
+        if options.split in (line.get("split", options.split), "all")
+    ]
     config = GilotConfig(units=options.units)
-    for line in chosen[: options.limit]:
-        message = {"role": "user", "content": line["prompt"]}
-        written = WrittenPrompt(line["id"], (message,), is_conversation=True)
-        key, prompt = feed(loaded.lm, INSTRUCTIONS.name, written, apply_chat_template=True)
+    for number, text in chosen[: options.limit]:
+        written = WrittenPrompt(number, ({"role": "user", "content": text},), is_conversation=True)
+        key, prompt = feed(loaded.lm, path.name, written, apply_chat_template=True)
         yield Case(key, prompt, make_units(prompt, config.units, config.scope), config, {}, {})
 
 
@@ -190,6 +196,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--against", default="ot (K=4, J=5)", help="ranking that the others are compared with, if measured"
     )
+    parser.add_argument(
+        "--prompts", type=Path, default=INSTRUCTIONS, metavar="FILE.jsonl", help="instructions, one a line"
+    )
+    parser.add_argument("--field", default="prompt", help="of a line, that holds the instruction")
     parser.add_argument("--split", choices=("dev", "held_out", "all"), default="dev")
     parser.add_argument("--limit", type=int, help="only the first so many instructions")
     parser.add_argument("--units", choices=("word", "token"), default="word", help="what is taken away")

@@ -67,6 +67,7 @@ def model_dir(make_tiny_model: Callable[..., Any], tiny_tokenizer: Any, tmp_path
 def test_two_rankings_of_two_instructions_make_a_table(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And so does another file of instructions."""
     for name in ("set_verbosity_error", "disable_progress_bar"):  # would outlast the test
         monkeypatch.setattr(transformers.logging, name, lambda: None)
     rankings = ["ot (K=1, J=1)", "l2 (K=4, J=1)"]
@@ -97,6 +98,20 @@ def test_two_rankings_of_two_instructions_make_a_table(
 
     faithfulness.main()
     assert (table.read_text(), values.read_bytes()) == (text, kept)
+
+    others = tmp_path / "others.jsonl"
+    instructions = faithfulness.INSTRUCTIONS.read_text(encoding="utf-8").splitlines()[:2]
+    asked = [{"question": line["prompt"], "id": line["id"]} for line in map(json.loads, instructions)]
+    others.write_text("".join(json.dumps(line) + "\n" for line in asked))
+    monkeypatch.setattr(
+        "sys.argv", ["faithfulness.py", *arguments, *chosen, "--prompts", str(others), "--field", "question"]
+    )
+    faithfulness.main()
+    assert "2 instructions (others.jsonl, dev)" in table.read_text()
+    # What the model says to the same texts is known.
+    assert [line for line in values.read_text().splitlines() if '"answer"' in line] == [
+        line for line in kept.decode().splitlines() if '"answer"' in line
+    ]
 
 
 def test_a_quantity_that_answers_lack_is_refused_before_a_model_loads(
