@@ -19,7 +19,7 @@ from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.prompt.tokens import decode, make_prompt, token_label
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.config import PRESETS, GilotConfig
+from gilot_plugin.config import GilotConfig
 from gilot_plugin.plugins import attribution_methods
 from gilot_plugin.resolve import make_recipe, unit_plan
 
@@ -53,8 +53,8 @@ class Setting:
 #: What tables of methods are for.
 USUAL = Setting()
 
-#: The paper's outcome distribution.
-PAPER = Setting(hypotheses=PRESETS["paper"]["hypotheses"], steps=PRESETS["paper"]["steps"])
+#: What is varied here, as the preset ``paper`` has it; the rest stays as by default, ``top_p`` among it.
+PAPER = Setting(**GilotConfig(preset="paper").model_dump(include=set(asdict(USUAL))))
 
 _HYPOTHESES = ("regenerate", "shared", "response")
 _ABSENCES = ("delete", "mask", "replace")
@@ -73,7 +73,7 @@ def every_setting() -> list[Setting]:
         for hypotheses, absence, steps, (beams, tokens) in product(
             _HYPOTHESES, _ABSENCES, ("last", "mean"), _HORIZONS
         )
-        # One step has no mean of its own.
+        # One step has no mean of its own, and the answer is one hypothesis whatever the beams.
         if (steps, tokens) != ("mean", 1) and (hypotheses, beams, tokens) != ("response", 4, 1)
     ]
     costs = [replace(base, ground_cost=cost) for base in (USUAL, PAPER) for cost in ground_costs()]

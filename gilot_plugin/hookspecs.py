@@ -21,6 +21,8 @@ PROJECT_NAME = "gilot"
 hookspec = pluggy.HookspecMarker(PROJECT_NAME)
 hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
 
+# A specification has no body, whatever it promises to return: pluggy calls those of the plugins.
+
 
 @hookspec
 def gilot_attribution_methods() -> Iterable[AttributionMethod]:  # type: ignore[empty-body]

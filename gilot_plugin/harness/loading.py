@@ -32,7 +32,7 @@ class ModelSource:
 
     model: str
     arguments: Mapping[str, Any]
-    device: str = _DEVICE
+    device: str
     batch_size: str | int | None = None
 
     @property
