@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import transformers
 from coalitions import offered
@@ -67,6 +68,7 @@ def _measure(options: argparse.Namespace) -> None:
     arms = [arm for part in options.part or PARTS for arm in PARTS[part]]
     try:
         quantities = quantities_named(options.quantities, GENERATION_QUANTITIES)
+        instructions = _instructions(options)
     except ConfigError as error:
         raise SystemExit(str(error)) from None
     embedder = None
@@ -76,7 +78,7 @@ def _measure(options: argparse.Namespace) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     identity = [options.model_args or "SmolLM2-135M-Instruct", str(loaded.model.dtype)]
     store = ValueStore(json.dumps(identity), options.output / "values.jsonl")
-    cases = list(_cases(loaded, options))
+    cases = list(_cases(loaded, instructions, options))
     with Progress(console=Console(stderr=True)) as progress:
         attributed = _attributed(loaded, store, cases, arms, options, progress)
         subjects = [
@@ -95,19 +97,42 @@ def _measure(options: argparse.Namespace) -> None:
     console.print(text, markup=False, highlight=False)
 
 
-def _cases(loaded: LoadedModel, options: argparse.Namespace) -> Iterator[Case]:
+class _Instruction(NamedTuple):
+    id: Any
+    text: str
+
+
+def _instructions(options: argparse.Namespace) -> list[_Instruction]:
+    """The instructions that are asked for.
+
+    Raises:
+        ConfigError: The file cannot be read, or a line of it has no instruction.
+    """
     path = options.prompts
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    # Files of others are not split.
-    chosen = [
-        (line.get("id", number), line[options.field])
-        for number, line in enumerate(lines)
-        if options.split in (line.get("split", options.split), "all")
-    ]
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON lines: {error}") from error
+    chosen = []
+    for number, line in enumerate(lines):
+        if not isinstance(line, dict) or options.field not in line:
+            raise ConfigError(
+                f"{path}, line {number + 1}, has no field {options.field!r}; "
+                "--field says which one holds the instruction"
+            )
+        # Files of others are not split.
+        if options.split in (line.get("split", options.split), "all"):
+            chosen.append(_Instruction(line.get("id", number), line[options.field]))
+    return chosen[: options.limit]
+
+
+def _cases(
+    loaded: LoadedModel, instructions: Sequence[_Instruction], options: argparse.Namespace
+) -> Iterator[Case]:
     config = GilotConfig(units=options.units)
-    for number, text in chosen[: options.limit]:
+    for number, text in instructions:
         written = WrittenPrompt(number, ({"role": "user", "content": text},), is_conversation=True)
-        key, prompt = feed(loaded.lm, path.name, written, apply_chat_template=True)
+        key, prompt = feed(loaded.lm, options.prompts.name, written, apply_chat_template=True)
         yield Case(key, prompt, make_units(prompt, config.units, config.scope), config, {}, {})
 
 

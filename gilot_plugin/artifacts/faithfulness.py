@@ -153,6 +153,8 @@ class Resemblance(_Strict):
         samples: Samples that it was computed for.
         correlation: Spearman's rank correlation of both attributions.
         passes: Whether the interval lies below the threshold: the attribution hangs on what was learnt.
+        apart_from_order: The correlation with the order of the prompt partialled out. Random weights tend to
+            follow that order, for a word is read by all that come after it. None where nothing is left.
     """
 
     method: str
@@ -160,6 +162,7 @@ class Resemblance(_Strict):
     samples: int
     correlation: Interval
     passes: bool
+    apart_from_order: Interval | None = None
 
 
 class Randomization(_Strict):

@@ -26,7 +26,13 @@ THRESHOLD = 0.5
 #: Fewer units have too few orders to be compared.
 MIN_UNITS = 3
 
+#: Below it, what a rank correlation of +-1 leaves unexplained is an error of rounding.
+_ROUNDING = 1e-12
+
 Scores = Mapping[str, Sequence[float]]
+
+#: Scores of the same units by the model and by random weights.
+_Pair = tuple[Sequence[float], Sequence[float]]
 
 
 class Twin(NamedTuple):
@@ -62,7 +68,7 @@ def compare_with_random_weights(
         _resemblance(
             method,
             [
-                rank_correlation(twin.trained[method], twin.random[method])
+                (twin.trained[method], twin.random[method])
                 for twin in wide
                 if method in twin.trained and method in twin.random
             ],
@@ -70,11 +76,11 @@ def compare_with_random_weights(
         )
         for method in methods
     ]
-    in_order = [rank_correlation(range(_units(twin)), range(_units(twin))) for twin in wide]
+    in_order = [(range(_units(twin)), range(_units(twin))) for twin in wide]
     drawn = []
     for twin in wide:
-        generator = np.random.default_rng(sample_seed(seed, twin.key))
-        drawn.append(rank_correlation(*generator.random((2, _units(twin)))))
+        one, other = np.random.default_rng(sample_seed(seed, twin.key)).random((2, _units(twin)))
+        drawn.append((one.tolist(), other.tolist()))
     controls = [
         _resemblance(FIRST_TO_LAST.name, in_order, seed, is_control=True),
         _resemblance(RANDOM.name, drawn, seed, is_control=True),
@@ -95,19 +101,35 @@ def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | No
     return float(scipy.stats.spearmanr(one, other).statistic)
 
 
+def partial_rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Spearman's rank correlation with the order of the units partialled out.
+
+    0 where the other has no order of its own, None where nothing of one of them is left without that order.
+    """
+    together = rank_correlation(one, other)
+    if together is None or np.ptp(other) == 0:
+        return together
+    order = range(len(one))
+    by_order, others = (scipy.stats.spearmanr(scores, order).statistic for scores in (one, other))
+    left = (1 - by_order**2) * (1 - others**2)
+    return None if left < _ROUNDING else float((together - by_order * others) / np.sqrt(left))
+
+
 def _resemblance(
-    name: str, correlations: Sequence[float | None], seed: int, *, is_control: bool = False
+    name: str, pairs: Sequence[_Pair], seed: int, *, is_control: bool = False
 ) -> Resemblance | None:
-    known = [value for value in correlations if value is not None]
+    known = [value for pair in pairs if (value := rank_correlation(*pair)) is not None]
     if not known:
         return None
     interval = interval_of(known, seed)
+    apart = [value for pair in pairs if (value := partial_rank_correlation(*pair)) is not None]
     return Resemblance(
         method=name,
         is_control=is_control,
         samples=len(known),
         correlation=interval,
         passes=len(known) >= MIN_SAMPLES and interval.high is not None and interval.high < THRESHOLD,
+        apart_from_order=interval_of(apart, seed) if apart else None,
     )
 
 

@@ -8,7 +8,14 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Column, Table
 
-from gilot_plugin.artifacts.faithfulness import Faithfulness, Interval, Measure, MethodCurves, Randomization
+from gilot_plugin.artifacts.faithfulness import (
+    Faithfulness,
+    Interval,
+    Measure,
+    MethodCurves,
+    Randomization,
+    Resemblance,
+)
 from gilot_plugin.statistics import CONFIDENCE, MIN_PAIRS, MIN_SAMPLES
 
 
@@ -70,7 +77,13 @@ def randomization_lines(test: Randomization) -> Iterator[str]:
                 if found.passes
                 else "is not shown to depend on what the model learnt"
             )
-            yield f"random weights: {name} {verdict}, correlation {words}."
+            yield f"random weights: {name} {verdict}, correlation {words}{_apart_from_order(found)}."
+
+
+def _apart_from_order(found: Resemblance) -> str:
+    if found.apart_from_order is None:
+        return ""
+    return f"; apart from the order of the prompt {interval_words(found.apart_from_order, '.2f')}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -114,13 +114,39 @@ def test_two_rankings_of_two_instructions_make_a_table(
     ]
 
 
-def test_a_quantity_that_answers_lack_is_refused_before_a_model_loads(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def _no_model_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(source: Any) -> Any:
         raise AssertionError("a model loads")
 
     monkeypatch.setattr(faithfulness, "load_model", load)
+
+
+@pytest.mark.usefixtures("_no_model_loads")
+def test_a_quantity_that_answers_lack_is_refused_before_a_model_loads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("sys.argv", ["faithfulness.py", "--quantities", "logprob,margin"])
     with pytest.raises(SystemExit, match="--quantities margin: allowed are 'similarity', 'logprob', 'ot'"):
+        faithfulness.main()
+
+
+@pytest.mark.usefixtures("_no_model_loads")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read as JSON lines: .*No such file"),
+        ("Add 2 and 3.\n", "cannot be read as JSON lines"),
+        ('{"question": "Add 2 and 3."}\n["Add"]\n', "line 2, has no field 'question'; --field says which"),
+        ('{"prompt": "Add 2 and 3."}\n', "line 1, has no field 'question'; --field says which"),
+    ],
+)
+def test_a_file_without_instructions_is_refused_before_a_model_loads(
+    content: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "instructions.jsonl"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["faithfulness.py", "--prompts", str(path), "--field", "question"])
+    with pytest.raises(SystemExit, match=message):
         faithfulness.main()
