@@ -129,10 +129,10 @@ def greedy(read: Reader, max_new_tokens: int, eos: Tokens) -> Tokens:
     return tokens
 
 
-def generated_hypotheses(
+def generated(
     model: Any, prompt: Sequence[int], num_beams: int, max_new_tokens: int, eos: Tokens
-) -> list[Tokens]:
-    """Those that transformers' ``generate`` returns, best first, cut after their end, each once."""
+) -> tuple[list[list[int]], list[float] | None]:
+    """The beams of ``generate``, filled after their end, and what it sorts them by if there are several."""
     ids = torch.tensor([list(prompt)])
     output = model.generate(
         ids,
@@ -144,9 +144,18 @@ def generated_hypotheses(
         eos_token_id=list(eos) or None,
         pad_token_id=eos[0] if eos else 0,
         return_dict_in_generate=True,
+        output_scores=True,
     )
-    cut = [_cut_after_end(row, eos) for row in output.sequences[:, ids.shape[1] :].tolist()]
-    return list(dict.fromkeys(cut))
+    scores = output.sequences_scores.tolist() if num_beams > 1 else None
+    return output.sequences[:, ids.shape[1] :].tolist(), scores
+
+
+def generated_hypotheses(
+    model: Any, prompt: Sequence[int], num_beams: int, max_new_tokens: int, eos: Tokens
+) -> list[Tokens]:
+    """Those that ``generate`` returns, best first, cut after their end, each once."""
+    sequences, _ = generated(model, prompt, num_beams, max_new_tokens, eos)
+    return list(dict.fromkeys(_cut_after_end(row, eos) for row in sequences))
 
 
 def searched_hypotheses(read: Reader, num_beams: int, max_new_tokens: int, eos: Tokens) -> list[Tokens]:

@@ -32,23 +32,6 @@ def distributions_after(found):
     return step.after.logits().softmax(dim=1).view(*step.weights.shape, -1)
 
 
-def _generate(model, prompt, num_beams, max_new_tokens):
-    """What ``generate`` returns and the scores it sorts by."""
-    ids = torch.tensor([prompt])
-    output = model.generate(
-        ids,
-        attention_mask=torch.ones_like(ids),
-        num_beams=num_beams,
-        num_return_sequences=num_beams,
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        pad_token_id=2,
-        return_dict_in_generate=True,
-        output_scores=True,
-    )
-    return output.sequences[:, len(prompt) :].tolist(), output.sequences_scores.tolist()
-
-
 @pytest.mark.parametrize("bias", [0.0, 7.0, 9.0])
 @pytest.mark.parametrize("family", ["llama", "mamba"])
 def test_hypotheses_are_those_of_generate(make_tiny_model, family, bias):
@@ -58,10 +41,10 @@ def test_hypotheses_are_those_of_generate(make_tiny_model, family, bias):
     found = search(TransformersBackend(model), PROMPTS, 4, 5)
     ended = 0
     for row, prompt in enumerate(PROMPTS):
-        sequences, scores = _generate(model, prompt, 4, 5)
+        sequences, scores = serial.generated(model, prompt, 4, 5, eos)
         hypotheses = found.hypotheses.of_row(row)
-        # Best first, and after its end each is filled with the padding id.
-        padded = [[*tokens, *[2] * (len(sequences[0]) - len(tokens))] for tokens in hypotheses]
+        # Best first, and after its end each is filled.
+        padded = [[*tokens, *eos[:1] * (len(sequences[0]) - len(tokens))] for tokens in hypotheses]
         assert padded == sequences
         means = found.hypotheses.logprobs[row] / found.hypotheses.lengths[row]
         np.testing.assert_allclose(means, scores, atol=1e-5)
