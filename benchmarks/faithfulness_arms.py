@@ -71,6 +71,12 @@ COSTS = tuple(
     for cost in ("centered", "angular", "truncated")
 )
 
+#: The same, and without a ground cost, along the answer.
+COSTS_ALONG_ANSWER = (
+    *(Arm(cost, ("ot",), {"ground_cost": cost}) for cost in ("angular", "truncated")),
+    Arm("default", ("tv",)),
+)
+
 #: Distances of the same distributions without a ground cost: what of transport is the geometry?
 FLAT = (Arm("K=4, J=5", ("js", "tv"), PAPER),)
 
@@ -98,7 +104,7 @@ COALITIONS = tuple(
 PARTS: Mapping[str, tuple[Arm, ...]] = {
     "grid": GRID,
     "modes": MODES,
-    "costs": (*COSTS, *FLAT),
+    "costs": (*COSTS, *FLAT, *COSTS_ALONG_ANSWER),
     "others": OTHERS,
     "coalitions": COALITIONS,
 }
