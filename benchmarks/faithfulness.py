@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import transformers
 from coalitions import offered
@@ -97,12 +96,7 @@ def _measure(options: argparse.Namespace) -> None:
     console.print(text, markup=False, highlight=False)
 
 
-class _Instruction(NamedTuple):
-    id: Any
-    text: str
-
-
-def _instructions(options: argparse.Namespace) -> list[_Instruction]:
+def _instructions(options: argparse.Namespace) -> list[WrittenPrompt]:
     """The instructions that are asked for.
 
     Raises:
@@ -122,16 +116,16 @@ def _instructions(options: argparse.Namespace) -> list[_Instruction]:
             )
         # Files of others are not split.
         if options.split in (line.get("split", options.split), "all"):
-            chosen.append(_Instruction(line.get("id", number), line[options.field]))
+            messages = ({"role": "user", "content": line[options.field]},)
+            chosen.append(WrittenPrompt(line.get("id", number), messages, is_conversation=True))
     return chosen[: options.limit]
 
 
 def _cases(
-    loaded: LoadedModel, instructions: Sequence[_Instruction], options: argparse.Namespace
+    loaded: LoadedModel, instructions: Sequence[WrittenPrompt], options: argparse.Namespace
 ) -> Iterator[Case]:
     config = GilotConfig(units=options.units)
-    for number, text in instructions:
-        written = WrittenPrompt(number, ({"role": "user", "content": text},), is_conversation=True)
+    for written in instructions:
         key, prompt = feed(loaded.lm, options.prompts.name, written, apply_chat_template=True)
         yield Case(key, prompt, make_units(prompt, config.units, config.scope), config, {}, {})
 

@@ -71,14 +71,14 @@ COSTS = tuple(
     for cost in ("centered", "angular", "truncated")
 )
 
-#: The same, and without a ground cost, along the answer.
+#: Distances of the same distributions without a ground cost: what of transport is the geometry?
+FLAT = (Arm("K=4, J=5", ("js", "tv"), PAPER),)
+
+#: Other ground costs, and none, by the default settings.
 COSTS_ALONG_ANSWER = (
     *(Arm(cost, ("ot",), {"ground_cost": cost}) for cost in ("angular", "truncated")),
     Arm("default", ("tv",)),
 )
-
-#: Distances of the same distributions without a ground cost: what of transport is the geometry?
-FLAT = (Arm("K=4, J=5", ("js", "tv"), PAPER),)
 
 #: Methods that explain the model's answer by one number: its first 20 tokens. Each is an arm of its own, for
 #: some take a hundred times as long as others.
