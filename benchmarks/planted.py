@@ -86,6 +86,8 @@ def _measure(options: argparse.Namespace, console: Console) -> list[Recall]:
             )
             steps = track(_plan(settings, wanted), task.name, console=console, transient=True)
             for setting, methods in steps:
+                if not setting.shows(task):
+                    continue
                 try:
                     results += recall(task, architecture, trained.model, tokenizer, prompts, setting, methods)
                 except ConfigError as error:

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 ARCHITECTURES = ("llama", "gpt2")
 
 #: Tokens that a model answers, all of them the answer: more than hypotheses look ahead by default.
-ANSWER_LENGTH = 6
+_ANSWER_LENGTH = 6
 
 #: Shares of right answers to full prompts, and to prompts that tokens are taken from, at which training ends.
 ACCURACY, ABLATED_ACCURACY = 0.9995, 0.998
@@ -111,7 +111,7 @@ def train(task: Task, architecture: str, seed: int = 0) -> Trained:
     for step in range(1, _MOST_STEPS + 1):
         full = generator.random(_BATCH) < 0.3
         batch = ablated(task, generator, np.where(full, 0.0, generator.random(_BATCH) ** 2))
-        targets = torch.from_numpy(batch.answers).repeat_interleave(ANSWER_LENGTH)
+        targets = said(task, batch.answers).flatten()
         F.cross_entropy(answer_logits(model, task, batch, generator).flatten(0, 1), targets).backward()
         optimizer.step()
         warm_up.step()
@@ -156,23 +156,32 @@ def ablated(task: Task, generator: np.random.Generator, rates: NDArray[np.float6
     )
 
 
+def said(task: Task, answers: Tokens) -> torch.Tensor:
+    """What a model says for each answer, ``[prompts, tokens]``."""
+    repeated = torch.from_numpy(answers)[:, None]
+    if task.ends:
+        return torch.cat((repeated, torch.full_like(repeated, IDS[EOS])), dim=1)
+    return repeated.expand(-1, _ANSWER_LENGTH)
+
+
 def answer_logits(model: Any, task: Task, batch: Ablated, generator: np.random.Generator) -> torch.Tensor:
-    """Logits of each token of the answers, ``[prompts, ANSWER_LENGTH, vocab]``.
+    """Logits of each token that is said, ``[prompts, tokens, vocab]``.
 
     What the model is told to have answered so far is drawn at random: it has to learn that the answer depends
     on nothing but the prompt. Otherwise it would copy its own answer, and a hypothesis would hold its ground
     without the cause.
     """
-    told = generator.choice(task.answers, (len(batch.token_ids), ANSWER_LENGTH - 1))
+    length = said(task, batch.answers).shape[1]
+    told = generator.choice(task.answers, (len(batch.token_ids), length - 1))
     token_ids = np.concatenate((batch.token_ids, told), axis=1)
     attended = np.pad(batch.attended, ((0, 0), (0, told.shape[1])), constant_values=True)
-    later = batch.positions[:, -1:] + np.arange(1, ANSWER_LENGTH)
+    later = batch.positions[:, -1:] + np.arange(1, length)
     positions = np.concatenate((batch.positions, later), axis=1)
     output = model(
         input_ids=torch.from_numpy(token_ids),
         attention_mask=torch.from_numpy(attended.astype(np.int64)),
         position_ids=torch.from_numpy(positions),
-        logits_to_keep=ANSWER_LENGTH,
+        logits_to_keep=length,
         use_cache=False,
     )
     logits: torch.Tensor = output.logits
@@ -183,4 +192,4 @@ def answer_logits(model: Any, task: Task, batch: Ablated, generator: np.random.G
 def accuracy(model: Any, task: Task, batch: Ablated, generator: np.random.Generator) -> float:
     """Share of right tokens in the answers."""
     predicted = answer_logits(model, task, batch, generator).argmax(dim=-1)
-    return float((predicted == torch.from_numpy(batch.answers)[:, None]).float().mean())
+    return float((predicted == said(task, batch.answers)).float().mean())

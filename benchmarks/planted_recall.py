@@ -41,6 +41,10 @@ class Setting:
     max_new_tokens: int = _DEFAULT.max_new_tokens
     ground_cost: str = _DEFAULT.ground_cost
 
+    def shows(self, task: Task) -> bool:
+        """Whether what is compared can tell anything of a task's causes: an end follows whatever ended."""
+        return self.steps == "mean" or not task.ends
+
     def __str__(self) -> str:
         # The answer is one hypothesis, whatever the beams.
         beams = () if self.hypotheses == "response" else (f"K={self.num_beams}",)

@@ -8,7 +8,7 @@ template, which is never taken away, holds what would otherwise move when a toke
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +72,7 @@ class Task:
         rule: Token ids ``[prompts, length]``, of which some may have been deleted (padding to the left) or
             replaced, to the answer's token id, ``[prompts]``.
         redundant: Whether no cause changes the answer alone, because another one says the same.
+        ends: Whether the answer is one token, after which the text ends; else it is said again and again.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Task:
     draw: Callable[[np.random.Generator, int], Prompts]
     rule: Callable[[Tokens], Tokens]
     redundant: bool = False
+    ends: bool = False
 
 
 def is_content(token_ids: Tokens) -> Mask:
@@ -183,7 +185,7 @@ def _scattered(generator: np.random.Generator, tokens: Tokens, causes: Mask, wor
 
 _VERDICTS = _ids("verdict")
 
-TASKS = (
+_LONG_TASKS = (
     Task(
         "copy",
         f"the word in slot {_COPIED} of {_SLOTS}",
@@ -215,3 +217,12 @@ TASKS = (
         redundant=True,
     ),
 )
+
+#: Each rule once more with an answer of one token: only the prompt's own prediction shows its causes.
+_SHORT_TASKS = tuple(
+    replace(task, name=f"{task.name}_once", summary=f"{task.summary}, said once", ends=True)
+    for task in _LONG_TASKS
+    if not task.redundant
+)
+
+TASKS = (*_LONG_TASKS, *_SHORT_TASKS)

@@ -20,8 +20,8 @@ class Recipe:
         max_new_tokens: J.
         hypotheses: Whether each prompt's own are searched (``"regenerate"``), those of the full prompt are
             scored again (``"shared"``), or the model's answer is (``"response"``).
-        steps: Whether outcomes after J tokens are compared (``"last"``), or after each of 1, ..., J tokens
-            and the distances averaged (``"mean"``).
+        steps: Whether outcomes after J tokens are compared (``"last"``), or at each position 1, ..., J of the
+            answer and the distances averaged (``"mean"``).
         choice_scoring: Whether the log-likelihoods of choices count as they are (``"sum"``) or a character
             (``"norm"``).
         absence: How units are taken away.

@@ -86,9 +86,11 @@ def scores(
         known = own_hypotheses(full, prompt)
     elif hypotheses == "response":
         known = [said]
-    depths = list(range(1, max_new_tokens + 1)) if steps == "mean" else [max_new_tokens]
+    # Position t is drawn from what the prompt and t - 1 tokens of the answer predict.
+    depths = [position - 1 for position in range(1, max_new_tokens + 1)] if steps == "mean" else [max_new_tokens]
     if hypotheses == "response":
-        depths = sorted({min(depth, len(said)) for depth in depths})
+        # An answer that ends at once has one position: the one where it ended.
+        depths = [depth for depth in depths if depth < max(1, len(said))] if steps == "mean" else [len(said)]
 
     def outcomes(read: Reader, fed: Sequence[int] | None) -> list[FloatArray]:
         found = own_hypotheses(read, fed) if known is None else known

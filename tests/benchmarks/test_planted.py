@@ -11,20 +11,26 @@ import planted_recall
 import pytest
 import torch
 from planted_models import (
+    ARCHITECTURES,
     Ablated,
     Trained,
     ablated,
     accuracy,
+    answer_logits,
     make_tokenizer,
+    said,
     train,
 )
 from planted_recall import PAPER, USUAL, Recall, Setting, every_setting, recall, scores, single_changes
-from planted_tasks import FILLER, IDS, PAD, TASKS, Prompts, Task, Tokens, is_content
+from planted_tasks import EOS, FILLER, IDS, PAD, TASKS, Prompts, Task, Tokens, is_content
 
 from gilot_plugin.config import GilotConfig
 
 TASK = {task.name: task for task in TASKS}
 DECIDED = [task for task in TASKS if not task.redundant]
+#: Which rule a task follows does not change with the length of its answer.
+RULES = [task for task in DECIDED if not task.ends]
+ONCE = [task for task in DECIDED if task.ends]
 WORDS = np.array([IDS[word] for word in ("apple", "boat", "cloud", "paper")])
 
 
@@ -65,7 +71,7 @@ def without(token_ids: Tokens, place: int, absence: str) -> Tokens:
 
 
 @pytest.mark.parametrize("absence", ["delete", "replace"])
-@pytest.mark.parametrize("task", DECIDED, ids=named)
+@pytest.mark.parametrize("task", RULES, ids=named)
 def test_the_answer_changes_with_the_causes_and_with_nothing_else(task: Task, absence: str) -> None:
     token_ids, causes = drawn(task, 200)
     answers = task.rule(token_ids)
@@ -103,10 +109,14 @@ def test_models_follow_the_causes_alone(task: Task) -> None:
             assert share_right(model, task, left, task.rule(token_ids)[affected]) < 0.01
 
 
+@torch.no_grad()
 def share_right(model: Any, task: Task, token_ids: Tokens, answers: Tokens) -> float:
     places = np.broadcast_to(np.arange(token_ids.shape[1]), token_ids.shape)
     as_fed = Ablated(token_ids, np.ones(token_ids.shape, dtype=bool), places, answers)
-    return accuracy(model, task, as_fed, np.random.default_rng(0))
+    logits = answer_logits(model, task, as_fed, np.random.default_rng(0))
+    told = said(task, answers)
+    # An end is said whatever the answer.
+    return float((logits.argmax(dim=-1) == told)[told != IDS[EOS]].float().mean())
 
 
 @pytest.mark.parametrize("task", TASKS, ids=named)
@@ -123,7 +133,7 @@ def test_training_is_reproducible() -> None:
         torch.testing.assert_close(again[name], weight, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("task", DECIDED, ids=named)
+@pytest.mark.parametrize("task", RULES, ids=named)
 def test_the_default_settings_find_the_causes(task: Task) -> None:
     token_ids, causes = drawn(task, 100)
     config = GilotConfig(methods=("ot",), num_threads=1)
@@ -145,10 +155,39 @@ def test_the_default_settings_find_the_causes(task: Task) -> None:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("task", DECIDED, ids=named)
+@pytest.mark.parametrize("task", RULES, ids=named)
 def test_other_settings_find_all_causes(task: Task, setting: Setting) -> None:
     found = measured(task, "llama", setting, prompts=12)
     assert (found.first, found.every) == (12, 12)
+
+
+@pytest.mark.parametrize("absence", ["delete", "mask", "replace"])
+@pytest.mark.parametrize("hypotheses", ["response", "shared", "regenerate"])
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [
+        pytest.param("copy_once", "llama", id="copy_once-llama"),
+        pytest.param("shortcut_once", "gpt2", id="shortcut_once-gpt2"),
+    ],
+)
+def test_causes_of_one_token_are_found_at_the_first_position(
+    name: str, architecture: str, hypotheses: str, absence: str
+) -> None:
+    """The answer is over after one token: what comes after it says nothing of its cause."""
+    setting = Setting(hypotheses, absence)
+    assert setting.steps == "mean"
+    assert measured(TASK[name], architecture, setting, prompts=25).first == 25
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("absence", ["delete", "mask", "replace"])
+@pytest.mark.parametrize("hypotheses", ["response", "shared", "regenerate"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("task", ONCE, ids=named)
+def test_causes_of_one_token_are_found_in_all_settings(
+    task: Task, architecture: str, hypotheses: str, absence: str
+) -> None:
+    assert measured(task, architecture, Setting(hypotheses, absence), prompts=100).first >= 99
 
 
 def test_another_architecture_follows_and_shows_the_causes() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from gilot_plugin.attribution.distance.geometry import Labels, VocabularyGeometr
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
 from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
-from gilot_plugin.attribution.prediction.hypotheses import Hypotheses, beam_search
+from gilot_plugin.attribution.prediction.hypotheses import Hypotheses, beam_search, tokens_fed
 from gilot_plugin.attribution.prediction.outcomes import (
     Continuation,
     Given,
@@ -105,8 +105,8 @@ class RegeneratedTarget(GenerationTarget):
 
     def __init__(self, question: Question) -> None:
         recipe = question.recipe
-        self._every_step = recipe.steps == "mean"
-        super().__init__(question, recipe.max_new_tokens if self._every_step else 1)
+        self._outcomes: Literal["after", "along"] = "along" if recipe.steps == "mean" else "after"
+        super().__init__(question, recipe.max_new_tokens if recipe.steps == "mean" else 1)
 
     @property
     def kind(self) -> Hashable:
@@ -114,13 +114,13 @@ class RegeneratedTarget(GenerationTarget):
         recipe = self._recipe
         if recipe.absence.rescored_without is not None or not self._backend.shares_prompts:
             return None
-        searched = (recipe.num_beams, recipe.max_new_tokens, self._every_step)
+        searched = (recipe.num_beams, recipe.max_new_tokens, self._outcomes)
         return (type(self), id(self._backend), *searched, self._answer is None)
 
     def load(self, absent: Absent) -> Load:
         """See :meth:`gilot_plugin.attribution.prediction.targets.Target.load`."""
         beams, answer = self._recipe.num_beams, len(self._answer or ())
-        room = beams * self._recipe.max_new_tokens + answer
+        room = tokens_fed(beams, self._recipe.max_new_tokens, self._outcomes) + answer
         return self._rows.load(absent, room, max(beams, answer), beams)
 
     def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
@@ -138,7 +138,7 @@ class RegeneratedTarget(GenerationTarget):
             joined(batches),
             recipe.num_beams,
             recipe.max_new_tokens,
-            self._every_step,
+            self._outcomes,
             None if self._answer is None else answers,
         )
         outcomes, start = [], 0
@@ -187,7 +187,9 @@ class GivenTarget(GenerationTarget):
         # What has not ended is all equally long, an answer perhaps shorter than J; after its last token,
         # nothing is known to come.
         last = recipe.max_new_tokens if all(given.ended for given in hypotheses) else longest
-        depths = tuple(range(min(1, last), last + 1)) if recipe.steps == "mean" else (last,)
+        # Position t of the answer is drawn from what follows its first t - 1 tokens. An empty answer was
+        # ended at position 1.
+        depths = tuple(range(max(1, last))) if recipe.steps == "mean" else (last,)
         self._given = Given(hypotheses, depths, answer)
         super().__init__(question, len(depths))
         self._known = known or []
@@ -266,7 +268,7 @@ def generation_target(
 def _searched(backend: Backend, rows: Rows, recipe: Recipe, num_beams: int) -> Hypotheses:
     """Hypotheses of the full prompt."""
     steps = recipe.max_new_tokens
-    session = backend.prefill(rows.batch([()]), num_beams * steps)
+    session = backend.prefill(rows.batch([()]), tokens_fed(num_beams, steps, "none"))
     return beam_search(session, backend.eos_token_ids, num_beams, steps, "none").hypotheses
 
 
@@ -274,7 +276,8 @@ def _check_window(backend: Backend, prompt: Prompt, recipe: Recipe, answer: Sequ
     ahead = recipe.max_new_tokens
     if recipe.hypotheses == "response" and answer is not None:
         ahead = min(ahead, len(answer))
-    needed = len(prompt.tokens) + ahead
+    # What the last position is drawn from follows the token before it.
+    needed = len(prompt.tokens) + (max(0, ahead - 1) if recipe.steps == "mean" else ahead)
     if backend.max_positions is not None and needed > backend.max_positions:
         raise PromptError(
             f"the prompt's {len(prompt.tokens)} tokens and max_new_tokens={recipe.max_new_tokens} need "

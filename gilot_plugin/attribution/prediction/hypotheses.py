@@ -72,8 +72,8 @@ class SearchResult:
     Attributes:
         hypotheses: The K hypotheses of each row.
         last_tokens: ``[rows, beams]``, the last token of each.
-        steps: The outcome after J tokens; if every step was asked for, after 1, 2, ..., J; nothing if none
-            was.
+        steps: The outcome after J tokens; if all positions of the answer were asked for, after 0, 1, ...,
+            J - 1; nothing if none was.
     """
 
     hypotheses: Hypotheses
@@ -118,16 +118,17 @@ def beam_search(
     eos_token_ids: Sequence[int],
     num_beams: int,
     max_new_tokens: int,
-    outcomes: Literal["none", "last", "every"] = "last",
+    outcomes: Literal["none", "after", "along"] = "after",
 ) -> SearchResult:
     """Search the hypotheses of every row, all rows and beams in one batch a step.
 
     Args:
-        session: The prompts; there must be room for ``num_beams * max_new_tokens`` tokens after each.
+        session: The prompts; there must be room for :func:`tokens_fed` tokens after each.
         eos_token_ids: Ids that end a hypothesis.
         num_beams: K.
         max_new_tokens: J.
-        outcomes: Whether the outcome after J tokens is wanted, or also those after 1, ..., J - 1.
+        outcomes: Whether the outcome after J tokens is wanted, or those that the J tokens are drawn from,
+            after 0, ..., J - 1.
 
     Returns:
         The hypotheses of each row and the outcomes along them.
@@ -146,7 +147,7 @@ def beam_search(
     running.logprobs.fill_(0.0)
     passed: list[tuple[torch.Tensor, Predictions]] = []
     for step in range(max_new_tokens):
-        if outcomes == "every" and step > 0:
+        if outcomes == "along":
             passed.append((running.logprobs, after))
         logprobs, parents, tokens = _likeliest(running.logprobs, after, candidates)
         ended = torch.isin(tokens, eos)
@@ -177,18 +178,29 @@ def beam_search(
     last = finished.tokens.gather(2, (finished.lengths - 1).clamp(min=0).unsqueeze(-1)).squeeze(-1)
     if outcomes == "none":
         return SearchResult(hypotheses, last, ())
-    steps = [
-        _along(weights, predictions, finished.lineage[:, :, depth], hypotheses, depth)
-        for depth, (weights, predictions) in enumerate(passed, start=1)
-    ]
+    if outcomes == "along":
+        steps = [
+            _along(weights, predictions, finished.lineage[:, :, depth], hypotheses, depth)
+            for depth, (weights, predictions) in enumerate(passed)
+        ]
+        # Where all rows were closed early, every hypothesis had ended by then.
+        over = StepOutcome(hypotheses.logprobs, hypotheses.ended, None)
+        return SearchResult(hypotheses, last, (*steps, *(over,) * (max_new_tokens - len(steps))))
     following: Predictions | None = None
     if not bool(hypotheses.ended.all()):
         # Ended hypotheses ride along on a parent that exists; what comes after them is not read.
         following = session.advance(finished.lineage[:, :, -1].masked_fill(hypotheses.ended, 0), last)
-    # Where all rows were closed early, every hypothesis had ended by then.
-    missing = max_new_tokens - len(steps) if outcomes == "every" else 1
-    final = StepOutcome(hypotheses.logprobs, hypotheses.ended, following)
-    return SearchResult(hypotheses, last, (*steps, *(final,) * missing))
+    return SearchResult(
+        hypotheses, last, (StepOutcome(hypotheses.logprobs, hypotheses.ended, following),)
+    )
+
+
+def tokens_fed(num_beams: int, max_new_tokens: int, outcomes: Literal["none", "after", "along"]) -> int:
+    """Most tokens that a beam search feeds after each prompt.
+
+    The last token of a hypothesis is read only for what comes after it.
+    """
+    return num_beams * (max_new_tokens if outcomes == "after" else max_new_tokens - 1)
 
 
 def _likeliest(

@@ -1,15 +1,15 @@
-"""Outcome distributions: what the model would say after J tokens, over all likely continuations."""
+"""Outcome distributions: what the model would say at a position of its answer, over likely continuations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
-from gilot_plugin.attribution.prediction.hypotheses import Hypotheses, StepOutcome, beam_search
+from gilot_plugin.attribution.prediction.hypotheses import Hypotheses, StepOutcome, beam_search, tokens_fed
 from gilot_plugin.attribution.prediction.mixing import Mixture
 from gilot_plugin.attribution.prediction.trie import Prefix, Trie, TrieReading, Visit, sequence_logprobs
 from gilot_plugin.backends.protocol import Backend, Batch
@@ -34,8 +34,8 @@ class Regenerated(NamedTuple):
     """Outcomes over the hypotheses of each row itself.
 
     Attributes:
-        logprobs: log P(v | x) after J tokens, or after 1, ..., J tokens if every step was asked for, ``[rows,
-            steps, vocab]``.
+        logprobs: log P(v | x) after J tokens, or at the positions 1, ..., J if they were asked for,
+            ``[rows, steps, vocab]``.
         hypotheses: The hypotheses.
         answer_logprobs: Log-probability of each row's answer, in nats, ``[rows]``; None where none was given.
     """
@@ -50,29 +50,28 @@ def regenerated_outcomes(
     batch: Batch,
     num_beams: int,
     max_new_tokens: int,
-    every_step: bool = False,
+    outcomes: Literal["after", "along"] = "after",
     answers: Sequence[Prefix] | None = None,
 ) -> Regenerated:
     """Search each row's own hypotheses and mix what follows them.
 
-    The outcome after j < J tokens mixes over what the hypotheses begin with, each beginning once.
+    The outcome at position j + 1, after j < J tokens, mixes over what the hypotheses begin with, each
+    beginning once.
 
     Args:
         backend: The model.
         batch: The prompts.
         num_beams: K.
         max_new_tokens: J.
-        every_step: Whether outcomes after 1, ..., J - 1 tokens are wanted, too.
+        outcomes: Whether the outcome after J tokens is wanted, or those at the positions 1, ..., J.
         answers: For each row, a continuation whose own log-probability is wanted.
 
     Raises:
         NonFiniteLogitsError: The model returned NaN.
     """
     longest = 0 if answers is None else max(map(len, answers))
-    session = backend.prefill(batch, num_beams * (max_new_tokens + 1) + longest)
-    found = beam_search(
-        session, backend.eos_token_ids, num_beams, max_new_tokens, "every" if every_step else "last"
-    )
+    session = backend.prefill(batch, tokens_fed(num_beams, max_new_tokens, outcomes) + longest)
+    found = beam_search(session, backend.eos_token_ids, num_beams, max_new_tokens, outcomes)
     logprobs = torch.stack([_mixed(step, found.last_tokens, backend) for step in found.steps], dim=1)
     of_answers: torch.Tensor | None = None
     if answers is not None:
@@ -103,7 +102,8 @@ class Given:
     """Hypotheses that are the same whatever is absent from a prompt.
 
     Attributes:
-        hypotheses: Different continuations; those that have not ended are as long as the largest depth.
+        hypotheses: Different continuations; those that have not ended are as long as the largest depth at
+            least.
         depths: Numbers of tokens after which the outcomes are wanted.
         answer: A continuation whose own log-probability is wanted as well.
     """
@@ -116,7 +116,8 @@ class Given:
     def trie(self) -> Trie:
         """What is read of them."""
         ended = [known.token_ids for known in self.hypotheses if known.ended]
-        going_on = [known.token_ids for known in self.hypotheses if not known.ended]
+        last = max(self.depths)
+        going_on = [known.token_ids[:last] for known in self.hypotheses if not known.ended]
         return Trie(going_on, [*ended, *([self.answer] if self.answer else [])])
 
     def members(self, depth: int) -> tuple[list[Prefix], list[Prefix]]:
@@ -230,7 +231,7 @@ def rescored_outcomes(
     Raises:
         NonFiniteLogitsError: The model returned NaN.
     """
-    session = backend.prefill(search, num_beams * max_new_tokens)
+    session = backend.prefill(search, tokens_fed(num_beams, max_new_tokens, "none"))
     hypotheses = beam_search(session, backend.eos_token_ids, num_beams, max_new_tokens, "none").hypotheses
     fill = backend.eos_token_ids[:1] or (_PUBLISHED_PAD_ID,)
     found = []
