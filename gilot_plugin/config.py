@@ -107,7 +107,7 @@ class GilotConfig(BaseModel):
 
     preset: str = Field("default", description="named set of settings that explicit ones override")
     num_beams: _Whole = Field(4, ge=1, description="K, hypotheses a prompt")
-    max_new_tokens: _Whole = Field(5, ge=1, description="J, tokens that the hypotheses look ahead")
+    max_new_tokens: _Whole = Field(5, ge=1, description="J, tokens of the answer that are explained")
     hypotheses: Literal["regenerate", "shared", "response"] = Field(
         "response",
         description="those of a prompt without a unit: a new beam search, those of the full prompt scored "
@@ -119,7 +119,8 @@ class GilotConfig(BaseModel):
     )
     steps: Literal["last", "mean"] = Field(
         "mean",
-        description="compare the outcomes after J tokens, or average the distances after 1, ..., J tokens",
+        description="average the distances over the positions 1, ..., J of the answer, or compare only what "
+        "comes after J tokens",
     )
     units: str | dict[str, str] = Field("word", description="what is taken away at a time")
     unit_budget: _Whole | None = Field(

@@ -58,7 +58,7 @@ def test_the_types_come_along() -> None:
     assert (resources.files("gilot_plugin") / "py.typed").is_file()
 
 
-@pytest.mark.parametrize("name", ["record-1.0.json", "manifest-1.0.json"])
+@pytest.mark.parametrize("name", ["record-1.1.json", "manifest-1.1.json"])
 def test_the_schemas_come_along(name: str) -> None:
     schema = json.loads((resources.files("gilot_plugin") / "artifacts" / "schema" / name).read_text())
     assert schema["$schema"].startswith("https://json-schema.org/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -29,7 +29,7 @@ class LoadedRun:
     Attributes:
         folder: Where its files lie.
         date: When it was saved, as its file names spell it.
-        manifest: See ``schema/manifest-1.0.json``; None where the run was killed before it wrote one.
+        manifest: See ``schema/manifest-1.1.json``; None where the run was killed before it wrote one.
         records: By task and document.
     """
 
@@ -48,6 +48,11 @@ class LoadedRun:
     def explained(self) -> tuple[Record, ...]:
         """Records whose status is ok."""
         return tuple(record for record in self.records if record.status == "ok")
+
+    @cached_property
+    def without_first_position(self) -> tuple[Record, ...]:
+        """See :func:`without_first_position`."""
+        return without_first_position(self.explained, self.manifest)
 
     @cached_property
     def evaluation(self) -> Evaluation | None:
@@ -85,6 +90,34 @@ class LoadedRun:
         import datasets
 
         return datasets.Dataset.from_pandas(self.to_pandas(), preserve_index=False)
+
+
+#: What a report says of records without the first position.
+FIRST_POSITION_LEFT_OUT = (
+    "explained by an earlier release, whose scores leave out the first token of the answer: explain them again"
+)
+
+
+def without_first_position(
+    records: Iterable[Record], manifest: Mapping[str, Any] | None
+) -> tuple[Record, ...]:
+    """Records of releases that compared what follows 1, ..., J tokens of the answer.
+
+    Scores are to compare what these tokens are drawn from; those of such records say nothing of the first.
+
+    Args:
+        records: Records of a run.
+        manifest: Its manifest, which has the settings.
+    """
+    configs = (manifest or {}).get("configs", {})
+    return tuple(
+        record
+        for record in records
+        if record.schema_version == "1.0"
+        and record.target is not None
+        and record.target.kind == "generation"
+        and configs.get(record.config_hash, {}).get("steps", "mean") == "mean"
+    )
 
 
 _IDENTITY = ("doc_id", "doc_hash", "prompt_hash", "target_hash")

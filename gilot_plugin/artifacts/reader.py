@@ -10,8 +10,8 @@ from typing import Any
 
 from gilot_plugin.artifacts.file_checks import parse_line
 from gilot_plugin.artifacts.names import ARTIFACT_PATTERN, attributions_name, parse_name
-from gilot_plugin.artifacts.records import SCHEMA_VERSION
-from gilot_plugin.errors import ArtifactError
+from gilot_plugin.artifacts.records import READ_VERSIONS
+from gilot_plugin.errors import ArtifactError, one_of
 
 _log = logging.getLogger(__name__)
 
@@ -22,8 +22,8 @@ class Run:
 
     Attributes:
         folder: Where its files lie.
-        manifest: See ``schema/manifest-1.0.json``; None where the run was killed before it wrote one.
-        records: See ``schema/record-1.0.json``; by task and document, otherwise as in the files.
+        manifest: See ``schema/manifest-1.1.json``; None where the run was killed before it wrote one.
+        records: See ``schema/record-1.1.json``; by task and document, otherwise as in the files.
     """
 
     folder: Path
@@ -162,8 +162,8 @@ def _version_problem(value: Any) -> str | None:
     if not isinstance(value, Mapping):
         return "not an object"
     version = value.get("schema_version")
-    if version != SCHEMA_VERSION:
-        return f"schema_version {version!r} is not known; this release reads {SCHEMA_VERSION!r}"
+    if version not in READ_VERSIONS:
+        return f"schema_version {version!r} is not known; this release reads {one_of(READ_VERSIONS)}"
     return None
 
 

@@ -13,7 +13,12 @@ from typing import Any, Literal
 from gilot_plugin.artifacts import jsontext
 from gilot_plugin.attribution.types import Attribution, Choice
 
-SCHEMA_VERSION = "1.0"
+#: Raised whenever the meaning of a field changes.
+SCHEMA_VERSION = "1.1"
+
+#: Versions that can still be read. In 1.0, scores of a generation that are averaged over positions leave the
+#: first one out, see :func:`gilot_plugin.artifacts.loading.without_first_position`.
+READ_VERSIONS = ("1.0", SCHEMA_VERSION)
 
 Status = Literal["ok", "skipped", "failed"]
 

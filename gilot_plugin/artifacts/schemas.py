@@ -13,12 +13,13 @@ from jsonschema.protocols import Validator
 
 from gilot_plugin.artifacts.jsontext import field_path
 from gilot_plugin.artifacts.quick_checks import quick_check
+from gilot_plugin.errors import one_of
 
 SchemaName = Literal["record", "manifest", "faithfulness"]
 
 _FILES: Mapping[SchemaName, str] = {
-    "record": "record-1.0.json",
-    "manifest": "manifest-1.0.json",
+    "record": "record-1.1.json",
+    "manifest": "manifest-1.1.json",
     "faithfulness": "faithfulness-1.0.json",
 }
 
@@ -54,8 +55,9 @@ def schema_problems(value: Any, name: SchemaName) -> Iterator[str]:
         Anything from the value is escaped, so the sentences are safe to print.
     """
     version = value.get("schema_version") if isinstance(value, Mapping) else None
-    if isinstance(version, str) and version != "1.0":
-        yield f"schema_version: {shown(version)} is not known; this release reads '1.0'"
+    known = _versions(name)
+    if isinstance(version, str) and version not in known:
+        yield f"schema_version: {shown(version)} is not known; this release reads {one_of(known)}"
         return
     said: set[str] = set()
     for error in _validator(name).iter_errors(value):
@@ -64,6 +66,12 @@ def schema_problems(value: Any, name: SchemaName) -> Iterator[str]:
         if reason not in said:
             said.add(reason)
             yield reason
+
+
+@cache
+def _versions(name: SchemaName) -> tuple[str, ...]:
+    rule = load_schema(name)["properties"]["schema_version"]
+    return tuple(rule["enum"]) if "enum" in rule else (rule["const"],)
 
 
 def shown(value: Any) -> str:

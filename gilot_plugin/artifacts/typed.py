@@ -51,7 +51,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one chosen sample; fields as in ``schema/record-1.0.json``.
+    """What is known of one chosen sample; fields as in ``schema/record-1.1.json``.
 
     Attributes:
         task: Name of the task.
@@ -73,6 +73,7 @@ class Record:
         metrics: The sample's metrics as lm-eval computed them, by ``"metric,filter"``.
         config_hash: Of the settings, which the manifest has in full.
         model: Name of the model.
+        schema_version: Of the record, see :data:`gilot_plugin.artifacts.records.READ_VERSIONS`.
     """
 
     task: str
@@ -94,6 +95,7 @@ class Record:
     metrics: Mapping[str, Any]
     config_hash: str
     model: str
+    schema_version: str
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Record:
@@ -175,7 +177,7 @@ def chosen_method(records: Sequence[Record], asked: str | None = None) -> str:
 
 _PLAIN = (
     *("task", "doc_id", "doc_hash", "prompt_hash", "target_hash", "request_type", "status"),
-    *("diagnostics", "metrics", "config_hash", "model"),
+    *("diagnostics", "metrics", "config_hash", "model", "schema_version"),
 )
 
 

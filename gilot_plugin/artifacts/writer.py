@@ -78,7 +78,7 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
     Args:
         path: The file; its folder is created if need be.
-        manifest: Its content, see ``schema/manifest-1.0.json``. What JSON does not know is written as text.
+        manifest: Its content, see ``schema/manifest-1.1.json``. What JSON does not know is written as text.
 
     Raises:
         ArtifactError: The file cannot be written.

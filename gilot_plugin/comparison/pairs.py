@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
-from gilot_plugin.artifacts.loading import LoadedRun
+from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
 from gilot_plugin.artifacts.typed import DEFAULT_METHOD, Record, scored_methods
 from gilot_plugin.errors import ArtifactError, one_of
 
@@ -84,9 +84,12 @@ def pair_runs(
     pairs: list[Pair] = []
     unpaired: list[Unpaired] = []
     others = dict(_numbered(tuned.records))
+    older = [{record.key for record in run.without_first_position} for run in (base, tuned)]
     for key, record in _numbered(base.records):
         other = others.pop(key, None)
         problem = _problem(record, other, method)
+        if other is not None and (record.key in older[0]) != (other.key in older[1]):
+            problem = problem or f"in one of the runs {FIRST_POSITION_LEFT_OUT}"
         if other is not None and problem is None:
             pieces, coverage = common_pieces(record, other, method)
             if coverage >= MIN_COVERAGE:

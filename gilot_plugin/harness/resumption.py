@@ -11,6 +11,7 @@ from gilot_plugin.artifacts.continuing import take_up
 from gilot_plugin.artifacts.manifest_checks import check_manifest
 from gilot_plugin.artifacts.names import manifest_name
 from gilot_plugin.artifacts.reader import locate_run
+from gilot_plugin.artifacts.records import SCHEMA_VERSION
 from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import ArtifactError, ConfigError
 from gilot_plugin.harness.run import EvaluationRun, Selection
@@ -62,15 +63,21 @@ def find_resumed(resume: Path, output: Path | None) -> dict[str, Any] | None:
 
 
 def refuse_other_settings(manifest: Mapping[str, Any], configs: Mapping[str, GilotConfig]) -> None:
-    """Refuse to go on with a run under other settings.
+    """Refuse to go on with a run under other settings, or of a release whose scores mean something else.
 
     Args:
         manifest: Of the run that is resumed.
         configs: The present settings of tasks; of others nothing is known yet.
 
     Raises:
-        ConfigError: Settings differ; the message says which, and both values.
+        ConfigError: Settings differ; the message says which, and both values. Or its records are of another
+            version.
     """
+    if manifest["schema_version"] != SCHEMA_VERSION:
+        raise ConfigError(
+            f"the run that is resumed has records of version {manifest['schema_version']}, this release writes "
+            f"version {SCHEMA_VERSION}, whose scores mean something else: leave resume out to start anew"
+        )
     found = []
     for task, config in configs.items():
         entry = manifest["tasks"].get(task)

@@ -209,7 +209,7 @@ class Sheet:
             return
         outcomes = target.outcomes
         title = "the model's choice" if target.choices else "the model would say"
-        yield Text("followed along" if target.followed else title, "bold")
+        yield Text("explained of the answer" if target.followed else title, "bold")
         likeliest = sorted(range(len(outcomes)), key=lambda index: -outcomes[index].probability)
         cells = max(20, self.console.width - 24)
         for index in likeliest:
@@ -230,7 +230,7 @@ class Sheet:
         totals = [total for total in self.record.total_flows if total.units > 1]
         if totals:
             yield Text()
-            yield Text("moved most, over all units", "bold")
+            yield Text("where the probability went, over all words", "bold")
         for total in totals[:_TOP_TOTALS]:
             source, target = (self._quoted(end, 20) for end in total[:2])
             yield Text(

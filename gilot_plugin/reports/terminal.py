@@ -12,7 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gilot_plugin.artifacts.loading import checked_record
+from gilot_plugin.artifacts.loading import (
+    FIRST_POSITION_LEFT_OUT,
+    checked_record,
+    without_first_position,
+)
 from gilot_plugin.artifacts.reader import Run
 from gilot_plugin.artifacts.typed import Record, chosen_method
 from gilot_plugin.errors import ArtifactError, one_of
@@ -82,6 +86,8 @@ def show_run(
     method = chosen_method(typed, method)
     if overview:
         console.print(_overview(typed, method, console))
+    if older := without_first_position(typed, run.manifest):
+        console.print(Text(f"{len(older)} samples were {FIRST_POSITION_LEFT_OUT}", "yellow"))
     records = typed if plain else _filtered(typed, chosen, method)
     count = len(candidates) if plain else len(records)
     records = records if limit is None else records[:limit]

@@ -11,7 +11,12 @@ from typing import Any
 
 from gilot_plugin.artifacts import names, records
 from gilot_plugin.artifacts.faithfulness import Faithfulness
-from gilot_plugin.artifacts.records import SampleIdentity, attributed_record, unattributed_record
+from gilot_plugin.artifacts.records import (
+    SCHEMA_VERSION,
+    SampleIdentity,
+    attributed_record,
+    unattributed_record,
+)
 from gilot_plugin.artifacts.writer import RecordWriter, write_manifest
 from gilot_plugin.attribution.types import (
     Attribution,
@@ -226,7 +231,7 @@ def make_manifest(found: Sequence[Mapping[str, Any]], *, date: str = DATE, **cha
         }
     software = ("gilot_plugin", "lm_eval", "torch", "transformers", "POT", "python")
     return {
-        "schema_version": "1.0",
+        "schema_version": SCHEMA_VERSION,
         "date": date,
         "status": "complete",
         "versions": dict.fromkeys(software, "1.2.3"),

@@ -22,10 +22,10 @@ BROKEN_RULES: list[tuple[Change, str]] = [
     (lambda r: r.pop("task"), "task missing"),
     (lambda r: (r.pop("doc_hash"), r.pop("prompt_hash")), "doc_hash, prompt_hash missing"),
     (
-        lambda r: r.update(schema_version="1.1"),
-        "schema_version: '1.1' is not known; this release reads '1.0'",
+        lambda r: r.update(schema_version="1.2"),
+        "schema_version: '1.2' is not known; this release reads '1.0', '1.1'",
     ),
-    (lambda r: r.update(schema_version=1), "schema_version: 1 is not '1.0'"),
+    (lambda r: r.update(schema_version=1), "schema_version: 1 is not '1.0' or '1.1'"),
     (lambda r: r.update(task=""), "task: is empty"),
     (lambda r: r.update(doc_id="3"), "doc_id: must be a whole number, not '3'"),
     (lambda r: r.update(doc_id=True), "doc_id: must be a whole number, not true"),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gilot_plugin.artifacts.loading import LoadedRun
+from gilot_plugin.artifacts.records import SCHEMA_VERSION
 from gilot_plugin.artifacts.typed import Record, Target
 from gilot_plugin.attribution.types import Choice, Token, TotalFlow, Unit
 
@@ -33,6 +34,7 @@ def make_record(
     target: Target | None = None,
     flows: tuple[TotalFlow, ...] = (),
     status: Any = "ok",
+    schema_version: str = SCHEMA_VERSION,
 ) -> Record:
     """A record whose units are the words; ``scores`` without a name are those of ``ot``."""
     tokens: list[Token] = []
@@ -61,6 +63,7 @@ def make_record(
         metrics={} if correct is None else {"acc,none": float(correct)},
         config_hash="c" * 64,
         model="tiny",
+        schema_version=schema_version,
     )
 
 

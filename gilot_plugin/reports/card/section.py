@@ -12,7 +12,7 @@ import jinja2
 from matplotlib.figure import Figure
 
 from gilot_plugin.artifacts.faithfulness import Faithfulness, Measure, read_faithfulness
-from gilot_plugin.artifacts.loading import LoadedRun
+from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
 from gilot_plugin.artifacts.typed import Record, chosen_method
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.card.markdown import markdown
@@ -284,6 +284,8 @@ def _limits(run: LoadedRun, faithfulness: Faithfulness | None) -> Iterator[str]:
         f"A word is absent in one of several possible ways (here: {', '.join(absences) or 'not known'}). "
         "Prompts without it may be unlike any that the model has seen, and another way may rank otherwise."
     )
+    if run.without_first_position:
+        yield f"{len(run.without_first_position)} samples were {FIRST_POSITION_LEFT_OUT}."
     yield from dict.fromkeys(_horizons(explained, manifest.get("configs", {})))
     outside = _largest(explained, "outside_support")
     if outside is not None:
@@ -306,8 +308,8 @@ def _horizons(records: Iterable[Record], configs: Mapping[str, Mapping[str, Any]
         tokens = config["max_new_tokens"]
         if config["hypotheses"] == "response":
             yield (
-                f"The model was watched along the first {tokens} tokens of its answer; the rest is not "
-                "explained."
+                f"What decided the first {tokens} tokens of the model's answer was measured; the rest of the "
+                "answer is not explained."
             )
         else:
             yield (

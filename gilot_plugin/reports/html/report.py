@@ -8,7 +8,7 @@ from typing import Any
 
 from gilot_plugin import __version__
 from gilot_plugin.artifacts.faithfulness import read_faithfulness
-from gilot_plugin.artifacts.loading import LoadedRun
+from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
 from gilot_plugin.artifacts.typed import chosen_method
 from gilot_plugin.attribution.types import SHOT_PREFIX, TEMPLATE_SEGMENT
 from gilot_plugin.errors import ArtifactError
@@ -35,6 +35,7 @@ def report_page(run: LoadedRun) -> str:
     method = chosen_method(run.records)
     models = ", ".join(dict.fromkeys(record.model for record in run.records))
     faithfulness = read_faithfulness(run.folder, run.date)
+    older = run.without_first_position
     reasons = Counter(f"{record.status}: {record.reason}" for record in run.records if record.status != "ok")
     reasons.update(
         f"without scores by {name}: {reason}"
@@ -54,6 +55,7 @@ def report_page(run: LoadedRun) -> str:
             "confidence": f"{CONFIDENCE:.0%}",
             "explained": len(run.explained),
             "chosen": len(run.records),
+            "older": f"{len(older)} were {FIRST_POSITION_LEFT_OUT}." if older else "",
             "reasons": [(shown(reason), count) for reason, count in reasons.most_common(5)],
             "tasks": [_task(run, task, method) for task in run.tasks],
             "faithfulness": None if faithfulness is None else faithfulness_section(faithfulness),

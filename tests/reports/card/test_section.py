@@ -167,7 +167,7 @@ def test_samples_that_all_failed_can_be_told_of(tmp_path: Path) -> None:
 def horizons(folder: Path, records: list[dict[str, Any]], configs: dict[str, dict[str, Any]]) -> list[str]:
     factories.write_run(folder, records, manifest=factories.make_manifest(records, configs=configs))
     lines = card_section(load_run(folder)).text.splitlines()
-    return [line for line in lines if "watched along" in line or "approximated by" in line]
+    return [line for line in lines if "was measured; the rest" in line or "approximated by" in line]
 
 
 def config(**settings: Any) -> dict[str, Any]:
@@ -181,7 +181,8 @@ def test_the_horizon_is_that_of_the_samples_that_have_one(tmp_path: Path) -> Non
     chosen = factories.edited(chosen, lambda record: record.update(config_hash=other))
     paper = config(preset="paper", num_beams=3, max_new_tokens=7)
     answer, beams = (
-        "- The model was watched along the first 5 tokens of its answer; the rest is not explained.",
+        "- What decided the first 5 tokens of the model's answer was measured; the rest of the answer is not "
+        "explained.",
         "- Everything the model might say is approximated by 3 continuations of up to 7 tokens.",
     )
     both = [free, chosen]

@@ -249,14 +249,14 @@ function legend(scores, method) {
   );
 }
 
-/** What the model would say, or the one continuation that was followed. */
+/** What the model would say, or the part of its answer that is explained. */
 function outcomes(view, caption) {
   if (view.followed) {
     const [{ text, ended }] = view.outcomes;
     return el(
       "p",
       { class: "text", dir: "auto" },
-      "Followed along ",
+      "Explained of the answer: ",
       el("bdi", {}, quoted(text)),
       ended ? ", to its end" : "",
     );

@@ -81,7 +81,7 @@ function explained(view) {
     view.response === null ? null : el("p", { class: "text", dir: "auto" }, view.response),
     el("h3", {}, "Parts of the prompt"),
     shares,
-    moved.length ? el("h3", {}, "Moved most, over all units") : null,
+    moved.length ? el("h3", {}, "Where the probability went, over all words") : null,
     moved.length ? el("ul", {}, ...moved.map(([from, to, mass, units]) => el("li", {},
       el("bdi", { class: "unit" }, quoted(from)), " \u2192 ", el("bdi", { class: "unit" }, quoted(to)),
       " " + number(mass) + ", by " + units + " units"))) : null,
