@@ -50,6 +50,7 @@ class Passes:
         device: As given.
         inputs: Optional inputs that are given to the model; at first, all that its signature names.
         model_tokens: Token positions fed so far, padding excluded.
+        avoidable_tokens: How many fewer they would be if prompts were read once and continuations as trees.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Passes:
         self.model = model
         self.device = device
         self.model_tokens = 0
+        self.avoidable_tokens = 0
         self.inputs = Inputs.of(innermost(model).forward)
         self._autocast_dtype = autocast_dtype
         self._lock = lock

@@ -52,17 +52,19 @@ class Reading(NamedTuple):
         recomputes: Why sequences must be read whole at every step, in words; None where they continue from a
             cache.
         no_trees: Why trees of tokens cannot be read in one pass, in words; None where they can.
+        errors: What was raised while the model was tried; each is a defect, of the model or of this package.
     """
 
     inputs: Inputs
     recomputes: str | None
     no_trees: str | None
+    errors: tuple[str, ...] = ()
 
 
 def probe_reading(passes: Passes, vocab_size: int, max_positions: int | None) -> Reading:
     """Find out whether padding on the left and reordered caches leave the model's predictions alone.
 
-    An error of the model means that it cannot, and is part of the reason.
+    An error means that it cannot, and is told beside the reason.
 
     Args:
         passes: Passes of the model for the probe's own use.
@@ -79,8 +81,10 @@ def probe_reading(passes: Passes, vocab_size: int, max_positions: int | None) ->
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            return _whole(passes.inputs, f"it could not be tried out ({describe(error)})")
-        return _compare(passes, samples, expected)
+            why = f"it could not be tried out ({describe(error)})"
+            return _whole(passes.inputs, why)._replace(errors=(describe(error),))
+        errors: list[str] = []
+        return _compare(passes, samples, expected, errors)._replace(errors=tuple(dict.fromkeys(errors)))
 
 
 def probe_positions(
@@ -178,7 +182,9 @@ class _Samples:
         return Row(prompt, None, attended), Row(other, None, attended), Row(prompt, wide), Row(prompt)
 
 
-def _compare(passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor]) -> Reading:
+def _compare(
+    passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor], errors: list[str]
+) -> Reading:
     close = Closeness(passes.dtype)
     rows = [Row(sequence) for sequence in samples.sequences]
     keep = [len(sequence) for sequence in samples.sequences]
@@ -190,15 +196,16 @@ def _compare(passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor]
                 break
         except torch.OutOfMemoryError:
             raise
-        except Exception:
-            continue
+        except Exception as error:
+            errors.append(describe(error))
     else:
         passes.inputs = inputs
-        return _whole(inputs, "it reads a batch otherwise than single sequences")
-    recomputes = _why_not_cached(passes, samples, expected, close)
+        told = f" ({errors[0]})" if errors else ""
+        return _whole(inputs, f"it reads a batch otherwise than single sequences{told}")
+    recomputes = _why_not_cached(passes, samples, expected, close, errors)
     if recomputes is not None:
         return _whole(passes.inputs, recomputes)
-    return Reading(passes.inputs, None, _why_no_trees(passes, samples, expected, close))
+    return Reading(passes.inputs, None, _why_no_trees(passes, samples, expected, close, errors))
 
 
 def _whole(inputs: Inputs, why: str) -> Reading:
@@ -206,7 +213,11 @@ def _whole(inputs: Inputs, why: str) -> Reading:
 
 
 def _why_no_trees(
-    passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor], close: Closeness
+    passes: Passes,
+    samples: _Samples,
+    expected: Sequence[torch.Tensor],
+    close: Closeness,
+    errors: list[str],
 ) -> str | None:
     """Try a tree after a prompt that two rows have in common, one of them but for its end."""
     try:
@@ -230,12 +241,17 @@ def _why_no_trees(
     except UnsupportedModelError as error:
         return str(error)
     except Exception as error:
+        errors.append(describe(error))
         return f"trees cannot be read ({describe(error)})"
     return None
 
 
 def _why_not_cached(
-    passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor], close: Closeness
+    passes: Passes,
+    samples: _Samples,
+    expected: Sequence[torch.Tensor],
+    close: Closeness,
+    errors: list[str],
 ) -> str | None:
     try:
         if passes.inputs.cache is None:
@@ -256,6 +272,7 @@ def _why_not_cached(
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
+        errors.append(describe(error))
         return f"its cache cannot be used ({describe(error)})"
     return None
 
