@@ -8,10 +8,12 @@ token ids, one sequence at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
+from gilot_plugin.backends.inputs import Inputs
 from gilot_plugin.backends.modes import undisturbed
 from gilot_plugin.backends.passes import Passes
 from gilot_plugin.backends.protocol import Batch, DecodingSession, Row, TokenTree
@@ -50,17 +52,19 @@ class Reading(NamedTuple):
         recomputes: Why sequences must be read whole at every step, in words; None where they continue from a
             cache.
         no_trees: Why trees of tokens cannot be read in one pass, in words; None where they can.
+        errors: What was raised while the model was tried; each is a defect, of the model or of this package.
     """
 
-    inputs: frozenset[str]
+    inputs: Inputs
     recomputes: str | None
     no_trees: str | None
+    errors: tuple[str, ...] = ()
 
 
 def probe_reading(passes: Passes, vocab_size: int, max_positions: int | None) -> Reading:
     """Find out whether padding on the left and reordered caches leave the model's predictions alone.
 
-    An error of the model means that it cannot, and is part of the reason.
+    An error means that it cannot, and is told beside the reason.
 
     Args:
         passes: Passes of the model for the probe's own use.
@@ -77,8 +81,10 @@ def probe_reading(passes: Passes, vocab_size: int, max_positions: int | None) ->
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            return _whole(passes.inputs, f"it could not be tried out ({describe(error)})")
-        return _compare(passes, samples, expected)
+            why = f"it could not be tried out ({describe(error)})"
+            return _whole(passes.inputs, why)._replace(errors=(describe(error),))
+        errors: list[str] = []
+        return _compare(passes, samples, expected, errors)._replace(errors=tuple(dict.fromkeys(errors)))
 
 
 def probe_positions(
@@ -176,35 +182,42 @@ class _Samples:
         return Row(prompt, None, attended), Row(other, None, attended), Row(prompt, wide), Row(prompt)
 
 
-def _compare(passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor]) -> Reading:
+def _compare(
+    passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor], errors: list[str]
+) -> Reading:
     close = Closeness(passes.dtype)
     rows = [Row(sequence) for sequence in samples.sequences]
     keep = [len(sequence) for sequence in samples.sequences]
     inputs = passes.inputs
     for left_out in ((), ("position_ids",), ("logits_to_keep",), ("position_ids", "logits_to_keep")):
-        passes.inputs = inputs.difference(left_out)
+        passes.inputs = inputs.without(left_out)
         try:
             if all(map(close, passes.whole_logits(rows, keep), expected)):
                 break
         except torch.OutOfMemoryError:
             raise
-        except Exception:
-            continue
+        except Exception as error:
+            errors.append(describe(error))
     else:
         passes.inputs = inputs
-        return _whole(inputs, "it reads a batch otherwise than single sequences")
-    recomputes = _why_not_cached(passes, samples, expected, close)
+        told = f" ({errors[0]})" if errors else ""
+        return _whole(inputs, f"it reads a batch otherwise than single sequences{told}")
+    recomputes = _why_not_cached(passes, samples, expected, close, errors)
     if recomputes is not None:
         return _whole(passes.inputs, recomputes)
-    return Reading(passes.inputs, None, _why_no_trees(passes, samples, expected, close))
+    return Reading(passes.inputs, None, _why_no_trees(passes, samples, expected, close, errors))
 
 
-def _whole(inputs: frozenset[str], why: str) -> Reading:
+def _whole(inputs: Inputs, why: str) -> Reading:
     return Reading(inputs, why, f"sequences must be read whole: {why}")
 
 
 def _why_no_trees(
-    passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor], close: Closeness
+    passes: Passes,
+    samples: _Samples,
+    expected: Sequence[torch.Tensor],
+    close: Closeness,
+    errors: list[str],
 ) -> str | None:
     """Try a tree after a prompt that two rows have in common, one of them but for its end."""
     try:
@@ -228,16 +241,23 @@ def _why_no_trees(
     except UnsupportedModelError as error:
         return str(error)
     except Exception as error:
+        errors.append(describe(error))
         return f"trees cannot be read ({describe(error)})"
     return None
 
 
 def _why_not_cached(
-    passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor], close: Closeness
+    passes: Passes,
+    samples: _Samples,
+    expected: Sequence[torch.Tensor],
+    close: Closeness,
+    errors: list[str],
 ) -> str | None:
-    if not {"past_key_values", "attention_mask"} <= passes.inputs:
-        return "it takes no cache that sequences can share"
     try:
+        if passes.inputs.cache is None:
+            passes.inputs = replace(passes.inputs, cache=passes.returned_cache(samples.short))
+        if passes.inputs.cache is None or "attention_mask" not in passes.inputs:
+            return "it takes no cache that sequences can share"
         session = CachedSession(passes, [Row(samples.long), Row(samples.short)])
         if not close(session.prompt_logits[1:], expected[0][len(samples.short) - 1][None]):
             return "padding changes what it predicts"
@@ -252,6 +272,7 @@ def _why_not_cached(
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
+        errors.append(describe(error))
         return f"its cache cannot be used ({describe(error)})"
     return None
 

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+from gilot_plugin.backends.cache_use import CacheUse
 from gilot_plugin.backends.predictions import Predictions
 
 
@@ -235,6 +236,11 @@ class Backend(Protocol):
     @property
     def recomputes(self) -> str | None:
         """Why every sequence is read whole at every step, in words; None where a cache is kept."""
+        ...
+
+    @property
+    def cache_use(self) -> CacheUse:
+        """Whether caches and prefix trees are used, why not, and what it has cost so far."""
         ...
 
     @property

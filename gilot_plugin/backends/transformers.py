@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gilot_plugin.backends.cache_use import CacheUse
 from gilot_plugin.backends.embedding import InputEmbedding, OutputEmbedding
 from gilot_plugin.backends.findings import found_once
 from gilot_plugin.backends.inside import attention_maps, embedded_logits, probe_attentions, probe_embeddings
@@ -21,7 +22,7 @@ from gilot_plugin.backends.sessions import CachedSession, RecomputingSession
 from gilot_plugin.backends.tree.prompts import read_prompt
 from gilot_plugin.backends.tree.reader import TreeReader
 from gilot_plugin.backends.tree.session import TreeSession
-from gilot_plugin.backends.tree.shared import NOTHING
+from gilot_plugin.backends.tree.shared import NOTHING, ReadPrompt
 from gilot_plugin.errors import UnsupportedModelError
 
 _logger = logging.getLogger(__name__)
@@ -94,6 +95,23 @@ class TransformersBackend:
         return self._reading.recomputes
 
     @property
+    def cache_use(self) -> CacheUse:
+        """Whether caches and prefix trees are used, why not, and what it has cost so far.
+
+        Raises:
+            torch.OutOfMemoryError: There is no memory even for a few tokens.
+        """
+        reading, passes = self._reading, self._passes
+        return CacheUse(
+            reading.recomputes is None,
+            self._tree is not None,
+            reading.recomputes or reading.no_trees,
+            reading.errors,
+            passes.model_tokens,
+            passes.model_tokens - passes.avoidable_tokens,
+        )
+
+    @property
     def takes_positions(self) -> bool:
         """Whether tokens can be masked and positions be given, see :attr:`refuses_positions`."""
         return self.refuses_positions is None
@@ -128,7 +146,11 @@ class TransformersBackend:
 
     def read_prompt(self, row: Row) -> KnownPrompt:
         """Read a prompt but for its last token, if rows that begin like it can go on from there."""
-        return NOTHING if self._tree is None else read_prompt(self._tree, row)
+        if self._tree is not None:
+            return read_prompt(self._tree, row)
+        # A tree session would read it once.
+        self._passes.avoidable_tokens -= len(row.token_ids) - 1
+        return ReadPrompt(row, ())
 
     def prefill(self, batch: Batch, room: int) -> DecodingSession:
         """See :meth:`gilot_plugin.backends.protocol.Backend.prefill`."""
@@ -214,7 +236,11 @@ class TransformersBackend:
     def _session(self, passes: Passes, tree: TreeReader | None, batch: Batch, room: int) -> DecodingSession:
         if tree is not None:
             return TreeSession(tree, batch, room)
-        return (CachedSession if self.recomputes is None else RecomputingSession)(passes, batch.rows)
+        own = sum(
+            len(row.token_ids) - (0 if known.row is None else row.begins_like(known.row))
+            for row, known in zip(batch.rows, batch.known, strict=True)
+        )
+        return (CachedSession if self.recomputes is None else RecomputingSession)(passes, batch.rows, own)
 
     @cached_property
     def _output_embedding(self) -> OutputEmbedding:
@@ -243,7 +269,7 @@ class TransformersBackend:
                 reading.recomputes,
             )
         elif reading.no_trees is not None:
-            _logger.info("%s reads each prompt whole: %s", type(self._model).__name__, reading.no_trees)
+            _logger.warning("%s reads each prompt whole: %s", type(self._model).__name__, reading.no_trees)
         return reading
 
 

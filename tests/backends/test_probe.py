@@ -8,9 +8,11 @@ import logging
 
 import pytest
 import torch
+from transformers.cache_utils import Cache
 
 from gilot_plugin.backends.protocol import Row
 from gilot_plugin.backends.transformers import TransformersBackend
+from gilot_plugin.backends.tree import reader
 from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import ConfigError, NonFiniteLogitsError, UnsupportedModelError
 from gilot_plugin.resolve import make_recipe
@@ -41,9 +43,14 @@ def ignore_mask(inputs):
         inputs["attention_mask"] = torch.ones_like(inputs["attention_mask"])
 
 
+def cache_in(inputs):
+    """The cache that a pass is given, whatever the installed transformers calls it."""
+    return next((value for value in inputs.values() if isinstance(value, Cache)), None)
+
+
 def reorder_nothing(inputs):
     """The cache takes its rows as they come, whatever is asked for."""
-    cache = inputs.get("past_key_values")
+    cache = cache_in(inputs)
     if cache is not None:
         reorder = type(cache).reorder_cache
 
@@ -55,15 +62,20 @@ def reorder_nothing(inputs):
 
 
 def have_no_reorder(inputs):
-    cache = inputs.get("past_key_values")
+    cache = cache_in(inputs)
     if cache is not None:
         cache.reorder_cache = None
+
+
+def refuse_caches(inputs):
+    if cache_in(inputs) is not None:
+        raise TypeError("forward() takes no cache\nand more lines")
 
 
 def refuse(name):
     def check(inputs):
         if inputs.get(name) is not None:
-            raise TypeError(f"forward() got an unexpected keyword argument '{name}'\nand more lines")
+            raise TypeError(f"forward() got an unexpected keyword argument '{name}'")
 
     return check
 
@@ -95,9 +107,8 @@ def count_attended(inputs):
             id="has no reorder",
         ),
         pytest.param(
-            refuse("past_key_values"),
-            "its cache cannot be used (TypeError: forward() got an unexpected keyword argument "
-            "'past_key_values')",
+            refuse_caches,
+            "its cache cannot be used (TypeError: forward() takes no cache)",
             None,
             id="refuses caches",
         ),
@@ -141,7 +152,8 @@ def test_masks_of_batches_only(make_tiny_model):
 
 def test_mask_that_later_steps_forget(make_tiny_model):
     def ignore_later_masks(inputs):
-        if inputs.get("past_key_values") is not None and inputs["past_key_values"].get_seq_length():
+        cache = cache_in(inputs)
+        if cache is not None and cache.get_seq_length():
             seen = inputs["attention_mask"]
             first = seen.argmax(dim=1, keepdim=True)
             inputs["attention_mask"] = (torch.arange(seen.shape[1]) >= first).long()
@@ -307,3 +319,39 @@ def test_round_off_of_half_precision_is_told_from_errors(make_tiny_model, dtype,
         assert TransformersBackend(make_tiny_model(family).to(dtype)).recomputes is None
         broken = around_forward(make_tiny_model(family).to(dtype), alter)
         assert TransformersBackend(broken).recomputes is not None
+
+
+def errors_of(model):
+    return TransformersBackend(model).cache_use.errors
+
+
+def fail_on_batches(inputs):
+    if inputs.get("attention_mask") is not None:
+        raise RuntimeError("no batches here\nand more lines")
+
+
+def test_errors_of_the_probe_are_told(make_tiny_model, monkeypatch):
+    assert errors_of(make_tiny_model("llama")) == ()
+    assert errors_of(around_forward(make_tiny_model("llama"), refuse_caches)) == (
+        "TypeError: forward() takes no cache",
+    )
+    backend = TransformersBackend(around_forward(make_tiny_model("llama"), fail_on_batches))
+    assert backend.cache_use.errors == ("RuntimeError: no batches here",)
+    assert backend.recomputes == (
+        "it reads a batch otherwise than single sequences (RuntimeError: no batches here)"
+    )
+
+    def broken(*_):
+        raise AttributeError("the next release has renamed it")
+
+    monkeypatch.setattr(reader, "Halves", broken)
+    use = TransformersBackend(make_tiny_model("llama")).cache_use
+    assert (use.key_value_cache, use.prefix_trees) == (True, False)
+    assert use.reason == "trees cannot be read (AttributeError: the next release has renamed it)"
+    assert use.errors == ("AttributeError: the next release has renamed it",)
+
+
+def test_what_a_model_refuses_is_no_error(tiny_model):
+    use = TransformersBackend(tiny_model("recurrent_gemma")).cache_use
+    assert (use.key_value_cache, use.prefix_trees, use.errors) == (False, False, ())
+    assert use.reason == "padding changes what it predicts"
