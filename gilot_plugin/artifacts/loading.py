@@ -94,7 +94,8 @@ class LoadedRun:
 
 #: What a report says of records without the first position.
 FIRST_POSITION_LEFT_OUT = (
-    "explained by an earlier release, whose scores leave out the first token of the answer: explain them again"
+    "explained by an earlier release, whose scores leave out the first token of the answer: explain them "
+    "again"
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gilot_plugin.artifacts.records import SCHEMA_VERSION
 from gilot_plugin.attribution.prediction.targets import Rows
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent
@@ -142,7 +143,7 @@ def distinct(removals: Iterable[Removals]) -> tuple[Removed, ...]:
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
-    """Settings that outcome distributions and distances between them depend on, beside the rows."""
+    """What outcome distributions and distances between them depend on, beside the rows."""
     told = {
         field.name: value if isinstance(value, str | int | float | None) else repr(value)
         for field in dataclasses.fields(recipe)
@@ -155,4 +156,4 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
         for name, value in vars(recipe.solver).items()
         if isinstance(value, str | int | float | np.number) and "threads" not in name
     }
-    return {**told, "solver": [type(recipe.solver).__name__, solver]}
+    return {**told, "solver": [type(recipe.solver).__name__, solver], "scores": SCHEMA_VERSION}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gilot_plugin.artifacts.records import SCHEMA_VERSION
 from gilot_plugin.backends.protocol import Backend, Row
 from gilot_plugin.faithfulness.cases import Case, Scored, in_groups, score
 from gilot_plugin.faithfulness.store import NewNumber, ValueStore
@@ -91,7 +92,7 @@ class Scorer:
         of_all = self.store.key(
             "scores",
             Row(case.prompt.token_ids),
-            *(case.config.hash, self.weights_seed, list(methods), method),
+            *(SCHEMA_VERSION, case.config.hash, self.weights_seed, list(methods), method),
             *(units, case.choices, case.lengths, case.response),
             *(() if case.unscored is None else (case.unscored,)),
         )

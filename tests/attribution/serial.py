@@ -87,7 +87,9 @@ def scores(
     elif hypotheses == "response":
         known = [said]
     # Position t is drawn from what the prompt and t - 1 tokens of the answer predict.
-    depths = [position - 1 for position in range(1, max_new_tokens + 1)] if steps == "mean" else [max_new_tokens]
+    depths = (
+        [position - 1 for position in range(1, max_new_tokens + 1)] if steps == "mean" else [max_new_tokens]
+    )
     if hypotheses == "response":
         # An answer that ends at once has one position: the one where it ended.
         depths = [depth for depth in depths if depth < max(1, len(said))] if steps == "mean" else [len(said)]

@@ -37,12 +37,12 @@ def test_an_answer_watched_for_so_many_tokens_has_so_many_positions(tiny_model, 
         methods=methods("kl", "tv", "logprob"),
     )  # fmt: skip
     present, absent = (predictions(model, prompt, answer[:count]) for prompt in (PROMPT, WITHOUT))
-    said = [np.arange(count), answer[:count]]
+    said = (np.arange(count), np.array(answer[:count]))
     assert found.scores["kl"][0] == pytest.approx(kl(present, absent).mean(), rel=1e-4)
     assert found.scores["tv"][0] == pytest.approx(
         0.5 * np.abs(np.exp(present) - np.exp(absent)).sum(axis=1).mean(), rel=1e-4
     )
-    assert found.scores["logprob"][0] == pytest.approx((present - absent)[*said].sum(), rel=1e-4)
+    assert found.scores["logprob"][0] == pytest.approx((present - absent)[said].sum(), rel=1e-4)
     entropy = -(np.exp(present) * present).sum(axis=1).mean()
     assert found.diagnostics.outcome_entropy == pytest.approx(entropy, rel=1e-4)
 

@@ -190,9 +190,7 @@ def beam_search(
     if not bool(hypotheses.ended.all()):
         # Ended hypotheses ride along on a parent that exists; what comes after them is not read.
         following = session.advance(finished.lineage[:, :, -1].masked_fill(hypotheses.ended, 0), last)
-    return SearchResult(
-        hypotheses, last, (StepOutcome(hypotheses.logprobs, hypotheses.ended, following),)
-    )
+    return SearchResult(hypotheses, last, (StepOutcome(hypotheses.logprobs, hypotheses.ended, following),))
 
 
 def tokens_fed(num_beams: int, max_new_tokens: int, outcomes: Literal["none", "after", "along"]) -> int:
