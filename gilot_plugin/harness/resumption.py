@@ -76,7 +76,8 @@ def refuse_other_settings(manifest: Mapping[str, Any], configs: Mapping[str, Gil
     if manifest["schema_version"] != SCHEMA_VERSION:
         raise ConfigError(
             f"the run that is resumed has records of version {manifest['schema_version']}, this release "
-            f"writes version {SCHEMA_VERSION}, whose scores mean something else: leave resume out to start anew"
+            f"writes version {SCHEMA_VERSION}, whose scores mean something else: leave resume out to start "
+            "anew"
         )
     found = []
     for task, config in configs.items():
