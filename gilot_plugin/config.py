@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -27,7 +28,7 @@ from gilot_plugin.attribution.methods import PromptMethod
 from gilot_plugin.attribution.prompt.units import SCOPES, UNIT_KINDS
 from gilot_plugin.attribution.transport import SOLVER_NAMES
 from gilot_plugin.checking import explained, is_name_of, member
-from gilot_plugin.contradictions import contradictions_of
+from gilot_plugin.contradictions import Contradiction, contradictions_of
 from gilot_plugin.errors import ConfigError, one_of
 from gilot_plugin.selections import checked_selection, options_of
 
@@ -62,6 +63,9 @@ _BESIDE_PRESETS = _WORK_FIELDS | {"preset", "methods", "select", "seed"}
 #: Value of the setting ``units`` that finds them by measuring, and the tokens it may spend a sample.
 AUTO_UNITS = "auto"
 DEFAULT_UNIT_BUDGET = 50_000
+
+#: Whether settings are made whose combinations are checked elsewhere.
+_UNCOMBINED: ContextVar[bool] = ContextVar("uncombined", default=False)
 
 _SIZE_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -298,9 +302,13 @@ class GilotConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_combinations(self) -> GilotConfig:
-        if contradictions := list(contradictions_of(self, preset_settings(self.preset))):
-            raise ValueError("; ".join(contradictions))
+        if not _UNCOMBINED.get() and (contradictions := self.contradictions()):
+            raise ValueError("; ".join(found.message for found in contradictions))
         return self
+
+    def contradictions(self) -> list[Contradiction]:
+        """Settings that cannot stand together; there are some only in :func:`uncombined` settings."""
+        return list(contradictions_of(self, preset_settings(self.preset)))
 
     @property
     def select_options(self) -> dict[str, Any]:
@@ -320,6 +328,21 @@ class GilotConfig(BaseModel):
         """SHA-256 of :attr:`decisive_settings`, 64 hexadecimal digits."""
         content = json.dumps(self.decisive_settings, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+def uncombined(settings: Mapping[str, Any]) -> GilotConfig:
+    """Settings that are each valid, whether or not they can stand together.
+
+    Those of a run are only a part of what will hold for a task, and those of a manifest did hold.
+
+    Raises:
+        ConfigError: A setting is unknown or not allowed.
+    """
+    token = _UNCOMBINED.set(True)
+    try:
+        return GilotConfig(**settings)
+    finally:
+        _UNCOMBINED.reset(token)
 
 
 def as_config(settings: GilotConfig | Mapping[str, Any] | None) -> GilotConfig:

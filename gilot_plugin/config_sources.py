@@ -2,13 +2,15 @@
 
 From weakest to strongest: the fields' defaults, the settings that ship for well-known tasks
 (``task_configs/``), a task's own ``metadata: {gilot: ...}``, the YAML file (``--gilot``), ``--gilot_args``.
-Settings of a stronger source replace those of a weaker one key by key; ``select`` is replaced as a whole. A
-preset counts with the strength of the source that names it, and decides every setting of the method.
+Settings of a stronger source replace those of a weaker one key by key; ``select`` as a whole if it names a
+strategy, option by option if not. A preset counts with the strength of the source that names it, and decides
+every setting of the method. A setting that has no effect because of what a stronger source says gives way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
@@ -17,13 +19,33 @@ from typing import Any
 
 import yaml
 
-from gilot_plugin.config import PRESETS, GilotConfig, preset_settings
+from gilot_plugin.config import PRESETS, GilotConfig, preset_settings, uncombined
 from gilot_plugin.errors import ConfigError
 
 Settings = Mapping[str, Any]
 
+#: Settings that hold for a run, and for no task alone.
+_OF_RUNS = ("budget", "resume", "output_path")
+
 _QUOTES = "'\""
 _CLOSERS = {"(": ")", "[": "]", "{": "}", "'": "'", '"': '"'}
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads ``yes``, ``no``, ``on`` and ``off`` as the words that they are, as YAML 1.2 does."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF")
+)
+
+
+def _load_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)
 
 
 def parse_args(arguments: Iterable[str]) -> dict[str, Any]:
@@ -37,12 +59,12 @@ def parse_args(arguments: Iterable[str]) -> dict[str, Any]:
             nested ones.
     """
     settings: dict[str, Any] = {}
-    for part in (part for argument in arguments for part in _split(argument)):
+    for part in (part for argument in arguments for part in split_arguments(argument)):
         key, equals, text = part.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f"--gilot_args {part!r}: write key=value, e.g. num_beams=4")
         try:
-            value = yaml.safe_load(text)
+            value = _load_yaml(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--gilot_args {key}={text!r}: not a YAML value ({error})") from None
         *parents, leaf = key.strip().split(".")
@@ -57,8 +79,12 @@ def parse_args(arguments: Iterable[str]) -> dict[str, Any]:
     return settings
 
 
-def _split(argument: str) -> list[str]:
-    """Split at commas that are not inside brackets, braces or quotes."""
+def split_arguments(argument: str) -> list[str]:
+    """Split at commas that are not inside brackets, braces or quotes.
+
+    Raises:
+        ConfigError: A bracket, brace or quote is not closed.
+    """
     parts: list[str] = []
     open_until: list[str] = []
     current = ""
@@ -89,8 +115,22 @@ def merge(*sources: Settings) -> dict[str, Any]:
         preset = source.get("preset")
         if isinstance(preset, str) and preset in PRESETS:
             merged.update(preset_settings(preset))
+        weaker = merged.get("select")
         merged.update(source)
+        if "select" in source:
+            merged["select"] = _merged_selection(weaker, source["select"])
     return merged
+
+
+def _merged_selection(weaker: Any, stronger: Any) -> Any:
+    """Options without a strategy are those of the strategy that a weaker source names."""
+    if weaker is None or not isinstance(stronger, Mapping) or "strategy" in stronger:
+        return stronger
+    if isinstance(weaker, str):
+        return {"strategy": weaker, **stronger}
+    if isinstance(weaker, (list, tuple)):
+        return {"strategy": "union", "of": weaker, **stronger}
+    return {**weaker, **stronger} if isinstance(weaker, Mapping) else stronger
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -100,7 +140,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: It cannot be read, is not YAML, or is not a mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--gilot {path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
@@ -147,6 +187,32 @@ def _of_given_tokens(count: int) -> dict[str, Any]:
     return {"hypotheses": "response", "max_new_tokens": count, "steps": "mean"}
 
 
+def given_settings(settings: GilotConfig | Settings | None) -> dict[str, Any]:
+    """What is given for a run, before the tasks' own settings are known.
+
+    Args:
+        settings: In any form that the Python interface takes.
+
+    Returns:
+        The settings that were given, each valid by itself.
+
+    Raises:
+        ConfigError: A setting is unknown or not allowed, or some that were given cannot stand together.
+    """
+    if settings is not None and not isinstance(settings, (GilotConfig, Mapping)):
+        raise ConfigError(f"settings must be a GilotConfig or a mapping, not {type(settings).__name__}")
+    config = settings if isinstance(settings, GilotConfig) else uncombined(settings or {})
+    given = {name: getattr(config, name) for name in config.model_fields_set}
+    found = [one for one in config.contradictions() if one.setting in given and one.because in given]
+    if found:
+        raise ConfigError("; ".join(one.message for one in found))
+    selection = settings.get("select") if isinstance(settings, Mapping) else None
+    if isinstance(selection, Mapping) and "strategy" not in selection:
+        # Of a strategy that a task may name.
+        given["select"] = dict(selection)
+    return given
+
+
 def task_config(
     task: str, metadata: Settings | None, given: Settings, output_type: str | None = None
 ) -> GilotConfig:
@@ -168,10 +234,28 @@ def task_config(
         ConfigError: They are wrong; the message names the task.
     """
     own = _mapping(metadata, f"task {task}: metadata.gilot")
-    merged = merge(shipped_settings(task), own, given)
+    if of_runs := [name for name in _OF_RUNS if name in own]:
+        raise ConfigError(
+            f"task {task}: metadata.gilot: {of_runs[0]} holds for a whole run: give it with --gilot or "
+            "--gilot_args"
+        )
+    sources = (shipped_settings(task), own, given)
+    merged = merge(*sources)
     if output_type == "loglikelihood_rolling" and isinstance(merged.get("rolling_target"), int):
         merged = {**_of_given_tokens(merged["rolling_target"]), **merged}
     try:
-        return GilotConfig(**merged)
+        return GilotConfig(**_without_outweighed(merged, sources))
     except ConfigError as error:
         raise ConfigError(f"task {task}: {error}") from None
+
+
+def _without_outweighed(merged: Settings, sources: Sequence[Settings]) -> dict[str, Any]:
+    """Leave out settings that have no effect because of what a stronger source says."""
+    strength = {name: place for place, source in enumerate(sources) for name in merge(source)}
+    kept = dict(merged)
+    outweighed = {
+        found.setting
+        for found in uncombined(kept).contradictions()
+        if found.setting in kept and strength.get(found.setting, -1) < strength.get(found.because, -1)
+    }
+    return {name: value for name, value in kept.items() if name not in outweighed}

@@ -382,4 +382,9 @@ def test_an_older_index_is_read_through_the_files(tasks: Path) -> None:
         }
 
     settings = list(task_files.own_settings(Manager(), ["tagged", "python", "unheard_of"]))
-    assert sorted(settings, key=str) == [("function", {"num_beams": 0}), ("right", {"num_beams": 2})]
+    assert sorted(settings, key=str) == [
+        ("function", {"num_beams": 0}),
+        ("plain", None),
+        ("right", {"num_beams": 2}),
+        ("unheard_of", None),
+    ]

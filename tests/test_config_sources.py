@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gilot_plugin.config import GilotConfig, preset_settings
-from gilot_plugin.config_sources import merge, parse_args, read_yaml, shipped_settings, task_config
+from gilot_plugin.config_sources import (
+    given_settings,
+    merge,
+    parse_args,
+    read_yaml,
+    shipped_settings,
+    task_config,
+)
 from gilot_plugin.errors import ConfigError
 
 #: A task whose settings ship, and one that has none.
@@ -90,7 +97,7 @@ def test_an_empty_file_has_no_settings(tmp_path: Path) -> None:
         (b"- num_beams", "must be a mapping of settings, not list"),
         (b"num_beams", "must be a mapping of settings, not str"),
         (b"1: 2", "1 is not the name of a setting"),
-        (b"on: 2", "True is not the name of a setting"),
+        (b"true: 2", "True is not the name of a setting"),
         (b"\xff\xfe\xff", "cannot be read"),
         (b"a: !!python/object:os.system x", "not valid YAML"),
     ],
@@ -130,6 +137,87 @@ def test_settings_that_a_stronger_source_leaves_out_stay() -> None:
 def test_a_selection_is_replaced_as_a_whole() -> None:
     config = task_config(PLAIN, {"select": {"strategy": "random", "n": 3}}, {"select": {"strategy": "first"}})
     assert config.select == GilotConfig().select
+
+
+@pytest.mark.parametrize(
+    ("weaker", "strategy"),
+    [
+        ({"strategy": "incorrect"}, "incorrect"),
+        ("incorrect", "incorrect"),
+        ({"strategy": "incorrect", "n": 3}, "incorrect"),
+        ({"n": 3}, "first"),
+    ],
+)
+def test_options_without_a_strategy_are_those_of_the_one_that_is_named(weaker: Any, strategy: str) -> None:
+    for config in (
+        GilotConfig(**merge({"select": weaker}, parse_args(["select.n=20"]))),
+        task_config(PLAIN, {"select": weaker}, given_settings(parse_args(["select.n=20"]))),
+    ):
+        assert (config.select["strategy"], config.select["n"]) == (strategy, 20)
+
+
+def test_options_of_no_strategy_of_a_list_are_refused() -> None:
+    with pytest.raises(ConfigError, match="n"):
+        task_config(PLAIN, {"select": ["first", "random"]}, {"select": {"n": 20}})
+
+
+#: ARC's shipped settings have choice_scoring=norm, GSM8K's have units=auto.
+_GIVES_WAY: list[tuple[str, dict[str, Any] | None, str, dict[str, Any]]] = [
+    ("arc_easy", None, "target=generation", {"target": "generation", "choice_scoring": "sum"}),
+    ("gsm8k", None, "unit_budget=20000", {"units": "auto", "unit_budget": 20000}),
+    ("gsm8k", None, "methods=[random]", {"units": "word", "methods": ("random",)}),
+    ("plain", {"absence": "replace", "replace_with": 3}, "absence=mask", {"replace_with": None}),
+    ("plain", {"units": "auto", "unit_budget": 9}, "units=line", {"units": "line", "unit_budget": None}),
+    ("plain", {"ground_cost": "truncated", "cost_limit": 0.5}, "ground_cost=cosine", {"cost_limit": None}),
+]
+
+
+@pytest.mark.parametrize(("task", "metadata", "arguments", "expected"), _GIVES_WAY)
+def test_what_has_no_effect_beside_a_stronger_source_gives_way(
+    task: str, metadata: dict[str, Any] | None, arguments: str, expected: dict[str, Any]
+) -> None:
+    config = task_config(task, metadata, given_settings(parse_args([arguments])))
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("metadata", "arguments", "reason"),
+    [
+        ({"absence": "mask"}, "replace_with=3", "replace_with=3 has no effect with absence='mask'"),
+        ({"units": "line"}, "unit_budget=9", "unit_budget=9 has no effect with units='line'"),
+        (None, "unit_budget=9", "unit_budget=9 has no effect with units='word'"),
+        (None, "absence=replace", "absence='replace' needs replace_with"),
+    ],
+)
+def test_what_was_given_and_has_no_effect_in_a_task_is_refused(
+    metadata: dict[str, Any] | None, arguments: str, reason: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"task {PLAIN}: {reason}"):
+        task_config(PLAIN, metadata, given_settings(parse_args([arguments])))
+
+
+def test_what_was_given_together_is_refused_before_any_task_is_known() -> None:
+    with pytest.raises(ConfigError, match="unit_budget=9 has no effect with units='line'"):
+        given_settings({"units": "line", "unit_budget": 9})
+    with pytest.raises(ConfigError, match="hypotheses='shared' cannot be combined"):
+        given_settings({"preset": "reference", "hypotheses": "shared"})
+
+
+@pytest.mark.parametrize("name", ["budget", "resume", "output_path"])
+def test_a_task_cannot_say_what_holds_for_a_run(name: str) -> None:
+    value = {"samples": 3} if name == "budget" else "folder"
+    with pytest.raises(ConfigError, match=f"^task {PLAIN}: metadata.gilot: {name} holds for a whole run"):
+        task_config(PLAIN, {name: value}, {})
+
+
+@pytest.mark.parametrize("word", ["no", "yes", "on", "off", "No", "OFF"])
+def test_words_are_no_truth_values(word: str, tmp_path: Path) -> None:
+    """In YAML 1.1 they would be, and an absent word would be replaced by ``false``."""
+    assert parse_args([f"replace_with={word}"]) == {"replace_with": word}
+    path = tmp_path / "settings.yaml"
+    path.write_text(f"replace_with: {word}\n")
+    assert read_yaml(path) == {"replace_with": word}
+    assert parse_args(["a=true,b=False"]) == {"a": True, "b": False}
 
 
 def test_a_preset_wins_over_weaker_sources_and_loses_to_stronger_ones() -> None:
@@ -172,7 +260,7 @@ _SOURCES = st.lists(
             "top_k": st.integers(1, 3),
             "units": st.sampled_from(["token", "line"]),
             "seed": st.integers(1, 3),
-            "select": st.sampled_from(["first", {"n": 2}, {"strategy": "random"}]),
+            "select": st.sampled_from(["first", {"strategy": "correct", "n": 2}, {"strategy": "random"}]),
         },
     ),
     max_size=4,

@@ -14,7 +14,7 @@ from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.backends.reinitialization import reinitialized
-from gilot_plugin.config import GilotConfig
+from gilot_plugin.config import GilotConfig, uncombined
 from gilot_plugin.errors import ConfigError, one_of
 from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.cases import Case, Scored, subject_of
@@ -118,7 +118,7 @@ def settings_of_samples(settings: Mapping[str, Any]) -> GilotConfig:
     Raises:
         ConfigError: They are not settings that this release knows.
     """
-    return GilotConfig(**{name: value for name, value in settings.items() if name not in _OF_RUNS})
+    return uncombined({name: value for name, value in settings.items() if name not in _OF_RUNS})
 
 
 def removing(config: GilotConfig, absence: str) -> GilotConfig:
@@ -131,10 +131,11 @@ def removing(config: GilotConfig, absence: str) -> GilotConfig:
     possible = tuple(name for name, found in operators.items() if found.rescored_without is None)
     if absence not in possible:
         raise ConfigError(f"--absence {absence}: allowed are {one_of(possible)}")
-    try:
-        return settings_of_samples({**config.model_dump(), "absence": absence})
-    except ConfigError as error:
-        raise ConfigError(f"--absence {absence}: {error}") from None
+    changed = settings_of_samples({**config.model_dump(), "absence": absence})
+    found = [one.message for one in changed.contradictions() if "absence" in (one.setting, one.because)]
+    if found:
+        raise ConfigError(f"--absence {absence}: {'; '.join(found)}")
+    return changed
 
 
 def default_absence(configs: Iterable[GilotConfig]) -> tuple[str, ...]:

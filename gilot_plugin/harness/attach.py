@@ -22,7 +22,8 @@ import lm_eval.loggers
 from lm_eval.loggers import EvaluationTracker
 
 from gilot_plugin.artifacts.writer import check_writable
-from gilot_plugin.config import GilotConfig, as_config
+from gilot_plugin.config import GilotConfig
+from gilot_plugin.config_sources import given_settings
 from gilot_plugin.errors import GilotError
 from gilot_plugin.harness.explain import explain_results
 from gilot_plugin.harness.loggers import log_after_results, log_to_trackio, log_to_wandb
@@ -161,9 +162,8 @@ def attach(
         ArtifactError: The folder cannot be written.
         GilotError: An attachment is active already.
     """
-    config = as_config(config)
-    given = {name: getattr(config, name) for name in config.model_fields_set}
-    folder = Path(output_path) if output_path is not None else config.output_path
+    given = given_settings(config)
+    folder = Path(output_path) if output_path is not None else given.get("output_path")
     if folder is not None:
         check_writable(folder)
     attachment = Attachment(given, folder)

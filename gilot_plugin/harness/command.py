@@ -18,8 +18,7 @@ from lm_eval.config.evaluate_config import EvaluatorConfig
 from lm_eval.utils import setup_logging
 
 from gilot_plugin.artifacts.writer import check_writable
-from gilot_plugin.config import GilotConfig
-from gilot_plugin.config_sources import merge, parse_args, read_yaml, task_config
+from gilot_plugin.config_sources import given_settings, merge, parse_args, read_yaml, task_config
 from gilot_plugin.errors import ArtifactError, ConfigError
 from gilot_plugin.harness.attach import Attachment, attach
 from gilot_plugin.harness.resumption import find_resumed, refuse_other_settings
@@ -68,24 +67,26 @@ def run_command(argv: list[str]) -> Attachment:
         arguments = make_parser().parse_args(argv)
     except ValueError as error:  # lm-eval's reading of JSON options
         raise ConfigError(str(error)) from None
-    given = merge(
-        read_yaml(arguments.gilot) if arguments.gilot is not None else {}, parse_args(arguments.gilot_args)
+    given = given_settings(
+        merge(
+            read_yaml(arguments.gilot) if arguments.gilot is not None else {},
+            parse_args(arguments.gilot_args),
+        )
     )
-    config = GilotConfig(**given)
     for option in _OWN_OPTIONS:
         delattr(arguments, option)
-    check_before_loading(arguments, config)
-    with attach(config) as attachment:
+    check_before_loading(arguments, given)
+    with attach(given) as attachment:
         arguments.func(arguments)
     return attachment
 
 
-def check_before_loading(arguments: argparse.Namespace, config: GilotConfig) -> None:
+def check_before_loading(arguments: argparse.Namespace, given: Mapping[str, Any]) -> None:
     """Refuse what lm-eval or the attribution would refuse only after the model has loaded.
 
     Args:
         arguments: Parsed options of ``lm_eval run``.
-        config: Settings given for the run.
+        given: Settings given for the run, see :func:`gilot_plugin.config_sources.given_settings`.
 
     Raises:
         ConfigError: An option, a task's name or file, or a task's own settings are wrong, or there is no
@@ -101,12 +102,12 @@ def check_before_loading(arguments: argparse.Namespace, config: GilotConfig) -> 
         raise ConfigError("no tasks are named: add --tasks NAME (`lm_eval ls tasks` lists them)")
     if isinstance(checked.samples, str):
         raise ConfigError(f"--samples {checked.samples!r}: neither JSON nor a file")
-    folder = _output_folder(config.output_path, checked.output_path)
-    given: Mapping[str, Any] = {name: getattr(config, name) for name in config.model_fields_set}
+    folder = _output_folder(given.get("output_path"), checked.output_path)
     own = dict(own_settings(manager, checked.tasks))
     for task, settings in own.items():
         task_config(task, settings, given)
-    if config.resume is not None and (earlier := find_resumed(config.resume, folder)):
+    resume = given.get("resume")
+    if resume is not None and (earlier := find_resumed(resume, folder)):
         known = {
             task: task_config(task, own.get(task), given, entry["output_type"])
             for task, entry in earlier["tasks"].items()

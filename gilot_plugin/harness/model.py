@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from lm_eval.api.model import LM
 from lm_eval.api.registry import get_model
 
-from gilot_plugin.config_sources import merge, parse_args, read_yaml
+from gilot_plugin.config_sources import merge, parse_args, read_yaml, split_arguments
 from gilot_plugin.errors import ConfigError
 from gilot_plugin.harness.attach import is_attached
 from gilot_plugin.harness.process import attach_process, environment_settings
@@ -41,7 +41,7 @@ class GilotLM(LM):  # type: ignore[misc] # lm-eval has no types
         """Make the model from ``base=...,key=value,...``, as lm-eval does it."""
         own: dict[str, Any] = {}
         others = []
-        for part in arg_string.split(","):
+        for part in split_arguments(arg_string):
             key, _, value = part.partition("=")
             if _is_own(key.strip()):
                 own[key.strip()] = value

@@ -12,7 +12,6 @@ from typing import Any
 
 import lm_eval.evaluator
 
-from gilot_plugin.config import GilotConfig
 from gilot_plugin.config_sources import merge, parse_args, read_yaml
 from gilot_plugin.harness.attach import Attachment, attach
 from gilot_plugin.harness.summary import print_summary
@@ -48,7 +47,7 @@ def attach_process(settings: Mapping[str, Any]) -> Attachment:
         GilotError: An attachment is active already.
     """
     stack = ExitStack()
-    attachment = stack.enter_context(attach(GilotConfig(**settings)))
+    attachment = stack.enter_context(attach(settings))
     attachment.join(_tracker_of_call())
 
     def end() -> None:

@@ -16,14 +16,14 @@ from gilot_plugin.errors import ConfigError, one_of
 
 
 def own_settings(manager: Any, names: Iterable[str | Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Settings under ``metadata: {gilot: ...}`` of the named tasks, and of the members of groups and tags.
+    """Tasks that are named, and members of groups and tags, with their ``metadata: {gilot: ...}``.
 
     Args:
         manager: lm-eval's ``TaskManager``.
         names: Names as resolved by lm-eval; inline configurations, too.
 
     Yields:
-        Task name and settings, for tasks that have some.
+        Task name, and settings where it has some, else None.
 
     Raises:
         ConfigError: A configuration names neither a task nor a group, or a group has settings, which lm-eval
@@ -37,8 +37,7 @@ def own_settings(manager: Any, names: Iterable[str | Mapping[str, Any]]) -> Iter
         settings = metadata.get("gilot") if isinstance(metadata, Mapping) else None
         members = config.get("members", config.get("task"))
         if isinstance(members, str):
-            if settings is not None:
-                yield members, settings
+            yield members, settings
             continue
         if "group" not in config:
             raise ConfigError(f"a task file names neither a task nor a group; it has {one_of(tuple(config))}")

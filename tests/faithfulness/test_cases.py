@@ -7,8 +7,9 @@ import pytest
 
 from gilot_plugin.artifacts.typed import Record, Target
 from gilot_plugin.config import GilotConfig
-from gilot_plugin.errors import PromptError
+from gilot_plugin.errors import ConfigError, PromptError
 from gilot_plugin.faithfulness.cases import TOGETHER, Case, case_of_record, in_groups, subject_of
+from gilot_plugin.faithfulness.experiment import removing, settings_of_samples
 from tests.artifacts import factories
 
 CONFIG = GilotConfig()
@@ -81,3 +82,13 @@ def test_groups_keep_the_order_and_never_mix_settings() -> None:
     assert [len(group) for group in groups] == [TOGETHER, 1, 2]
     assert [one for group in groups for one in group] == cases
     assert list(in_groups([])) == []
+
+
+def test_settings_of_a_run_that_a_preset_made_possible_are_taken() -> None:
+    """The preset paper goes with choices; in the manifest its settings stand without its name."""
+    config = GilotConfig(preset="paper", target="choices")
+    found = settings_of_samples(config.model_dump(mode="json"))
+    assert (found.target, found.hypotheses) == ("choices", "regenerate")
+    assert removing(found, "mask").absence == "mask"
+    with pytest.raises(ConfigError, match="--absence replace: absence='replace' needs replace_with"):
+        removing(found, "replace")

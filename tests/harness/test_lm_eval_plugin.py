@@ -6,15 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lm_eval._cli.utils import key_val_to_dict
 
 from gilot_plugin.artifacts.reader import read_run
 from gilot_plugin.artifacts.validation import validate_path
+from gilot_plugin.harness import model
 from tests.harness.attached import (
     ARGUMENTS,
     declared,
@@ -70,6 +72,33 @@ def test_import_attaches(tmp_path: Path, model_dir: Path, forked: BaseContext, p
 
 def own_arguments(settings: str) -> list[str]:
     return [f"gilot.{part}" for part in settings.split(",")]
+
+
+def test_commas_in_a_list_are_part_of_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the model's arguments arrive: as one text, or as lm-eval's command line takes them apart."""
+    given: list[Mapping[str, Any]] = []
+    monkeypatch.setattr(model, "is_attached", lambda: False)
+    monkeypatch.setattr(model, "attach_process", given.append)
+    monkeypatch.setattr(model, "get_model", lambda name: FakeLM)
+    text = "base=hf,pretrained=tiny,gilot.methods=[ot,kl],gilot.seed=3"
+    made = [
+        model.GilotLM.create_from_arg_string(text),
+        model.GilotLM.create_from_arg_obj(key_val_to_dict(text)),
+    ]
+    assert given == [{"methods": ["ot", "kl"], "seed": 3}] * 2
+    assert made == ["pretrained=tiny", {"pretrained": "tiny"}]
+
+
+class FakeLM:
+    """Gives back what it was made with."""
+
+    @staticmethod
+    def create_from_arg_string(arguments: str, config: Any = None) -> str:
+        return arguments
+
+    @staticmethod
+    def create_from_arg_obj(arguments: dict[str, Any], config: Any = None) -> dict[str, Any]:
+        return arguments
 
 
 @pytest.mark.parametrize("as_text", [True, False])
