@@ -18,6 +18,8 @@ import torch
 from transformers import AttentionInterface
 from transformers.cache_utils import Cache, DynamicLayer
 
+from gilot_plugin.errors import UnsupportedModelError
+
 #: Name of the attention implementation.
 TREE_ATTENTION = "gilot_tree"
 
@@ -120,6 +122,13 @@ class Feed:
         return near if past is None else near & past, own
 
 
+class _NoLayers(list[Any]):
+    """Stands where caches have their layers, which hold whatever a model keeps beside keys and values."""
+
+    def __getitem__(self, place: Any) -> Any:
+        raise UnsupportedModelError("some of its layers keep a state, which branches cannot share")
+
+
 class TreeStore(Cache):
     """Keys and values of the rows' own tokens, written where a pass says; earlier ones stay in place.
 
@@ -130,6 +139,7 @@ class TreeStore(Cache):
 
     def __init__(self, rows: int, columns: int) -> None:
         super().__init__(layer_class_to_replicate=DynamicLayer)
+        self.layers = _NoLayers()
         self._shape = (rows, columns)
         self._stored: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.feed: Feed | None = None

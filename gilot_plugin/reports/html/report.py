@@ -17,7 +17,7 @@ from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, 
 from gilot_plugin.reports.html.page import render_page
 from gilot_plugin.reports.html.samples import list_row, sample_view, search_text
 from gilot_plugin.reports.segments import SegmentShare, summarize_segments
-from gilot_plugin.reports.wording import score_words, selection_error, selection_words
+from gilot_plugin.reports.wording import cache_use_lines, score_words, selection_error, selection_words
 from gilot_plugin.statistics import CONFIDENCE
 
 
@@ -35,7 +35,6 @@ def report_page(run: LoadedRun) -> str:
     method = chosen_method(run.records)
     models = ", ".join(dict.fromkeys(record.model for record in run.records))
     faithfulness = read_faithfulness(run.folder, run.date)
-    older = run.without_first_position
     reasons = Counter(f"{record.status}: {record.reason}" for record in run.records if record.status != "ok")
     reasons.update(
         f"without scores by {name}: {reason}"
@@ -55,7 +54,7 @@ def report_page(run: LoadedRun) -> str:
             "confidence": f"{CONFIDENCE:.0%}",
             "explained": len(run.explained),
             "chosen": len(run.records),
-            "older": f"{len(older)} were {FIRST_POSITION_LEFT_OUT}." if older else "",
+            "notes": [shown(line) for line in _notes(run)],
             "reasons": [(shown(reason), count) for reason, count in reasons.most_common(5)],
             "tasks": [_task(run, task, method) for task in run.tasks],
             "faithfulness": None if faithfulness is None else faithfulness_section(faithfulness),
@@ -63,6 +62,13 @@ def report_page(run: LoadedRun) -> str:
             "facts": [(name, shown(value)) for name, value in _facts(run)],
         },
     )
+
+
+def _notes(run: LoadedRun) -> Iterator[str]:
+    """What a reader should know before any number."""
+    if run.without_first_position:
+        yield f"{len(run.without_first_position)} were {FIRST_POSITION_LEFT_OUT}."
+    yield from cache_use_lines((run.manifest or {}).get("cache_use"))
 
 
 def _data(run: LoadedRun, method: str) -> Iterator[Packed]:
