@@ -15,8 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, DynamicLayer
+
+from gilot_plugin.backends.tree.masks import MaskFunction, MaskRule
+from gilot_plugin.errors import UnsupportedModelError
 
 #: Name of the attention implementation.
 TREE_ATTENTION = "gilot_tree"
@@ -78,6 +81,7 @@ class Feed:
         own_places: ``[rows, own]``, of the same: how many tokens of the row come before each.
         places: ``[rows, new]``
         positions: ``[rows, new]``
+        windows_by_argument: Whether windows are those that attention is called with, not those of the masks.
         layer: The layer that is being read.
     """
 
@@ -89,35 +93,77 @@ class Feed:
     own_places: torch.Tensor
     places: torch.Tensor
     positions: torch.Tensor
+    windows_by_argument: bool = False
     layer: int = 0
+    #: Masks as the model holds them, and what they stand for.
+    _issued: list[tuple[torch.Tensor, MaskRule]] = field(default_factory=list)
     _masks: dict[Any, tuple[torch.Tensor | None, torch.Tensor]] = field(default_factory=dict)
 
+    def issue(self, rule: MaskRule) -> torch.Tensor:
+        """A mask for the model to hand on to its attention, ``[rows, 1, new, own]``.
+
+        Raises:
+            UnsupportedModelError: It shows tokens what comes after them.
+        """
+        rows = torch.arange(len(self.places), device=self.places.device)
+        rule.check(rows, self.places)
+        mask = self.own_seen[:, None].clone()
+        self._issued.append((mask, rule))
+        return mask
+
+    def rule_of(self, mask: torch.Tensor | None) -> MaskRule:
+        """What a mask stands for that attention is called with.
+
+        Raises:
+            UnsupportedModelError: It is none of those that the model asked for in this pass.
+        """
+        for issued, rule in self._issued:
+            # Versions count changes in place; where there are none, nobody counts.
+            if mask is issued and (mask.is_inference() or mask._version == 0):
+                return rule
+        raise UnsupportedModelError(
+            "its attention is given no mask" if mask is None else "it makes masks of its own for its attention"
+        )
+
     def masks(
-        self, group: SharedRows, window: int | None, device: torch.device
+        self, group: SharedRows, rule: MaskRule, window: int | None, device: torch.device
     ) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """What rows of a group see of the prompt and of their own tokens, at most ``window`` back.
+        """What rows of a group see of the prompt and of their own tokens.
+
+        Args:
+            group: The rows.
+            rule: What the model lets them see; not looked at where windows are told by argument.
+            window: Most tokens back that are seen, the new one included, where windows are told so.
+            device: Where the masks are needed.
 
         Returns:
             ``[rows, new or 1, prompt]``, None where all is seen, and ``[rows, new, own]``.
         """
-        key = (group.rows.start, window, device)
+        by_argument = self.windows_by_argument
+        key = (group.rows.start, window if by_argument else id(rule.function), device)
         if key not in self._masks:
-            past, own = self._seen(group, window)
+            past, own = self._seen(group, None if by_argument else rule, window if by_argument else None)
             self._masks[key] = (None if past is None else past.to(device), own.to(device))
         return self._masks[key]
 
-    def _seen(self, group: SharedRows, window: int | None) -> tuple[torch.Tensor | None, torch.Tensor]:
-        own = self.own_seen[group.rows]
-        prompt = torch.arange(group.length, device=group.seen.device)
+    def _seen(
+        self, group: SharedRows, rule: MaskRule | None, window: int | None
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        own, own_places = self.own_seen[group.rows], self.own_places[group.rows]
+        places, seen = self.places[group.rows], group.seen
+        prompt = torch.arange(group.length, device=seen.device)
         past: torch.Tensor | None = None
-        if int(group.seen.min()) < group.length:
-            past = prompt < group.seen[:, None, None]
-        if window is None:
+        if int(seen.min()) < group.length:
+            past = prompt < seen[:, None, None]
+        if rule is not None and not rule.is_causal:
+            rows = torch.arange(group.rows.start, group.rows.stop, device=seen.device)
+            near, own_near = (rule.allows(rows, places, keys) for keys in (prompt[None], own_places))
+        elif window is not None:
+            first = places[:, :, None] - window
+            near, own_near = prompt > first, own_places[:, None] > first
+        else:
             return past, own
-        first = self.places[group.rows, :, None] - window
-        near = prompt > first
-        own = own & (self.own_places[group.rows, None] > first)
-        return near if past is None else near & past, own
+        return near if past is None else near & past, own & own_near
 
 
 class TreeStore(Cache):
@@ -201,17 +247,22 @@ def tree_attention(
         query: ``[rows, heads, new, dim]``.
         key: ``[rows, key-value heads, own, dim]``.
         value: ``[rows, key-value heads, own, dim]``.
-        attention_mask: Not looked at.
+        attention_mask: One that :func:`tree_mask` made in this pass.
         scaling: Factor of the scores.
         dropout: Not looked at, models are read in evaluation mode.
         softcap: Scores are bent to stay within it.
-        sliding_window: Tokens before the new one that are seen, itself included.
+        sliding_window: Tokens before the new one that are seen, itself included; looked at where the model's own
+            attention would take its windows from here.
         s_aux: ``[heads]``, scores of a place that is always seen and has no value.
 
     Returns:
         ``[rows, new, heads, dim]``.
+
+    Raises:
+        UnsupportedModelError: The mask is another.
     """
     feed = _FEED.get()
+    rule = feed.rule_of(attention_mask)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     plain = softcap is None and s_aux is None and query.shape[-1] == value.shape[-1]
     # In half precision, torch's kernels keep what the two products of the parts would round.
@@ -219,7 +270,7 @@ def tree_attention(
     out = []
     for group in feed.shared:
         past = group.layers[feed.layer] if group.layers else None
-        past_seen, seen = feed.masks(group, sliding_window, query.device)
+        past_seen, seen = feed.masks(group, rule, sliding_window, query.device)
         tokens = key.shape[2] + group.length
         vectors = 2 * (query.shape[3] + value.shape[3]) if fused else 3 * query.shape[2]
         row_bytes = 4 * query.shape[1] * tokens * vectors
@@ -237,7 +288,18 @@ def tree_attention(
     return (out[0] if len(out) == 1 else torch.cat(out)), None
 
 
+def tree_mask(*_: Any, mask_function: MaskFunction, use_vmap: bool = False, **__: Any) -> torch.Tensor:
+    """A mask for a pass of a tree; its arguments are those of transformers' mask functions.
+
+    Args:
+        mask_function: What the model lets its tokens see.
+        use_vmap: Whether the function takes single numbers only.
+    """
+    return _FEED.get().issue(MaskRule(mask_function, use_vmap))
+
+
 AttentionInterface.register(TREE_ATTENTION, tree_attention)
+AttentionMaskInterface.register(TREE_ATTENTION, tree_mask)
 
 
 def _fused(
