@@ -26,7 +26,7 @@ def embedded_logits(passes: Passes, embeddings: torch.Tensor, keep: int) -> torc
     rows, tokens, _ = embeddings.shape
     passes.model_tokens += rows * tokens
     optional: dict[str, Any] = {"use_cache": False, "logits_to_keep": keep}
-    given = {name: value for name, value in optional.items() if name in passes.inputs}
+    given = passes.inputs.given(optional)
     dtype = passes.model.get_input_embeddings().weight.dtype
     # Round-off of a path through the embeddings would be larger in half precision.
     own = embeddings.to(dtype) if dtype.is_floating_point and dtype.itemsize > 1 else embeddings
@@ -49,7 +49,7 @@ def attention_maps(passes: Passes, token_ids: Sequence[int]) -> torch.Tensor:
         ValueError: Some layer returns none.
     """
     optional: dict[str, Any] = {"use_cache": False, "logits_to_keep": 1}
-    given = {name: value for name, value in optional.items() if name in passes.inputs}
+    given = passes.inputs.given(optional)
     ids = torch.tensor([list(token_ids)], device=passes.device)
     passes.model_tokens += len(token_ids)
     with passes.calling(), eager_attention(passes.model):

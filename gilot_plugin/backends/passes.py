@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import RLock
@@ -10,10 +9,8 @@ from typing import Any
 
 import torch
 
+from gilot_plugin.backends.inputs import Inputs, returned_cache
 from gilot_plugin.backends.protocol import Row
-
-#: Inputs that not every model takes. A pass is made with those that the model is known to take well.
-_OPTIONAL_INPUTS = ("attention_mask", "use_cache", "past_key_values", "position_ids", "logits_to_keep")
 
 
 class LeftPadded:
@@ -65,9 +62,7 @@ class Passes:
         self.model = model
         self.device = device
         self.model_tokens = 0
-        self.inputs = frozenset(inspect.signature(innermost(model).forward).parameters).intersection(
-            _OPTIONAL_INPUTS
-        )
+        self.inputs = Inputs.of(innermost(model).forward)
         self._autocast_dtype = autocast_dtype
         self._lock = lock
 
@@ -91,12 +86,13 @@ class Passes:
 
     def bare(self, token_ids: Sequence[int]) -> torch.Tensor:
         """Read one sequence with no input beside its ids; float32 logits ``[tokens, vocab]``."""
-        inputs: dict[str, Any] = {"input_ids": torch.tensor([list(token_ids)], device=self.device)}
-        if "use_cache" in self.inputs:
-            inputs["use_cache"] = False
-        self.model_tokens += len(token_ids)
-        logits: torch.Tensor = self._call(inputs).logits[0, -len(token_ids) :]
+        logits: torch.Tensor = self._read(token_ids, use_cache=False).logits[0, -len(token_ids) :]
         return logits.to(self.device).float()
+
+    def returned_cache(self, token_ids: Sequence[int]) -> str | None:
+        """What the model calls the cache that it makes while it reads a sequence, if it takes it back."""
+        output = self._read(token_ids, use_cache=True)
+        return returned_cache(innermost(self.model).forward, output)
 
     def forward(
         self,
@@ -119,15 +115,16 @@ class Passes:
             Logits, float32, ``[rows, keep, vocab]``.
         """
         self.model_tokens += int(attended[:, -token_ids.shape[1] :].sum())
-        inputs: dict[str, Any] = {
-            "attention_mask": attended,
-            "use_cache": cache is not None,
-            "position_ids": positions,
-            "logits_to_keep": keep,
-        }
-        if cache is not None:
-            inputs["past_key_values"] = cache
-        given = {name: value for name, value in inputs.items() if name in self.inputs}
+        given = self.inputs.given(
+            {
+                "attention_mask": attended,
+                "use_cache": cache is not None,
+                "position_ids": positions,
+                "logits_to_keep": keep,
+            }
+        )
+        if cache is not None and self.inputs.cache is not None:
+            given[self.inputs.cache] = cache
         logits: torch.Tensor = self._call({"input_ids": token_ids, **given}).logits[:, -keep:]
         return logits.to(self.device).float()
 
@@ -159,6 +156,12 @@ class Passes:
         """What holds while the model, or a part of it, is called."""
         with torch.set_grad_enabled(gradient), self._autocast(), self._locked():
             yield
+
+    def _read(self, token_ids: Sequence[int], *, use_cache: bool) -> Any:
+        """Read one sequence by its ids alone."""
+        self.model_tokens += len(token_ids)
+        ids = torch.tensor([list(token_ids)], device=self.device)
+        return self._call({"input_ids": ids, **self.inputs.given({"use_cache": use_cache})})
 
     def _call(self, inputs: dict[str, Any]) -> Any:
         with self.calling():

@@ -8,10 +8,12 @@ token ids, one sequence at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
+from gilot_plugin.backends.inputs import Inputs
 from gilot_plugin.backends.modes import undisturbed
 from gilot_plugin.backends.passes import Passes
 from gilot_plugin.backends.protocol import Batch, DecodingSession, Row, TokenTree
@@ -52,7 +54,7 @@ class Reading(NamedTuple):
         no_trees: Why trees of tokens cannot be read in one pass, in words; None where they can.
     """
 
-    inputs: frozenset[str]
+    inputs: Inputs
     recomputes: str | None
     no_trees: str | None
 
@@ -182,7 +184,7 @@ def _compare(passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor]
     keep = [len(sequence) for sequence in samples.sequences]
     inputs = passes.inputs
     for left_out in ((), ("position_ids",), ("logits_to_keep",), ("position_ids", "logits_to_keep")):
-        passes.inputs = inputs.difference(left_out)
+        passes.inputs = inputs.without(left_out)
         try:
             if all(map(close, passes.whole_logits(rows, keep), expected)):
                 break
@@ -199,7 +201,7 @@ def _compare(passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor]
     return Reading(passes.inputs, None, _why_no_trees(passes, samples, expected, close))
 
 
-def _whole(inputs: frozenset[str], why: str) -> Reading:
+def _whole(inputs: Inputs, why: str) -> Reading:
     return Reading(inputs, why, f"sequences must be read whole: {why}")
 
 
@@ -235,9 +237,11 @@ def _why_no_trees(
 def _why_not_cached(
     passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor], close: Closeness
 ) -> str | None:
-    if not {"past_key_values", "attention_mask"} <= passes.inputs:
-        return "it takes no cache that sequences can share"
     try:
+        if passes.inputs.cache is None:
+            passes.inputs = replace(passes.inputs, cache=passes.returned_cache(samples.short))
+        if passes.inputs.cache is None or "attention_mask" not in passes.inputs:
+            return "it takes no cache that sequences can share"
         session = CachedSession(passes, [Row(samples.long), Row(samples.short)])
         if not close(session.prompt_logits[1:], expected[0][len(samples.short) - 1][None]):
             return "padding changes what it predicts"

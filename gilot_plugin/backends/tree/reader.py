@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from gilot_plugin.backends.halves import Halves
+from gilot_plugin.backends.inputs import cache_argument
 from gilot_plugin.backends.passes import Passes
 from gilot_plugin.backends.tree.attention import TREE_ATTENTION, Feed, TreeStore, reading
 from gilot_plugin.backends.tree.masks import windows_by_argument
@@ -34,6 +35,10 @@ class TreeReader:
             raise UnsupportedModelError("its attention is cut into chunks")
         self.passes = passes
         self.halves = Halves(passes.model)
+        cache = cache_argument(self.halves.body.forward) or passes.inputs.cache
+        if cache is None:
+            raise UnsupportedModelError("it takes no cache")
+        self._cache = cache
         self._configs = _configs(self.halves.body)
         self._windows_by_argument = any(
             windows_by_argument(config._attn_implementation_internal) for config in self._configs
@@ -55,7 +60,7 @@ class TreeReader:
         feed.windows_by_argument = self._windows_by_argument
         with self.passes.calling(), self._tree_attention(), reading(feed):
             found = self.halves.body(
-                input_ids=token_ids, position_ids=feed.positions, past_key_values=store, use_cache=True
+                input_ids=token_ids, position_ids=feed.positions, use_cache=True, **{self._cache: store}
             )
         states: torch.Tensor = found.last_hidden_state
         return states
