@@ -14,6 +14,13 @@ from typing import NamedTuple
 import torch
 
 from gilot_plugin.backends.inputs import Inputs
+from gilot_plugin.backends.lengths import (
+    Rotations,
+    find_rotations,
+    preserved,
+    watching_positions,
+    without_parameters,
+)
 from gilot_plugin.backends.modes import undisturbed
 from gilot_plugin.backends.passes import Passes
 from gilot_plugin.backends.protocol import Batch, DecodingSession, Row, TokenTree
@@ -52,11 +59,13 @@ class Reading(NamedTuple):
         recomputes: Why sequences must be read whole at every step, in words; None where they continue from a
             cache.
         no_trees: Why trees of tokens cannot be read in one pass, in words; None where they can.
+        rotations: Whether, and from which length on, sequences are not read as their beginnings are.
     """
 
     inputs: Inputs
     recomputes: str | None
     no_trees: str | None
+    rotations: Rotations = Rotations()
 
 
 def probe_reading(passes: Passes, vocab_size: int, max_positions: int | None) -> Reading:
@@ -73,14 +82,18 @@ def probe_reading(passes: Passes, vocab_size: int, max_positions: int | None) ->
         torch.OutOfMemoryError: There is no memory even for a few tokens.
     """
     samples = _Samples(vocab_size, max_positions)
-    with undisturbed(passes.model):
+    with undisturbed(passes.model), preserved(without_parameters(passes.model)):
         try:
-            expected = [passes.bare(sequence) for sequence in samples.sequences]
+            first, *others = samples.sequences
+            with watching_positions(passes.model, len(first)) as calls:
+                expected = [passes.bare(first)]
+            passes.rotations = find_rotations(calls, passes.model.config, max_positions)
+            expected += [passes.bare(sequence) for sequence in others]
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
             return _whole(passes.inputs, f"it could not be tried out ({describe(error)})")
-        return _compare(passes, samples, expected)
+        return _compare(passes, samples, expected)._replace(rotations=passes.rotations)
 
 
 def probe_positions(

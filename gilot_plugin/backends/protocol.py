@@ -237,6 +237,10 @@ class Backend(Protocol):
         """Why every sequence is read whole at every step, in words; None where a cache is kept."""
         ...
 
+    def recomputes_at(self, tokens: int) -> str | None:
+        """The same of sequences of so many tokens, some of which may be read whole where shorter ones are not."""
+        ...
+
     @property
     def takes_positions(self) -> bool:
         """Whether rows may mask tokens and carry explicit positions."""

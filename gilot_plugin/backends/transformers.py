@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
+from gilot_plugin.backends.contexts import ContextSession
 from gilot_plugin.backends.embedding import InputEmbedding, OutputEmbedding
 from gilot_plugin.backends.findings import found_once
 from gilot_plugin.backends.inside import attention_maps, embedded_logits, probe_attentions, probe_embeddings
+from gilot_plugin.backends.lengths import longest_sequence
 from gilot_plugin.backends.memory import MemoryModel, free_memory
 from gilot_plugin.backends.pace import least_tokens, most_tokens
 from gilot_plugin.backends.passes import Passes
@@ -49,19 +51,13 @@ class TransformersBackend:
         self._model = model
         self._autocast_dtype = autocast_dtype
         self._reads_trees = trees
+        self._has_read_contexts = False
         self._embedding = InputEmbedding(model)
         self.device: torch.device = self._embedding.device
         self._passes = self._new_passes()
         self.eos_token_ids = _eos_ids(model)
         self.vocab_size: int = text_config.vocab_size
-        self.max_positions: int | None = next(
-            (
-                value
-                for name in ("n_positions", "max_position_embeddings", "n_ctx", "max_seq_len")
-                if isinstance(value := getattr(text_config, name, None), int) and value > 0
-            ),
-            None,
-        )
+        self.max_positions: int | None = longest_sequence(text_config)
         self._memory = MemoryModel(text_config, self._passes.dtype, self.vocab_size, self.device)
 
     @property
@@ -93,6 +89,17 @@ class TransformersBackend:
         """
         return self._reading.recomputes
 
+    def recomputes_at(self, tokens: int) -> str | None:
+        """See :meth:`gilot_plugin.backends.protocol.Backend.recomputes_at`.
+
+        Raises:
+            torch.OutOfMemoryError: There is no memory even for a few tokens.
+        """
+        rotations = self._reading.rotations
+        if rotations.change_at(tokens):
+            return f"beyond {rotations.steady} tokens, the positions of all tokens depend on how many there are"
+        return self._reading.recomputes
+
     @property
     def takes_positions(self) -> bool:
         """Whether tokens can be masked and positions be given, see :attr:`refuses_positions`."""
@@ -111,11 +118,17 @@ class TransformersBackend:
         def open_session(rows: Sequence[Row]) -> DecodingSession:
             return self._session(passes, tree, Batch(rows, [NOTHING] * len(rows)), room=1)
 
-        return found_once(
-            passes,
-            ("positions", tree is None),
-            lambda: probe_positions(passes, open_session, self.vocab_size, self.max_positions),
-        )
+        def open_contexts(rows: Sequence[Row]) -> DecodingSession:
+            return ContextSession(passes, rows)
+
+        # Both ways to read are taken where the length decides.
+        ways = [open_session] if passes.rotations.steady is None else [open_session, open_contexts]
+
+        def find() -> str | None:
+            found = (probe_positions(passes, way, self.vocab_size, self.max_positions) for way in ways)
+            return next((reason for reason in found if reason is not None), None)
+
+        return found_once(passes, ("positions", tree is None), find)
 
     @property
     def shares_prompts(self) -> bool:
@@ -128,7 +141,9 @@ class TransformersBackend:
 
     def read_prompt(self, row: Row) -> KnownPrompt:
         """Read a prompt but for its last token, if rows that begin like it can go on from there."""
-        return NOTHING if self._tree is None else read_prompt(self._tree, row)
+        if self._tree is None or self._reading.rotations.change_at(row.next_position):
+            return NOTHING
+        return read_prompt(self._tree, row)
 
     def prefill(self, batch: Batch, room: int) -> DecodingSession:
         """See :meth:`gilot_plugin.backends.protocol.Backend.prefill`."""
@@ -149,9 +164,10 @@ class TransformersBackend:
 
     def memory(self, load: Load) -> Need:
         """See :meth:`gilot_plugin.backends.protocol.Backend.memory`."""
-        if self._tree is not None:
-            return self._memory.of_trees(load, self.pass_tokens)
-        return self._memory.of_runs(load)
+        whole = self._reading.rotations.change_at(load.known + load.own + load.room)
+        if self._tree is None or whole:
+            return self._memory.of_runs(load._replace(own=load.known + load.own, known=0) if whole else load)
+        return self._memory.of_trees(load, self.pass_tokens)
 
     def free_memory(self) -> int:
         """Half of what the device has free, in bytes."""
@@ -204,7 +220,7 @@ class TransformersBackend:
     def _probing(self) -> Passes:
         """Passes for a probe's own use, with those inputs."""
         passes = self._new_passes()
-        passes.inputs = self._reading.inputs
+        passes.inputs, passes.rotations = self._reading.inputs, self._reading.rotations
         return passes
 
     def _new_passes(self) -> Passes:
@@ -212,9 +228,18 @@ class TransformersBackend:
         return Passes(self._model, self.device, self._autocast_dtype, lock)
 
     def _session(self, passes: Passes, tree: TreeReader | None, batch: Batch, room: int) -> DecodingSession:
+        longest = max(row.next_position for row in batch.rows) + room
+        reason = self.recomputes_at(longest)
+        if self._reading.rotations.change_at(longest):
+            if not self._has_read_contexts:
+                _logger.warning(
+                    "%s is read whole for every token, which is slower: %s", type(self._model).__name__, reason
+                )
+            self._has_read_contexts = True
+            return ContextSession(passes, batch.rows)
         if tree is not None:
             return TreeSession(tree, batch, room)
-        return (CachedSession if self.recomputes is None else RecomputingSession)(passes, batch.rows)
+        return (CachedSession if reason is None else RecomputingSession)(passes, batch.rows)
 
     @cached_property
     def _output_embedding(self) -> OutputEmbedding:
@@ -235,7 +260,7 @@ class TransformersBackend:
         reading = found_once(
             passes, "reading", lambda: probe_reading(passes, self.vocab_size, self.max_positions)
         )
-        self._passes.inputs = reading.inputs
+        self._passes.inputs, self._passes.rotations = reading.inputs, reading.rotations
         if reading.recomputes is not None:
             _logger.warning(
                 "%s is read whole at every step, which is slower: %s",
