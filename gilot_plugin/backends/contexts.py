@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from gilot_plugin.backends.pace import most_tokens
 from gilot_plugin.backends.passes import Passes
 from gilot_plugin.backends.predictions import Predictions
 from gilot_plugin.backends.protocol import Level, Row, TokenTree
@@ -72,7 +71,7 @@ class ContextSession:
     def _logits(self, contexts: Sequence[Row]) -> torch.Tensor:
         """Logits after each context, ``[contexts, vocab]``."""
         longest = max(len(context.token_ids) for context in contexts)
-        step = max(1, most_tokens(self._passes.device) // longest)
+        step = max(1, self._passes.pace.most // longest)
         found: list[torch.Tensor] = []
         for start in range(0, len(contexts), step):
             part = contexts[start : start + step]

@@ -11,6 +11,7 @@ import torch
 
 from gilot_plugin.backends.inputs import Inputs, returned_cache
 from gilot_plugin.backends.lengths import Rotations
+from gilot_plugin.backends.pace import Pace
 from gilot_plugin.backends.protocol import Row
 
 
@@ -46,9 +47,11 @@ class Passes:
         device: Where inputs go and logits come out.
         autocast_dtype: Run under autocast with this dtype.
         lock: Held during a pass if given, for models whose weights come and go.
+        pass_tokens: Most tokens of a pass, where several passes do as well; as suits the device by default.
 
     Attributes:
         device: As given.
+        pace: Sizes of passes.
         inputs: Optional inputs that are given to the model; at first, all that its signature names.
         rotations: What is known of rotations that change with the length of a sequence; at first, nothing.
         model_tokens: Token positions fed so far, padding excluded.
@@ -60,9 +63,11 @@ class Passes:
         device: torch.device,
         autocast_dtype: torch.dtype | None = None,
         lock: RLock | None = None,
+        pass_tokens: int | None = None,
     ) -> None:
         self.model = model
         self.device = device
+        self.pace = Pace.of(device, pass_tokens)
         self.model_tokens = 0
         self.inputs = Inputs.of(innermost(model).forward)
         self.rotations = Rotations()

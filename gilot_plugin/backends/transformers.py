@@ -15,7 +15,6 @@ from gilot_plugin.backends.findings import found_once
 from gilot_plugin.backends.inside import attention_maps, embedded_logits, probe_attentions, probe_embeddings
 from gilot_plugin.backends.lengths import longest_sequence
 from gilot_plugin.backends.memory import MemoryModel, free_memory
-from gilot_plugin.backends.pace import least_tokens, most_tokens
 from gilot_plugin.backends.passes import Passes
 from gilot_plugin.backends.probe import Reading, probe_positions, probe_reading
 from gilot_plugin.backends.protocol import Batch, DecodingSession, KnownPrompt, Load, Need, Row
@@ -40,17 +39,27 @@ class TransformersBackend:
         autocast_dtype: Run under autocast with this dtype, as lm-eval's ``mixed_precision_dtype`` does.
         trees: Whether what prompts have in common may be read once and continuations as trees; without, each
             prompt is read by itself, with a cache that is copied for each continuation.
+        pass_tokens: Most tokens of a pass, where several passes do as well: a longer prompt is read in chunks.
+            As suits the device by default.
 
     Raises:
         UnsupportedModelError: The model is not a decoder-only language model.
     """
 
-    def __init__(self, model: Any, autocast_dtype: torch.dtype | None = None, *, trees: bool = True) -> None:
+    def __init__(
+        self,
+        model: Any,
+        autocast_dtype: torch.dtype | None = None,
+        *,
+        trees: bool = True,
+        pass_tokens: int | None = None,
+    ) -> None:
         _check_decoder_only(model)
         text_config = model.config.get_text_config(decoder=True)
         self._model = model
         self._autocast_dtype = autocast_dtype
         self._reads_trees = trees
+        self._pass_tokens = pass_tokens
         self._has_read_contexts = False
         self._embedding = InputEmbedding(model)
         self.device: torch.device = self._embedding.device
@@ -73,12 +82,12 @@ class TransformersBackend:
     @property
     def fill_tokens(self) -> int:
         """Tokens of a pass below which the device is not filled."""
-        return least_tokens(self.device)
+        return self._passes.pace.least
 
     @property
     def pass_tokens(self) -> int:
         """Tokens of a pass beyond which only memory grows."""
-        return most_tokens(self.device)
+        return self._passes.pace.most
 
     @property
     def recomputes(self) -> str | None:
@@ -225,7 +234,7 @@ class TransformersBackend:
 
     def _new_passes(self) -> Passes:
         lock = self._embedding.lock if self._embedding.is_hooked else None
-        return Passes(self._model, self.device, self._autocast_dtype, lock)
+        return Passes(self._model, self.device, self._autocast_dtype, lock, self._pass_tokens)
 
     def _session(self, passes: Passes, tree: TreeReader | None, batch: Batch, room: int) -> DecodingSession:
         longest = max(row.next_position for row in batch.rows) + room

@@ -6,7 +6,6 @@ import pytest
 
 from gilot_plugin.backends.protocol import Row
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.backends.tree import session as tree_session
 from tests.backends.plain import prompt_of, step_errors, tree_errors
 
 #: Longer than any sequence that a probe reads.
@@ -15,9 +14,9 @@ _IN_TURN = {"layer_types": ["sliding_attention", "full_attention"]}
 
 #: Families with a window, the first three of which are told of it by the mask alone.
 WINDOWED = {
-    "qwen2_moe": {**_IN_TURN, "use_sliding_window": True, "num_key_value_heads": 2},
+    "qwen2_moe": {**_IN_TURN, "use_sliding_window": True, "num_experts": 4},
     "phimoe": {"num_key_value_heads": 2, "num_local_experts": 2},
-    "doge": {"num_key_value_heads": 2},
+    "doge": {},
     "mistral": {},
     "gemma3_text": {},
 }
@@ -38,30 +37,24 @@ def scaled(make_tiny_model, name):
     return make_tiny_model(family, rope_parameters={**_ROPE, **rope}, **settings)
 
 
-@pytest.fixture(params=[8, 512])
-def chunk(request, monkeypatch):
-    monkeypatch.setattr(tree_session, "most_tokens", lambda device: request.param)
-    monkeypatch.setattr(tree_session, "least_tokens", lambda device: request.param // 4)
-
-
 def cuts(prompt, *places):
     return [Row(prompt), *(Row((*prompt[:place], *prompt[place + 1 :])) for place in places)]
 
 
-@pytest.mark.usefixtures("chunk")
+@pytest.mark.parametrize("chunk", [8, 512])
 @pytest.mark.parametrize("family", WINDOWED)
-def test_windows(make_tiny_model, family):
+def test_windows(make_tiny_model, family, chunk):
     model = make_tiny_model(family, **_WINDOW, **WINDOWED[family])
-    backend, rows = TransformersBackend(model), cuts(prompt_of(40), 30)
+    backend, rows = TransformersBackend(model, pass_tokens=chunk), cuts(prompt_of(40), 30)
     assert tree_errors(backend, model, rows) < 1e-4
     assert step_errors(backend, model, rows) < 1e-4
 
 
-@pytest.mark.usefixtures("chunk")
+@pytest.mark.parametrize("chunk", [8, 512])
 @pytest.mark.parametrize("tokens", [20, 30, 32, 33, 60])
 @pytest.mark.parametrize("name", SCALED)
-def test_lengths_that_change_the_frequencies(make_tiny_model, name, tokens):
+def test_lengths_that_change_the_frequencies(make_tiny_model, name, tokens, chunk):
     model = scaled(make_tiny_model, name)
-    backend, rows = TransformersBackend(model), cuts(prompt_of(tokens), tokens - 4)
+    backend, rows = TransformersBackend(model, pass_tokens=chunk), cuts(prompt_of(tokens), tokens - 4)
     assert tree_errors(backend, model, rows) < 1e-4
     assert step_errors(backend, model, rows) < 1e-4
