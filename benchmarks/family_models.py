@@ -30,11 +30,30 @@ _SHRUNK: tuple[tuple[str, int], ...] = (
     (r"topk_group$|n_group$|num_expert_groups?$", 1),
     (r"num_shared|n_shared|shared_experts", 1),
     (r"experts?$|n_routed", 4),
+    (r"^qk_head_dim$", 16),
+    (r"^rotary_dim$", 8),
     (r"head_?dim|kv_channels|d_kv|head_size", 8),
     (r"intermediate|ffn|feed_?forward|d_ff|n_inner|d_inner$|mlp_dim|shared_expert.*size", 64),
     (r"rank$|_rank_", 8),
     (r"(^|_)(hidden_size|d_model|n_embd|hidden_dim|embed_dim|dim|model_dim|width|embedding_size|lru_width|emb_dim)$", 32),
 )
+
+#: What sizes cannot be told from, by family: patterns of layers, languages, factors of sizes that were cut.
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_layers": 2},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    "reformer": {"axial_pos_embds": False, "attn_layers": ["local", "local"]},
+    "xmod": {"default_language": "en_XX"},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
+    "recurrent_gemma": {"num_hidden_layers": 3},
+    "bamba": {"attn_layer_indices": [1], "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 1},
+    "falcon_h1": {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1},
+    "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 1},
+}
+
+#: What is as it is.
+_KEPT = ("model_type", "transformers_version", "architectures")
 
 #: Ids of special tokens.
 _IDS = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
@@ -58,7 +77,9 @@ def tiny_model(model_type: str, class_name: str, **settings: Any) -> Any:
         Exception: Whatever transformers says of settings that it cannot make a model of.
     """
     model_class = getattr(transformers, class_name)
-    config = shrunk_config(CONFIG_MAPPING[model_type], settings)
+    config = shrunk_config(CONFIG_MAPPING[model_type], {**_SETTINGS.get(model_type, {}), **settings})
+    if not isinstance(config, model_class.config_class):
+        config = config.get_text_config(decoder=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = model_class(config)
@@ -72,24 +93,23 @@ def shrunk_config(config_class: Any, settings: dict[str, Any]) -> Any:
 
 
 def _shrunk(config: PreTrainedConfig) -> dict[str, Any]:
-    taken = inspect.signature(type(config)).parameters
-    own = {name: getattr(config, name) for name in (*config.to_dict(), *taken) if hasattr(config, name)}
     changed: dict[str, Any] = {}
+    own = _own(config)
     for name, value in own.items():
-        if name in ("model_type", "transformers_version", "architectures", "layer_types") or name.startswith("_"):
-            continue
         if isinstance(value, PreTrainedConfig):
             changed[name] = type(value)(**_shrunk(value))
         elif (small := _small(name, value)) is not None:
             changed[name] = small
-    kinds = getattr(config, "layer_types", None)
+    kinds = own.get("layer_types")
     if kinds:
         # Each kind of layer once, in their order.
         chosen = list(dict.fromkeys(kinds))
         chosen += chosen[: max(0, 2 - len(chosen))]
-        changed["layer_types"] = chosen
-        changed |= {name: len(chosen) for name in ("num_hidden_layers",) if hasattr(config, name)}
-    changed |= {name: token for name, token in _IDS.items() if hasattr(config, name)}
+        changed |= {"layer_types": chosen, "num_hidden_layers": len(chosen)}
+    changed |= {name: token for name, token in _IDS.items() if name in own}
+    if own.get("kv_lora_rank"):
+        # Every head has keys and values of its own, unfolded from what they share.
+        changed["num_key_value_heads"] = changed.get("num_attention_heads")
     if "is_decoder" in own:
         changed["is_decoder"] = True
     if "use_sliding_window" in own:
@@ -97,11 +117,29 @@ def _shrunk(config: PreTrainedConfig) -> dict[str, Any]:
     return changed
 
 
+def _own(config: PreTrainedConfig) -> dict[str, Any]:
+    """Settings that a configuration can be made with, and its parts."""
+    names = (*config.to_dict(), *inspect.signature(type(config)).parameters)
+    found: dict[str, Any] = {}
+    for name in names:
+        fixed = getattr(type(config), name, None)
+        if name.startswith("_") or name in _KEPT or (isinstance(fixed, property) and fixed.fset is None):
+            continue
+        try:
+            found[name] = getattr(config, name)
+        except AttributeError:
+            continue
+        except Exception:
+            # Settings that differ from layer to layer are not told by their name alone.
+            found[name] = config.to_dict().get(name)
+    return found
+
+
 def _small(name: str, value: Any) -> Any:
     if isinstance(value, bool):
         return None
     if value is None:
-        return REACH if name == "sliding_window" else None
+        return {"sliding_window": REACH, "head_dim": 8}.get(name)
     for pattern, size in _SHRUNK:
         if re.search(pattern, name):
             if isinstance(value, int):

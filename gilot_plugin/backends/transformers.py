@@ -148,6 +148,15 @@ class TransformersBackend:
         """
         return self._tree is not None
 
+    @property
+    def no_trees(self) -> str | None:
+        """Why prompts that begin alike are not read once, in words; None where they are.
+
+        Raises:
+            torch.OutOfMemoryError: There is no memory even for a few tokens.
+        """
+        return self._reading.no_trees
+
     def read_prompt(self, row: Row) -> KnownPrompt:
         """Read a prompt but for its last token, if rows that begin like it can go on from there."""
         if self._tree is None or self._reading.rotations.change_at(row.next_position):
