@@ -25,6 +25,8 @@ _SHRUNK: tuple[tuple[str, int], ...] = (
     (r"max_position|n_positions|n_ctx$|max_seq|context_length|seq_length$", 256),
     (r"(num|n)_?(hidden_)?layers?$|^depth$|num_blocks$|n_layer$|encoder_layers$|decoder_layers$|layer_depth", 2),
     (r"(num|n)_?(key_value|kv)_?heads?$|num_query_groups", 2),
+    # Few heads would tie over what they select.
+    (r"^index_n(_heads)?$|index_n_heads|index_heads", 32),
     (r"num_?(attention|attn)?_?heads?$|attention_heads$|n_heads?$", 4),
     (r"experts_per_tok|^top_?k$|moe_top_?k|num_selected|topk_experts|moe_k$|num_experts_per", 2),
     (r"topk_group$|n_group$|num_expert_groups?$", 1),
@@ -40,6 +42,7 @@ _SHRUNK: tuple[tuple[str, int], ...] = (
 
 #: What sizes cannot be told from, by family: patterns of layers, languages, factors of sizes that were cut.
 _SETTINGS: dict[str, dict[str, Any]] = {
+    "deepseek_v2": {"topk_group": 1, "n_group": 1, "num_experts_per_tok": 2},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_layers": 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},

@@ -16,10 +16,18 @@ class ContextSession:
 
     What a model says at position t is what it says after the prompt and the first t - 1 tokens of the answer,
     and nothing else: a pass that reads the whole answer would rotate all of it as befits its whole length.
+
+    Args:
+        passes: Passes of the model.
+        rows: The prompts.
+        own: Their tokens that a tree session would read, in all; None for all of them.
     """
 
-    def __init__(self, passes: Passes, rows: Sequence[Row]) -> None:
+    def __init__(self, passes: Passes, rows: Sequence[Row], own: int | None = None) -> None:
         self._passes = passes
+        # What a tree session would have read is not avoidable.
+        every = sum(len(row.token_ids) for row in rows)
+        passes.avoidable_tokens -= every if own is None else own
         self._prompts = list(rows)
         self._sequences = [[row] for row in rows]
         self._prompt_logits: torch.Tensor | None = None
@@ -33,6 +41,7 @@ class ContextSession:
 
     def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> Predictions:
         """See :meth:`gilot_plugin.backends.protocol.DecodingSession.advance`."""
+        self._passes.avoidable_tokens -= tokens.numel()
         self._sequences = [
             [known[parent].continued((token,)) for parent, token in zip(*steps, strict=True)]
             for known, *steps in zip(self._sequences, parents.tolist(), tokens.tolist(), strict=True)
@@ -49,6 +58,7 @@ class ContextSession:
 
     def read_trees(self, trees: Sequence[TokenTree]) -> Iterator[Level]:
         """See :meth:`gilot_plugin.backends.protocol.DecodingSession.read_trees`."""
+        self._passes.avoidable_tokens -= sum(len(tree.tokens) for tree in trees)
         device = self._passes.device
         rows = torch.arange(len(trees), device=device)
         yield Level(rows, torch.full_like(rows, -1), self.prompt)
@@ -73,9 +83,11 @@ class ContextSession:
         longest = max(len(context.token_ids) for context in contexts)
         step = max(1, self._passes.pace.most // longest)
         found: list[torch.Tensor] = []
+        before = self._passes.model_tokens
         for start in range(0, len(contexts), step):
             part = contexts[start : start + step]
             found += self._passes.whole_logits(part, [1] * len(part))
+        self._passes.avoidable_tokens += self._passes.model_tokens - before
         return torch.cat(found)
 
 

@@ -20,20 +20,19 @@ from gilot_plugin.errors import UnsupportedModelError
 #: Longest sequence that is asked about where a model names no longest.
 _FAR = 2**17
 
-#: Two positions, the second of which says how long the sequence is.
-_SHORTEST = 3
-
 
 class PositionCall(NamedTuple):
     """A call of a module without parameters that was given the positions of a pass.
 
     Attributes:
         module: The module.
-        call: Calls it with other positions, ``[rows, tokens]``, all else being as it was.
+        call: Calls it with other positions, ``[tokens]``, all else being as it was.
+        tokens: How many of them.
     """
 
     module: torch.nn.Module
     call: Callable[[torch.Tensor], Any]
+    tokens: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +41,14 @@ class Rotations:
 
     Attributes:
         calls: The modules that do it.
-        steady: Longest sequence, in tokens, up to which the rotation of a position never changes; None where it
-            never does.
+        steady: Longest sequence, in tokens, whose beginnings are read as sequences of their own would be; None
+            where all are.
+        reason: Why longer ones are not, in words.
     """
 
     calls: Sequence[PositionCall] = ()
     steady: int | None = None
+    reason: str | None = None
 
     def change_at(self, tokens: int) -> bool:
         """Whether sequences of so many tokens are read with other rotations than short ones."""
@@ -82,7 +83,7 @@ def watching_positions(model: torch.nn.Module, tokens: int) -> Iterator[list[Pos
             others = [leaf for leaf in tree_leaves(given) if not isinstance(leaf, torch.Tensor)]
             key = (id(module), repr(others))
             if key not in found:
-                found[key] = PositionCall(module, _with_positions(module, given, expected))
+                found[key] = PositionCall(module, _with_positions(module, given, expected), tokens)
                 calls.append(found[key])
 
     handles = [
@@ -106,16 +107,17 @@ def find_rotations(calls: Sequence[PositionCall], config: Any, max_positions: in
     farthest = max_positions or _FAR
     lengths = {2**power for power in range(20)}
     lengths |= {number + off for number in integers_of(config) for off in (-1, 0, 1)}
-    tried = sorted({_SHORTEST, farthest, *(n for n in lengths if _SHORTEST <= n <= farthest)})
     changing: list[PositionCall] = []
     steady: int | None = None
     with preserved([call.module for call in calls]):
         for call in calls:
+            tried = sorted({call.tokens, farthest, *(n for n in lengths if call.tokens <= n <= farthest)})
             last = _last_like_short(call, tried)
             if last is not None:
                 changing.append(call)
                 steady = last if steady is None else min(steady, last)
-    return Rotations(changing, steady)
+    reason = f"beyond {steady} tokens, the positions of all tokens depend on how many there are"
+    return Rotations(changing, steady, None if steady is None else reason)
 
 
 def longest_sequence(config: Any) -> int | None:
@@ -197,7 +199,7 @@ def _with_positions(
 def _forget(calls: Sequence[PositionCall]) -> None:
     """Let modules that remember the longest sequence begin anew: a short one is read."""
     for call in calls:
-        call.call(torch.tensor([0]))
+        call.call(torch.zeros(call.tokens, dtype=torch.long))
 
 
 def _last_like_short(call: PositionCall, tried: Sequence[int]) -> int | None:
@@ -221,16 +223,17 @@ def _last_like_short(call: PositionCall, tried: Sequence[int]) -> int | None:
 
 
 def _rotation(call: PositionCall, tokens: int) -> list[torch.Tensor]:
-    """What position 1 becomes in a sequence of so many tokens.
+    """What positions become in a sequence of so many tokens, of which the first few and the last are asked about.
 
     Raises:
         UnsupportedModelError: The module does not say it position by position.
     """
     _forget([call])
-    found = [leaf for leaf in tree_leaves(call.call(torch.tensor([1, tokens - 1]))) if isinstance(leaf, torch.Tensor)]
-    if any(leaf.dim() < 2 or leaf.shape[-2] != 2 for leaf in found):
+    asked = torch.tensor([*range(call.tokens - 1), tokens - 1])
+    found = [leaf for leaf in tree_leaves(call.call(asked)) if isinstance(leaf, torch.Tensor)]
+    if any(leaf.dim() < 2 or leaf.shape[-2] != call.tokens for leaf in found):
         raise UnsupportedModelError(f"{type(call.module).__name__} does not tell how it rotates single positions")
-    return [leaf[..., 0, :] for leaf in found]
+    return [leaf[..., :-1, :] for leaf in found]
 
 
 def _same(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> bool:

@@ -55,6 +55,7 @@ class Passes:
         inputs: Optional inputs that are given to the model; at first, all that its signature names.
         rotations: What is known of rotations that change with the length of a sequence; at first, nothing.
         model_tokens: Token positions fed so far, padding excluded.
+        avoidable_tokens: How many fewer they would be if prompts were read once and continuations as trees.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Passes:
         self.device = device
         self.pace = Pace.of(device, pass_tokens)
         self.model_tokens = 0
+        self.avoidable_tokens = 0
         self.inputs = Inputs.of(innermost(model).forward)
         self.rotations = Rotations()
         self._autocast_dtype = autocast_dtype

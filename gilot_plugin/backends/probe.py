@@ -15,6 +15,7 @@ import torch
 
 from gilot_plugin.backends.inputs import Inputs
 from gilot_plugin.backends.lengths import (
+    PositionCall,
     Rotations,
     find_rotations,
     preserved,
@@ -60,18 +61,20 @@ class Reading(NamedTuple):
             cache.
         no_trees: Why trees of tokens cannot be read in one pass, in words; None where they can.
         rotations: Whether, and from which length on, sequences are not read as their beginnings are.
+        errors: What was raised while the model was tried; each is a defect, of the model or of this package.
     """
 
     inputs: Inputs
     recomputes: str | None
     no_trees: str | None
     rotations: Rotations = Rotations()
+    errors: tuple[str, ...] = ()
 
 
 def probe_reading(passes: Passes, vocab_size: int, max_positions: int | None) -> Reading:
     """Find out whether padding on the left and reordered caches leave the model's predictions alone.
 
-    An error of the model means that it cannot, and is part of the reason.
+    An error means that it cannot, and is told beside the reason.
 
     Args:
         passes: Passes of the model for the probe's own use.
@@ -87,13 +90,38 @@ def probe_reading(passes: Passes, vocab_size: int, max_positions: int | None) ->
             first, *others = samples.sequences
             with watching_positions(passes.model, len(first)) as calls:
                 expected = [passes.bare(first)]
-            passes.rotations = find_rotations(calls, passes.model.config, max_positions)
             expected += [passes.bare(sequence) for sequence in others]
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            return _whole(passes.inputs, f"it could not be tried out ({describe(error)})")
-        return _compare(passes, samples, expected)._replace(rotations=passes.rotations)
+            why = f"it could not be tried out ({describe(error)})"
+            return _whole(passes.inputs, why)._replace(errors=(describe(error),))
+        errors: list[str] = []
+        passes.rotations = _rotations(passes, samples, expected, calls, max_positions, errors)
+        return _compare(passes, samples, expected, errors)._replace(
+            rotations=passes.rotations, errors=tuple(dict.fromkeys(errors))
+        )
+
+
+def _rotations(
+    passes: Passes,
+    samples: _Samples,
+    expected: Sequence[torch.Tensor],
+    calls: Sequence[PositionCall],
+    max_positions: int | None,
+    errors: list[str],
+) -> Rotations:
+    """From which length on sequences are not read as their beginnings are."""
+    ours, theirs = (logits[: len(samples.short)] for logits in expected[:2])
+    if bool(ours.isfinite().any()) and not Closeness(passes.dtype)(ours, theirs):
+        return Rotations((), 0, "what it predicts depends on the tokens after it")
+    try:
+        return find_rotations(calls, passes.model.config, max_positions)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        errors.append(describe(error))
+        return Rotations((), 0, f"how it reads long sequences could not be found out ({describe(error)})")
 
 
 def probe_positions(
@@ -191,7 +219,9 @@ class _Samples:
         return Row(prompt, None, attended), Row(other, None, attended), Row(prompt, wide), Row(prompt)
 
 
-def _compare(passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor]) -> Reading:
+def _compare(
+    passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor], errors: list[str]
+) -> Reading:
     close = Closeness(passes.dtype)
     rows = [Row(sequence) for sequence in samples.sequences]
     keep = [len(sequence) for sequence in samples.sequences]
@@ -203,15 +233,16 @@ def _compare(passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor]
                 break
         except torch.OutOfMemoryError:
             raise
-        except Exception:
-            continue
+        except Exception as error:
+            errors.append(describe(error))
     else:
         passes.inputs = inputs
-        return _whole(inputs, "it reads a batch otherwise than single sequences")
-    recomputes = _why_not_cached(passes, samples, expected, close)
+        told = f" ({errors[0]})" if errors else ""
+        return _whole(inputs, f"it reads a batch otherwise than single sequences{told}")
+    recomputes = _why_not_cached(passes, samples, expected, close, errors)
     if recomputes is not None:
         return _whole(passes.inputs, recomputes)
-    return Reading(passes.inputs, None, _why_no_trees(passes, samples, expected, close))
+    return Reading(passes.inputs, None, _why_no_trees(passes, samples, expected, close, errors))
 
 
 def _whole(inputs: Inputs, why: str) -> Reading:
@@ -219,7 +250,11 @@ def _whole(inputs: Inputs, why: str) -> Reading:
 
 
 def _why_no_trees(
-    passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor], close: Closeness
+    passes: Passes,
+    samples: _Samples,
+    expected: Sequence[torch.Tensor],
+    close: Closeness,
+    errors: list[str],
 ) -> str | None:
     """Try a tree after a prompt that two rows have in common, one of them but for its end."""
     try:
@@ -243,12 +278,17 @@ def _why_no_trees(
     except UnsupportedModelError as error:
         return str(error)
     except Exception as error:
+        errors.append(describe(error))
         return f"trees cannot be read ({describe(error)})"
     return None
 
 
 def _why_not_cached(
-    passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor], close: Closeness
+    passes: Passes,
+    samples: _Samples,
+    expected: Sequence[torch.Tensor],
+    close: Closeness,
+    errors: list[str],
 ) -> str | None:
     try:
         if passes.inputs.cache is None:
@@ -269,6 +309,7 @@ def _why_not_cached(
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
+        errors.append(describe(error))
         return f"its cache cannot be used ({describe(error)})"
     return None
 

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+from gilot_plugin.backends.cache_use import CacheUse
 from gilot_plugin.backends.predictions import Predictions
 
 
@@ -239,6 +240,11 @@ class Backend(Protocol):
 
     def recomputes_at(self, tokens: int) -> str | None:
         """The same of sequences of so many tokens, some of which may be read whole where shorter ones are not."""
+        ...
+
+    @property
+    def cache_use(self) -> CacheUse:
+        """Whether caches and prefix trees are used, why not, and what it has cost so far."""
         ...
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -18,11 +19,21 @@ from gilot_plugin.backends.protocol import Level, Row, TokenTree
 class RunSession(ABC):
     """Sequences that are continued by runs of tokens at their ends; all logits of a pass are in memory.
 
+    Args:
+        passes: Passes of the model.
+        rows: The prompts.
+        own: Their tokens that a tree session would read, in all; None for all of them.
+
     Attributes:
         prompt_logits: ``[rows, vocab]``, of the token after each prompt.
     """
 
     prompt_logits: torch.Tensor
+
+    def __init__(self, passes: Passes, rows: Sequence[Row], own: int | None = None) -> None:
+        self._passes = passes
+        with self._in_place_of(sum(len(row.token_ids) for row in rows) if own is None else own):
+            self.prompt_logits = self.start(rows)
 
     @property
     def prompt(self) -> Predictions:
@@ -31,7 +42,8 @@ class RunSession(ABC):
 
     def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> Predictions:
         """See :meth:`gilot_plugin.backends.protocol.DecodingSession.advance`."""
-        return _dense(self.extend(parents, tokens.unsqueeze(2)).flatten(0, 2))
+        with self._in_place_of(tokens.numel()):
+            return _dense(self.extend(parents, tokens.unsqueeze(2)).flatten(0, 2))
 
     def read_trees(self, trees: Sequence[TokenTree]) -> Iterator[Level]:
         """See :meth:`gilot_plugin.backends.protocol.DecodingSession.read_trees`."""
@@ -42,10 +54,23 @@ class RunSession(ABC):
         for block in blocks_of(tree):
             runs = torch.tensor(block.runs, device=device)
             tokens = torch.tensor(tree.tokens, device=device)[runs].expand(len(rows), -1, -1)
-            logits = self.extend(torch.tensor(block.parents, device=device).expand(len(rows), -1), tokens)
+            parents = torch.tensor(block.parents, device=device).expand(len(rows), -1)
+            with self._in_place_of(tokens.numel()):
+                logits = self.extend(parents, tokens)
             for column, nodes in enumerate(runs.T):
                 places = rows.repeat_interleave(len(nodes)), nodes.repeat(len(rows))
                 yield Level(*places, _dense(logits[:, :, column].flatten(0, 1)))
+
+    @contextmanager
+    def _in_place_of(self, tokens: int) -> Iterator[None]:
+        """Note how many tokens are read in the block beyond those that a tree session would read."""
+        before = self._passes.model_tokens
+        yield
+        self._passes.avoidable_tokens += self._passes.model_tokens - before - tokens
+
+    @abstractmethod
+    def start(self, rows: Sequence[Row]) -> torch.Tensor:
+        """Read the prompts; logits of the token after each, ``[rows, vocab]``."""
 
     @abstractmethod
     def keep(self, rows: torch.Tensor) -> None:
@@ -67,15 +92,16 @@ class RunSession(ABC):
 class CachedSession(RunSession):
     """Sequences that continue from a key-value cache, which is reordered when they change parents."""
 
-    def __init__(self, passes: Passes, rows: Sequence[Row]) -> None:
-        batch = LeftPadded(rows, passes.device)
-        self._passes = passes
-        self._cache = DynamicCache(config=passes.text_config)
-        logits = passes.forward(batch.token_ids, batch.attended, batch.positions, keep=1, cache=self._cache)
-        self.prompt_logits: torch.Tensor = logits[:, 0]
+    def start(self, rows: Sequence[Row]) -> torch.Tensor:
+        """See :meth:`RunSession.start`."""
+        batch = LeftPadded(rows, self._passes.device)
+        self._cache = DynamicCache(config=self._passes.text_config)
         self._attended = batch.attended
         self._next_positions = batch.next_positions
         self._sequences = 1
+        return self._passes.forward(
+            batch.token_ids, batch.attended, batch.positions, keep=1, cache=self._cache
+        )[:, 0]
 
     def extend(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """See :meth:`RunSession.extend`."""
@@ -119,10 +145,10 @@ class CachedSession(RunSession):
 class RecomputingSession(RunSession):
     """Sequences that are read whole at every step, for models whose past cannot be kept."""
 
-    def __init__(self, passes: Passes, rows: Sequence[Row]) -> None:
-        self._passes = passes
+    def start(self, rows: Sequence[Row]) -> torch.Tensor:
+        """See :meth:`RunSession.start`."""
         self._sequences = [[row] for row in rows]
-        self.prompt_logits: torch.Tensor = self._read(1)[:, 0, 0]
+        return self._read(1)[:, 0, 0]
 
     def extend(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """See :meth:`RunSession.extend`."""

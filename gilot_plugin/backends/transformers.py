@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gilot_plugin.backends.cache_use import CacheUse
 from gilot_plugin.backends.contexts import ContextSession
 from gilot_plugin.backends.embedding import InputEmbedding, OutputEmbedding
 from gilot_plugin.backends.findings import found_once
@@ -22,7 +23,7 @@ from gilot_plugin.backends.sessions import CachedSession, RecomputingSession
 from gilot_plugin.backends.tree.prompts import read_prompt
 from gilot_plugin.backends.tree.reader import TreeReader
 from gilot_plugin.backends.tree.session import TreeSession
-from gilot_plugin.backends.tree.shared import NOTHING
+from gilot_plugin.backends.tree.shared import NOTHING, ReadPrompt
 from gilot_plugin.errors import UnsupportedModelError
 
 _logger = logging.getLogger(__name__)
@@ -60,7 +61,8 @@ class TransformersBackend:
         self._autocast_dtype = autocast_dtype
         self._reads_trees = trees
         self._pass_tokens = pass_tokens
-        self._has_read_contexts = False
+        #: Why sequences were read whole that are longer than others, in words.
+        self._whole_contexts: str | None = None
         self._embedding = InputEmbedding(model)
         self.device: torch.device = self._embedding.device
         self._passes = self._new_passes()
@@ -106,8 +108,25 @@ class TransformersBackend:
         """
         rotations = self._reading.rotations
         if rotations.change_at(tokens):
-            return f"beyond {rotations.steady} tokens, the positions of all tokens depend on how many there are"
+            return rotations.reason
         return self._reading.recomputes
+
+    @property
+    def cache_use(self) -> CacheUse:
+        """Whether caches and prefix trees are used, why not, and what it has cost so far.
+
+        Raises:
+            torch.OutOfMemoryError: There is no memory even for a few tokens.
+        """
+        reading, passes = self._reading, self._passes
+        return CacheUse(
+            reading.recomputes is None and self._whole_contexts is None,
+            self._tree is not None and self._whole_contexts is None,
+            reading.recomputes or self._whole_contexts or reading.no_trees,
+            reading.errors,
+            passes.model_tokens,
+            passes.model_tokens - passes.avoidable_tokens,
+        )
 
     @property
     def takes_positions(self) -> bool:
@@ -159,9 +178,11 @@ class TransformersBackend:
 
     def read_prompt(self, row: Row) -> KnownPrompt:
         """Read a prompt but for its last token, if rows that begin like it can go on from there."""
-        if self._tree is None or self._reading.rotations.change_at(row.next_position):
-            return NOTHING
-        return read_prompt(self._tree, row)
+        if self._tree is not None and not self._reading.rotations.change_at(row.next_position):
+            return read_prompt(self._tree, row)
+        # A tree session would read it once.
+        self._passes.avoidable_tokens -= len(row.token_ids) - 1
+        return ReadPrompt(row, ())
 
     def prefill(self, batch: Batch, room: int) -> DecodingSession:
         """See :meth:`gilot_plugin.backends.protocol.Backend.prefill`."""
@@ -247,17 +268,25 @@ class TransformersBackend:
 
     def _session(self, passes: Passes, tree: TreeReader | None, batch: Batch, room: int) -> DecodingSession:
         longest = max(row.next_position for row in batch.rows) + room
-        reason = self.recomputes_at(longest)
-        if self._reading.rotations.change_at(longest):
-            if not self._has_read_contexts:
-                _logger.warning(
-                    "%s is read whole for every token, which is slower: %s", type(self._model).__name__, reason
-                )
-            self._has_read_contexts = True
-            return ContextSession(passes, batch.rows)
-        if tree is not None:
-            return TreeSession(tree, batch, room)
-        return (CachedSession if reason is None else RecomputingSession)(passes, batch.rows)
+        whole = self._reading.rotations.change_at(longest)
+        if tree is not None and not whole:
+            # Of prompts that were too long to be read, nothing is kept.
+            kept = [known if getattr(known, "layers", ()) else NOTHING for known in batch.known]
+            return TreeSession(tree, Batch(batch.rows, kept), room)
+        own = sum(
+            len(row.token_ids) - (0 if known.row is None else row.begins_like(known.row))
+            for row, known in zip(batch.rows, batch.known, strict=True)
+        )
+        if whole:
+            self._say_contexts(longest)
+            return ContextSession(passes, batch.rows, own)
+        return (CachedSession if self.recomputes is None else RecomputingSession)(passes, batch.rows, own)
+
+    def _say_contexts(self, tokens: int) -> None:
+        if self._whole_contexts is None:
+            self._whole_contexts = self.recomputes_at(tokens)
+            name = type(self._model).__name__
+            _logger.warning("%s is read whole for every token, which is slower: %s", name, self._whole_contexts)
 
     @cached_property
     def _output_embedding(self) -> OutputEmbedding:
@@ -286,7 +315,7 @@ class TransformersBackend:
                 reading.recomputes,
             )
         elif reading.no_trees is not None:
-            _logger.info("%s reads each prompt whole: %s", type(self._model).__name__, reading.no_trees)
+            _logger.warning("%s reads each prompt whole: %s", type(self._model).__name__, reading.no_trees)
         return reading
 
 

@@ -12,6 +12,7 @@ from transformers.cache_utils import Cache
 
 from gilot_plugin.backends.protocol import Row
 from gilot_plugin.backends.transformers import TransformersBackend
+from gilot_plugin.backends.tree import reader
 from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import ConfigError, NonFiniteLogitsError, UnsupportedModelError
 from gilot_plugin.resolve import make_recipe
@@ -318,3 +319,39 @@ def test_round_off_of_half_precision_is_told_from_errors(make_tiny_model, dtype,
         assert TransformersBackend(make_tiny_model(family).to(dtype)).recomputes is None
         broken = around_forward(make_tiny_model(family).to(dtype), alter)
         assert TransformersBackend(broken).recomputes is not None
+
+
+def errors_of(model):
+    return TransformersBackend(model).cache_use.errors
+
+
+def fail_on_batches(inputs):
+    if inputs.get("attention_mask") is not None:
+        raise RuntimeError("no batches here\nand more lines")
+
+
+def test_errors_of_the_probe_are_told(make_tiny_model, monkeypatch):
+    assert errors_of(make_tiny_model("llama")) == ()
+    assert errors_of(around_forward(make_tiny_model("llama"), refuse_caches)) == (
+        "TypeError: forward() takes no cache",
+    )
+    backend = TransformersBackend(around_forward(make_tiny_model("llama"), fail_on_batches))
+    assert backend.cache_use.errors == ("RuntimeError: no batches here",)
+    assert backend.recomputes == (
+        "it reads a batch otherwise than single sequences (RuntimeError: no batches here)"
+    )
+
+    def broken(*_):
+        raise AttributeError("the next release has renamed it")
+
+    monkeypatch.setattr(reader, "Halves", broken)
+    use = TransformersBackend(make_tiny_model("llama")).cache_use
+    assert (use.key_value_cache, use.prefix_trees) == (True, False)
+    assert use.reason == "trees cannot be read (AttributeError: the next release has renamed it)"
+    assert use.errors == ("AttributeError: the next release has renamed it",)
+
+
+def test_what_a_model_refuses_is_no_error(tiny_model):
+    use = TransformersBackend(tiny_model("recurrent_gemma")).cache_use
+    assert (use.key_value_cache, use.prefix_trees, use.errors) == (False, False, ())
+    assert use.reason == "padding changes what it predicts"
