@@ -1,7 +1,7 @@
 """Which families of models are read how, and that what is read is what plain forward passes say.
 
-Every family with a causal language model's class in the installed transformers is built with tiny random weights,
-windows switched on, and prompts longer than windows and chunks. Writes the table of ``docs/families.md``.
+Every family with a causal language model's class in the installed transformers is built with tiny random
+weights, windows switched on, and read with prompts longer than windows and chunks. Writes ``docs/families.md``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CLOSE = 1e-4
 PROMPT_TOKENS, CHUNKS = 2 * REACH + 8, (8, 512)
 
 #: A tree whose branches part at once and later.
-TREE = TokenTree((5, 6, 7, 8), (-1, -1, 0, 2))
+TREE = TokenTree((15, 16, 17, 18), (-1, -1, 0, 2))
 
 #: Seconds that building and plainly reading a family's model may take.
 _PATIENCE = 120
@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         family: Model type, with what was changed in its settings.
-        reading: ``trees``, ``cache``, ``whole``, ``refused``, or ``-`` for one that could not be built or read.
+        reading: ``trees``, ``cache``, ``whole``, ``refused``, or ``-`` for one that transformers does not read.
         masks: Whether tokens can be masked while the others keep their positions.
         reason: Why it is read no better, or why tokens cannot be masked, in words.
         error: Largest difference from plain passes, in nats; None where nothing was read.
@@ -65,7 +65,9 @@ def measure(family: str, build: Any) -> Outcome:
         with _patience():
             plain_logprobs(model, Row(prompt_of(PROMPT_TOKENS)))
     except Exception as error:
-        return Outcome(family, "-", False, f"transformers cannot read it from ids alone: {_line(error)}", None)
+        return Outcome(
+            family, "-", False, f"transformers cannot read it from ids alone: {_line(error)}", None
+        )
     try:
         backends = [TransformersBackend(model, pass_tokens=chunk) for chunk in CHUNKS]
     except UnsupportedModelError as error:
@@ -89,7 +91,7 @@ def errors(backend: TransformersBackend, model: Any) -> float:
     rows = [
         Row(prompt),
         Row((*prompt[:gap], *prompt[gap + 1 :])),
-        Row((*prompt[: gap + 9], 0, *prompt[gap + 10 :])),
+        Row((*prompt[: gap + 9], 9, *prompt[gap + 10 :])),
     ]
     if backend.takes_positions:
         rows.append(Row(prompt, None, tuple(place not in (gap, gap + 1) for place in range(len(prompt)))))
@@ -109,31 +111,33 @@ def errors(backend: TransformersBackend, model: Any) -> float:
             for (row, node), logits in zip(places, level.predictions.logits(), strict=True):
                 worst.append(difference(together[row].continued(_path(node)), logits))
         session, sequences = backend.prefill(batch, 8), [[row] for row in together]
-        for parents, tokens in (([0, 0], [5, 6]), ([1, 0], [7, 8])):
+        for parents, tokens in (([0, 0], [15, 16]), ([1, 0], [17, 18])):
             steps = torch.tensor([parents] * len(together)), torch.tensor([tokens] * len(together))
             logits = session.advance(*steps).logits()
             pairs = list(zip(parents, tokens, strict=True))
-            sequences = [[known[parent].continued((token,)) for parent, token in pairs] for known in sequences]
+            sequences = [
+                [known[parent].continued((token,)) for parent, token in pairs] for known in sequences
+            ]
             flat = [row for known in sequences for row in known]
             worst += map(difference, flat, logits)
     return max(worst)
 
 
 def plain_logprobs(model: Any, row: Row) -> torch.Tensor:
-    """What follows a context by one plain forward pass, ``[vocab]``; of a model that remembers no longer one."""
+    """What follows a context by one plain forward pass, ``[vocab]``."""
     inputs: dict[str, Any] = {"input_ids": torch.tensor([row.token_ids])}
     if row.attended is not None:
         inputs["attention_mask"] = torch.tensor([row.attended]).long()
         inputs["position_ids"] = torch.arange(len(row.token_ids))[None]
     with torch.no_grad():
         # Dynamic scaling of rotary embeddings remembers the longest sequence until a short one comes.
-        model(input_ids=torch.tensor([[5, 6, 7]]))
+        model(input_ids=torch.tensor([[15, 16, 17]]))
         return model(**inputs).logits[0, -1].float().log_softmax(-1)
 
 
 def prompt_of(tokens: int) -> tuple[int, ...]:
-    """A prompt without repetitions that a model would copy."""
-    return tuple((37 * place + place // 7 + 5) % (VOCAB_SIZE - 20) for place in range(tokens))
+    """A prompt without special tokens, nor repetitions that a model would copy."""
+    return tuple(8 + (37 * place + place // 7 + 5) % (VOCAB_SIZE - 20) for place in range(tokens))
 
 
 def every_family() -> Iterator[tuple[str, Any]]:
@@ -144,8 +148,11 @@ def every_family() -> Iterator[tuple[str, Any]]:
     for family, rope, settings in SCALED:
         name = f"{family}, {rope['rope_type']}"
         parameters = {"rope_theta": 10000.0, **rope}
-        yield name, lambda of=family, to=parameters, more=settings: tiny_model(
-            of, known[of], rope_parameters=to, **more
+        yield (
+            name,
+            lambda of=family, to=parameters, more=settings: tiny_model(
+                of, known[of], rope_parameters=to, **more
+            ),
         )
 
 
@@ -180,11 +187,12 @@ def table(outcomes: Sequence[Outcome]) -> str:
         "",
         f"Written by `python benchmarks/families.py` with transformers {transformers.__version__}.",
         "",
-        "Every family with a causal language model's class in transformers, built from its default settings with",
-        f"tiny random weights, windows and selections cut to {REACH} tokens, and read with prompts of",
-        f"{PROMPT_TOKENS} tokens in passes of {' and of '.join(map(str, CHUNKS))}. What is read equals plain forward",
-        f"passes on the whole sequence to {CLOSE:g} nats in every log-probability, or the reason says why it is not",
-        "read. A model of yours is tried out in the same way when it is first used; its settings may differ.",
+        "Every family with a causal language model's class in transformers, built from its default settings",
+        f"with tiny random weights, windows and selections cut to {REACH} tokens, and read with prompts of",
+        f"{PROMPT_TOKENS} tokens in passes of {' and of '.join(map(str, CHUNKS))} tokens. What is read equals",
+        f"plain forward passes on the whole sequence to {CLOSE:g} nats in every log-probability, or the reason",
+        "says why it is not read. Your model is tried out when it is first used; its settings may differ from",
+        "those here, and `no_trees` and `recomputes` of the backend then say something else.",
         "",
         "- *trees*: what prompts have in common is read once, and continuations as trees",
         "- *cache*: each prompt is read by itself and continued from its cache",

@@ -14,8 +14,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 VOCAB_SIZE = 320
 
-#: Tokens that windows, chunks, selections of keys and original lengths are cut to: more than the few that a model
-#: is tried out with, fewer than the prompts of a comparison have.
+#: Tokens that windows, chunks, selections of keys and original lengths are cut to: more than the few that a
+#: model is tried out with, fewer than the prompts of a comparison have.
 REACH = 20
 
 #: Settings by the names that say what they are, the first that matches; a number or, of the old one, another.
@@ -23,8 +23,13 @@ _SHRUNK: tuple[tuple[str, int], ...] = (
     (r"(^|_)vocab_size", VOCAB_SIZE),
     (r"(window|attention_chunk_size|index_topk$|original_max_position|local_attention$|index_local)", REACH),
     (r"max_position|n_positions|n_ctx$|max_seq|context_length|seq_length$", 256),
-    (r"(num|n)_?(hidden_)?layers?$|^depth$|num_blocks$|n_layer$|encoder_layers$|decoder_layers$|layer_depth", 2),
+    (
+        r"(num|n)_?(hidden_)?layers?$|^depth$|num_blocks$|n_layer$|encoder_layers$|decoder_layers$|layer_depth",
+        2,
+    ),
     (r"(num|n)_?(key_value|kv)_?heads?$|num_query_groups", 2),
+    (r"index_block_size$|sparse_block_size$", 4),
+    (r"index_topk_blocks$|sparse_topk_blocks$", 2),
     # Few heads would tie over what they select.
     (r"^index_n(_heads)?$|index_n_heads|index_heads", 32),
     (r"num_?(attention|attn)?_?heads?$|attention_heads$|n_heads?$", 4),
@@ -37,23 +42,57 @@ _SHRUNK: tuple[tuple[str, int], ...] = (
     (r"head_?dim|kv_channels|d_kv|head_size", 8),
     (r"intermediate|ffn|feed_?forward|d_ff|n_inner|d_inner$|mlp_dim|shared_expert.*size", 64),
     (r"rank$|_rank_", 8),
-    (r"(^|_)(hidden_size|d_model|n_embd|hidden_dim|embed_dim|dim|model_dim|width|embedding_size|lru_width|emb_dim)$", 32),
+    (
+        r"(^|_)(hidden_size|d_model|n_embd|hidden_dim|embed_dim|dim|model_dim|width|embedding_size|lru_width|emb_dim)$",
+        32,
+    ),
 )
 
 #: What sizes cannot be told from, by family: patterns of layers, languages, factors of sizes that were cut.
 _SETTINGS: dict[str, dict[str, Any]] = {
     "deepseek_v2": {"topk_group": 1, "n_group": 1, "num_experts_per_tok": 2},
+    "zamba": {
+        "layers_block_type": ["linear_attention", "linear_attention", "hybrid"],
+        "num_hidden_layers": 3,
+    },
+    "zamba2": {
+        "layers_block_type": ["linear_attention", "hybrid"],
+        "num_hidden_layers": 2,
+        "mamba_ngroups": 1,
+    },
+    "nemotron": {"num_key_value_heads": 2},
+    "nemotron_h": {"mamba_num_heads": 4, "mamba_head_dim": 8, "n_groups": 1},
+    "granitemoehybrid": {
+        "layer_types": ["mamba", "attention"],
+        "mamba_n_heads": 8,
+        "mamba_d_head": 8,
+        "mamba_n_groups": 1,
+    },
+    "minimax_m3_vl_text": {"layer_types": ["full_attention", "minimax_m3_sparse"]},
+    "gemma3n_text": {"num_kv_shared_layers": 0},
+    "cohere_compass_text": {
+        "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}
+    },
+    "dory": {"num_hidden_layers": 3, "n_input_layers": 1, "n_output_layers": 1, "n_recurrent_layers": 1},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_layers": 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
     "reformer": {"axial_pos_embds": False, "attn_layers": ["local", "local"]},
     "xmod": {"default_language": "en_XX"},
-    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
+    "jamba": {
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "expert_layer_period": 2,
+        "expert_layer_offset": 1,
+    },
     "recurrent_gemma": {"num_hidden_layers": 3},
     "bamba": {"attn_layer_indices": [1], "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 1},
     "falcon_h1": {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1},
     "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 1},
 }
+
+#: Lists with a kind for each layer.
+_PATTERNS = ("layer_types", "layers_block_type", "mlp_layer_types", "indexer_types")
 
 #: What is as it is.
 _KEPT = ("model_type", "transformers_version", "architectures")
@@ -103,12 +142,14 @@ def _shrunk(config: PreTrainedConfig) -> dict[str, Any]:
             changed[name] = type(value)(**_shrunk(value))
         elif (small := _small(name, value)) is not None:
             changed[name] = small
-    kinds = own.get("layer_types")
-    if kinds:
+    patterns = {name: value for name in _PATTERNS if isinstance(value := own.get(name), list) and value}
+    if patterns:
         # Each kind of layer once, in their order.
+        kinds = list(zip(*patterns.values(), strict=False))
         chosen = list(dict.fromkeys(kinds))
         chosen += chosen[: max(0, 2 - len(chosen))]
-        changed |= {"layer_types": chosen, "num_hidden_layers": len(chosen)}
+        changed |= dict(zip(patterns, map(list, zip(*chosen, strict=True)), strict=True))
+        changed["num_hidden_layers"] = len(chosen)
     changed |= {name: token for name, token in _IDS.items() if name in own}
     if own.get("kv_lora_rank"):
         # Every head has keys and values of its own, unfolded from what they share.
@@ -142,7 +183,7 @@ def _small(name: str, value: Any) -> Any:
     if isinstance(value, bool):
         return None
     if value is None:
-        return {"sliding_window": REACH, "head_dim": 8}.get(name)
+        return {"sliding_window": REACH, "head_dim": 8, "num_key_value_heads": 2}.get(name)
     for pattern, size in _SHRUNK:
         if re.search(pattern, name):
             if isinstance(value, int):

@@ -52,9 +52,8 @@ class ContextSession:
         """See :meth:`gilot_plugin.backends.protocol.DecodingSession.keep`."""
         if self._prompt_logits is not None:
             self._prompt_logits = self._prompt_logits[rows]
-        self._prompts, self._sequences = (
-            [kept[row] for row in rows.tolist()] for kept in (self._prompts, self._sequences)
-        )
+        self._prompts = [self._prompts[row] for row in rows.tolist()]
+        self._sequences = [self._sequences[row] for row in rows.tolist()]
 
     def read_trees(self, trees: Sequence[TokenTree]) -> Iterator[Level]:
         """See :meth:`gilot_plugin.backends.protocol.DecodingSession.read_trees`."""
@@ -76,7 +75,8 @@ class ContextSession:
             if not places:
                 return
             logits = self._logits([above[row][node] for row, node in places])
-            yield Level(*torch.tensor(places, device=device).T, _dense(logits))
+            rows, nodes = torch.tensor(places, device=device).T
+            yield Level(rows, nodes, _dense(logits))
 
     def _logits(self, contexts: Sequence[Row]) -> torch.Tensor:
         """Logits after each context, ``[contexts, vocab]``."""

@@ -1,8 +1,9 @@
 """Positions that a model turns into other rotations when a sequence grows long.
 
-Some scalings of rotary embeddings (``longrope``, dynamic NTK) choose their frequencies by the largest position of
-the call, and some of them remember earlier calls. A prompt that is read in parts then becomes another prompt. What
-a model does is found out on its own modules, which is cheap at any length, for they are asked about two positions.
+Some scalings of rotary embeddings (``longrope``, dynamic NTK) choose their frequencies by the largest position
+of the call, and some of them remember earlier calls. A prompt that is read in parts then becomes another prompt.
+What a model does is found out on its own modules, which is cheap at any length: they are asked about a few
+positions.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class Rotations:
 
     Attributes:
         calls: The modules that do it.
-        steady: Longest sequence, in tokens, whose beginnings are read as sequences of their own would be; None
-            where all are.
+        steady: Longest sequence, in tokens, whose beginnings are read as sequences of their own would be;
+            None where all are, 0 where none is.
         reason: Why longer ones are not, in words.
     """
 
@@ -140,7 +141,11 @@ def longest_sequence(config: Any) -> int | None:
 def integers_of(config: Any) -> set[int]:
     """All positive integers of a configuration, those in its parts included."""
     leaves = tree_leaves(config.to_dict())
-    return {int(leaf) for leaf in leaves if isinstance(leaf, (int, float)) and 1 < leaf < 2**31 and leaf == int(leaf)}
+    return {
+        int(leaf)
+        for leaf in leaves
+        if isinstance(leaf, (int, float)) and 1 < leaf < 2**31 and leaf == int(leaf)
+    }
 
 
 @contextmanager
@@ -223,7 +228,7 @@ def _last_like_short(call: PositionCall, tried: Sequence[int]) -> int | None:
 
 
 def _rotation(call: PositionCall, tokens: int) -> list[torch.Tensor]:
-    """What positions become in a sequence of so many tokens, of which the first few and the last are asked about.
+    """What the first few positions become in a sequence of so many tokens.
 
     Raises:
         UnsupportedModelError: The module does not say it position by position.
@@ -231,9 +236,19 @@ def _rotation(call: PositionCall, tokens: int) -> list[torch.Tensor]:
     _forget([call])
     asked = torch.tensor([*range(call.tokens - 1), tokens - 1])
     found = [leaf for leaf in tree_leaves(call.call(asked)) if isinstance(leaf, torch.Tensor)]
-    if any(leaf.dim() < 2 or leaf.shape[-2] != call.tokens for leaf in found):
-        raise UnsupportedModelError(f"{type(call.module).__name__} does not tell how it rotates single positions")
-    return [leaf[..., :-1, :] for leaf in found]
+    return [_but_last(leaf, call) for leaf in found]
+
+
+def _but_last(leaf: torch.Tensor, call: PositionCall) -> torch.Tensor:
+    """What was made of all positions but the last."""
+    axes = [axis for axis, size in enumerate(leaf.shape) if size == call.tokens]
+    if leaf.dim() and not axes:
+        raise UnsupportedModelError(
+            f"{type(call.module).__name__} does not tell what it makes of single positions"
+        )
+    # Vectors are last, and may be as long by chance.
+    axis = next((axis for axis in reversed(axes) if axis < leaf.dim() - 1), axes[-1] if axes else None)
+    return leaf if axis is None else leaf.narrow(axis, 0, call.tokens - 1)
 
 
 def _same(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> bool:

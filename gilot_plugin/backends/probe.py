@@ -91,29 +91,31 @@ def probe_reading(passes: Passes, vocab_size: int, max_positions: int | None) ->
             with watching_positions(passes.model, len(first)) as calls:
                 expected = [passes.bare(first)]
             expected += [passes.bare(sequence) for sequence in others]
+            beginning = passes.bare(samples.short)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
             why = f"it could not be tried out ({describe(error)})"
             return _whole(passes.inputs, why)._replace(errors=(describe(error),))
         errors: list[str] = []
-        passes.rotations = _rotations(passes, samples, expected, calls, max_positions, errors)
-        return _compare(passes, samples, expected, errors)._replace(
-            rotations=passes.rotations, errors=tuple(dict.fromkeys(errors))
-        )
+        passes.rotations = _rotations(passes, expected, beginning, calls, max_positions, errors)
+        reading = _compare(passes, samples, expected, errors)
+        if passes.rotations.steady == 0 and passes.rotations.reason is not None:
+            reading = _whole(reading.inputs, passes.rotations.reason)
+        return reading._replace(rotations=passes.rotations, errors=tuple(dict.fromkeys(errors)))
 
 
 def _rotations(
     passes: Passes,
-    samples: _Samples,
     expected: Sequence[torch.Tensor],
+    beginning: torch.Tensor,
     calls: Sequence[PositionCall],
     max_positions: int | None,
     errors: list[str],
 ) -> Rotations:
     """From which length on sequences are not read as their beginnings are."""
-    ours, theirs = (logits[: len(samples.short)] for logits in expected[:2])
-    if bool(ours.isfinite().any()) and not Closeness(passes.dtype)(ours, theirs):
+    continued = expected[0][: len(beginning)]
+    if bool(beginning.isfinite().any()) and not Closeness(passes.dtype)(continued, beginning):
         return Rotations((), 0, "what it predicts depends on the tokens after it")
     try:
         return find_rotations(calls, passes.model.config, max_positions)

@@ -239,7 +239,7 @@ class Backend(Protocol):
         ...
 
     def recomputes_at(self, tokens: int) -> str | None:
-        """The same of sequences of so many tokens, some of which may be read whole where shorter ones are not."""
+        """The same of sequences of so many tokens, which may be read whole where shorter ones are not."""
         ...
 
     @property

@@ -40,8 +40,8 @@ class TransformersBackend:
         autocast_dtype: Run under autocast with this dtype, as lm-eval's ``mixed_precision_dtype`` does.
         trees: Whether what prompts have in common may be read once and continuations as trees; without, each
             prompt is read by itself, with a cache that is copied for each continuation.
-        pass_tokens: Most tokens of a pass, where several passes do as well: a longer prompt is read in chunks.
-            As suits the device by default.
+        pass_tokens: Most tokens of a pass, where several passes do as well: a longer prompt is read in
+            chunks. As suits the device by default.
 
     Raises:
         UnsupportedModelError: The model is not a decoder-only language model.
@@ -283,10 +283,13 @@ class TransformersBackend:
         return (CachedSession if self.recomputes is None else RecomputingSession)(passes, batch.rows, own)
 
     def _say_contexts(self, tokens: int) -> None:
-        if self._whole_contexts is None:
+        # Of models that are always read whole, that was said.
+        if self._whole_contexts is None and self._reading.recomputes is None:
             self._whole_contexts = self.recomputes_at(tokens)
             name = type(self._model).__name__
-            _logger.warning("%s is read whole for every token, which is slower: %s", name, self._whole_contexts)
+            _logger.warning(
+                "%s is read whole for every token, which is slower: %s", name, self._whole_contexts
+            )
 
     @cached_property
     def _output_embedding(self) -> OutputEmbedding:

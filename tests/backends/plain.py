@@ -15,8 +15,8 @@ PATHS = {-1: (), 0: (5,), 1: (6,), 2: (5, 7), 3: (5, 7, 8)}
 
 
 def prompt_of(tokens: int, vocab_size: int = 300) -> tuple[int, ...]:
-    """A prompt without repetitions that a model would copy."""
-    return tuple((37 * place + place // 7 + 5) % vocab_size for place in range(tokens))
+    """A prompt without special tokens, nor repetitions that a model would copy."""
+    return tuple(8 + (37 * place + place // 7 + 5) % (vocab_size - 8) for place in range(tokens))
 
 
 def plain_logprobs(model: Any, row: Row) -> torch.Tensor:
@@ -60,7 +60,9 @@ def step_errors(backend: Any, model: Any, rows: Sequence[Row]) -> float:
             shape = torch.tensor([parents] * len(rows)), torch.tensor([tokens] * len(rows))
             found = session.advance(*shape).logits().view(len(rows), 2, -1)
             pairs = list(zip(parents, tokens, strict=True))
-            sequences = [[known[parent].continued((token,)) for parent, token in pairs] for known in sequences]
+            sequences = [
+                [known[parent].continued((token,)) for parent, token in pairs] for known in sequences
+            ]
         for row, known in enumerate(sequences):
             for column, sequence in enumerate(known):
                 expected = plain_logprobs(model, sequence)

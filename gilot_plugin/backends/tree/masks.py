@@ -1,8 +1,8 @@
 """What a model lets its tokens see, as it says itself.
 
 Models that window or chunk their attention do so by a mask, which transformers makes from a function of two
-places in a sequence. In a tree, a token's place is not its column, so the function is asked about the places of
-the tree instead, and whatever shape the model's mask has, the tree has it too.
+places in a sequence. In a tree, a token's place is not its column, so the function is asked about the places
+of the tree instead, and whatever shape the model's mask has, the tree has it too.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ def windows_by_argument(implementation: str | None) -> bool:
     return implementation is not None and implementation not in _MASKED_IMPLEMENTATIONS
 
 
+#: What transformers makes of a model that lets its tokens see all before them.
+_CAUSAL: object = causal_mask_function
+
+
 class MaskRule(NamedTuple):
     """A mask of a model, before it is laid out.
 
@@ -42,7 +46,7 @@ class MaskRule(NamedTuple):
     @property
     def is_causal(self) -> bool:
         """Whether tokens see all before them."""
-        return self.function is causal_mask_function
+        return self.function is _CAUSAL
 
     def allows(self, rows: torch.Tensor, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """Which places may be seen from which.
@@ -56,11 +60,12 @@ class MaskRule(NamedTuple):
             ``[rows, new, n]``.
         """
         shape = (*queries.shape, keys.shape[1])
-        index = torch.broadcast_tensors(
-            rows[:, None, None], torch.zeros_like(rows)[:, None, None], queries[:, :, None], keys[:, None]
-        )
+        heads = torch.zeros_like(rows)
+        parts = (rows[:, None, None], heads[:, None, None], queries[:, :, None], keys[:, None])
+        # Composed functions index tensors by these, which need not have all axes.
+        index = [part.expand(shape) for part in parts]
         if not self.by_element:
-            return self.function(*index).expand(shape)
+            return self.function(*index)
         flat = [part.flatten() for part in index]
         found: torch.Tensor = torch.vmap(self.function)(*flat)
         return found.view(shape)

@@ -11,7 +11,8 @@ import torch
 from gilot_plugin.backends.halves import Halves
 from gilot_plugin.backends.inputs import cache_argument
 from gilot_plugin.backends.passes import Passes
-from gilot_plugin.backends.tree.attention import TREE_ATTENTION, Feed, TreeStore, reading
+from gilot_plugin.backends.tree.attention import TREE_ATTENTION, reading
+from gilot_plugin.backends.tree.feed import Feed, TreeStore
 from gilot_plugin.backends.tree.masks import windows_by_argument
 from gilot_plugin.errors import UnsupportedModelError
 

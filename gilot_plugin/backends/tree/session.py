@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from gilot_plugin.backends.predictions import Predictions
 from gilot_plugin.backends.protocol import Batch, Level, Row, TokenTree
-from gilot_plugin.backends.tree.attention import Feed, SharedRows, TreeStore
+from gilot_plugin.backends.tree.feed import Feed, SharedRows, TreeStore
 from gilot_plugin.backends.tree.reader import TreeReader
 from gilot_plugin.backends.tree.shared import NOTHING, ReadPrompt
 

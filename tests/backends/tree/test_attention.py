@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from transformers.masking_utils import causal_mask_function, sliding_window_causal_mask_function
 
 from gilot_plugin.backends.tree import attention
-from gilot_plugin.backends.tree.attention import Feed, KeyValues, SharedRows, reading, tree_attention, tree_mask
+from gilot_plugin.backends.tree.attention import reading, tree_attention, tree_mask
+from gilot_plugin.backends.tree.feed import Feed, KeyValues, SharedRows
 from gilot_plugin.backends.tree.masks import MaskRule
 from gilot_plugin.errors import UnsupportedModelError
 
@@ -70,9 +71,7 @@ def test_every_token_sees_what_it_should(
     )
     # What transformers makes of a window, and of none; an argument says the same to kernels without masks.
     seen_by_mask = (
-        causal_mask_function
-        if by_argument or window is None
-        else sliding_window_causal_mask_function(window)
+        causal_mask_function if by_argument or window is None else sliding_window_causal_mask_function(window)
     )
     softcap = 2.0 if extras == "softcap" else None
     sinks = torch.randn(heads, generator=draw) if extras == "sinks" else None
@@ -131,7 +130,9 @@ def test_masks_that_are_not_the_models_own():
 
 def test_mask_functions_of_single_numbers():
     """Composed masks of users may branch, which tensors cannot."""
-    by_element = MaskRule(lambda batch, head, query, key: torch.where(key > query - 2, key <= query, False), True)
+    by_element = MaskRule(
+        lambda batch, head, query, key: torch.where(key > query - 2, key <= query, False), True
+    )
     rows, queries, keys = torch.arange(2), torch.tensor([[3, 4], [2, 2]]), torch.arange(6)[None]
     found = by_element.allows(rows, queries, keys)
     expected = [[[k in (q - 1, q) for k in range(6)] for q in row] for row in queries.tolist()]
