@@ -1,7 +1,7 @@
 """Which families of models are read how, and that what is read is what plain forward passes say.
 
 Every family with a causal language model's class in the installed transformers is built with tiny random
-weights, windows switched on, and read with prompts longer than windows and chunks. Writes ``docs/families.md``.
+weights, windows switched on, and read with prompts longer than windows and chunks.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         family: Model type, with what was changed in its settings.
-        reading: ``trees``, ``cache``, ``whole``, ``refused``, or ``-`` for one that transformers does not read.
+        reading: ``trees``, ``cache``, ``whole``, ``refused``, or ``-`` if transformers does not read it.
         masks: Whether tokens can be masked while the others keep their positions.
         reason: Why it is read no better, or why tokens cannot be masked, in words.
         error: Largest difference from plain passes, in nats; None where nothing was read.
@@ -189,10 +189,10 @@ def table(outcomes: Sequence[Outcome]) -> str:
         "",
         "Every family with a causal language model's class in transformers, built from its default settings",
         f"with tiny random weights, windows and selections cut to {REACH} tokens, and read with prompts of",
-        f"{PROMPT_TOKENS} tokens in passes of {' and of '.join(map(str, CHUNKS))} tokens. What is read equals",
-        f"plain forward passes on the whole sequence to {CLOSE:g} nats in every log-probability, or the reason",
-        "says why it is not read. Your model is tried out when it is first used; its settings may differ from",
-        "those here, and `no_trees` and `recomputes` of the backend then say something else.",
+        f"{PROMPT_TOKENS} tokens in passes of {' and of '.join(map(str, CHUNKS))} tokens.",
+        f"What is read equals plain forward passes on the whole sequence to {CLOSE:g} nats in every",
+        "log-probability, or the reason says why it is not read. Your model is tried out when it is first",
+        "used; its settings may differ from those here.",
         "",
         "- *trees*: what prompts have in common is read once, and continuations as trees",
         "- *cache*: each prompt is read by itself and continued from its cache",

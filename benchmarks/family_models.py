@@ -201,7 +201,7 @@ def _draw(model: torch.nn.Module) -> None:
             if not parameter.is_floating_point():
                 continue
             if parameter.dim() >= 2:
-                scale = 1.0 if "embed" in name or "wte" in name else 1.5 * parameter.shape[-1] ** -0.5
+                scale = 0.5 if "embed" in name or "wte" in name else parameter.shape[-1] ** -0.5
                 parameter.normal_(0.0, scale)
             elif not parameter.any():
                 parameter.normal_(0.0, 0.2)

@@ -1,9 +1,9 @@
 """Positions that a model turns into other rotations when a sequence grows long.
 
-Some scalings of rotary embeddings (``longrope``, dynamic NTK) choose their frequencies by the largest position
-of the call, and some of them remember earlier calls. A prompt that is read in parts then becomes another prompt.
-What a model does is found out on its own modules, which is cheap at any length: they are asked about a few
-positions.
+Some scalings of rotary embeddings (``longrope``, dynamic NTK) choose their frequencies by the largest
+position of the call, and some of them remember earlier calls. A prompt that is read in parts then becomes
+another prompt. What a model does is found out on its own modules, which is cheap at any length: they are
+asked about a few positions.
 """
 
 from __future__ import annotations
