@@ -2,6 +2,9 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# Environments of their own for the newest and the oldest that pyproject.toml allows.
+NEWEST ?= .venv-newest
+OLDEST ?= .venv-oldest
 # Exact versions to install; `make CONSTRAINTS=` takes the newest that pyproject.toml allows.
 CONSTRAINTS ?= constraints.txt
 # Test processes. Each keeps to one thread: more would fight over the cores.
@@ -19,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-compare test test-all lint format bench bench-evaluation bench-faithfulness bench-planted clean
+.PHONY: help demo demo-compare test test-slow test-all test-newest test-oldest lint format bench bench-evaluation bench-faithfulness bench-planted clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,8 +36,21 @@ demo-compare: $(VENV)/.installed ## Train a small model on a shortcut and compar
 test: $(VENV)/.installed-dev ## Run the tests that take seconds
 	@$(PYTEST) $(PYTEST_ARGS)
 
-test-all: $(VENV)/.installed-dev ## Run every test, the slow ones too
-	@$(PYTEST) -m "slow or not slow" --timeout 1800 $(PYTEST_ARGS)
+test-slow: $(VENV)/.installed-dev ## Run the tests that take minutes
+	@$(PYTEST) -m slow --timeout 1800 $(PYTEST_ARGS)
+
+test-all: test test-slow ## Run every test
+
+test-newest: ## Run a short suite on the newest releases of everything, in an environment of its own
+	@$(MAKE) --no-print-directory VENV=$(NEWEST) CONSTRAINTS= test-any-release
+
+test-oldest: ## Run it on the oldest that pyproject.toml allows, in another
+	@$(MAKE) --no-print-directory VENV=$(OLDEST) CONSTRAINTS=$(OLDEST)/constraints.txt test-any-release
+
+.PHONY: test-any-release
+test-any-release: $(VENV)/.installed-dev
+	@$(PY) -c 'from importlib.metadata import version as v; print(*(f"{p} {v(p)}" for p in ("torch", "transformers", "lm_eval", "POT", "numpy")), sep=", ")'
+	@$(PYTEST) -m any_release $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style, formatting and types
 	@$(PY) -m ruff check .
@@ -58,7 +74,7 @@ bench-planted: $(VENV)/.installed-bench ## Measure how often methods find causes
 	@HF_HUB_OFFLINE=1 $(PY) benchmarks/planted.py $(BENCH_ARGS)
 
 clean: ## Remove the virtual environment, caches and build outputs
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NEWEST) $(OLDEST) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -type d -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # The environment, in four steps with a file each to say that it is done.
@@ -67,6 +83,9 @@ $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed")'
 	@echo "Making the virtual environment $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
+
+$(OLDEST)/constraints.txt: pyproject.toml constraints.txt .ci/oldest.py | $(OLDEST)/pyvenv.cfg
+	@$(OLDEST)/bin/python .ci/oldest.py > $@
 
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
 	@echo "Installing the package and the demo's model into $(VENV) (minutes, the first time)"

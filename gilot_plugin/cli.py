@@ -12,6 +12,7 @@ from rich.markup import escape
 from gilot_plugin import __version__
 from gilot_plugin.commands import (
     card,
+    check,
     compare,
     faithfulness,
     figures,
@@ -28,7 +29,7 @@ from gilot_plugin.errors import ConfigError, GilotError
 __all__ = ["DONE", "FAILED", "WRONG", "main"]
 
 #: In the order of ``--help``.
-_COMMANDS = (run, show, report, compare, figures, card, faithfulness, validate, methods, plugins)
+_COMMANDS = (run, check, show, report, compare, figures, card, faithfulness, validate, methods, plugins)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from functools import cache
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+from packaging.version import Version
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
@@ -176,6 +178,15 @@ _CHAT_TEMPLATE = (
     "[{{ message['role'] }}] {{ message['content'] }}{{ eos_token }}\n"
     "{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs something of lm-eval that the installed release does not have yet."""
+    installed = Version(version("lm_eval"))
+    for item in items:
+        needed = [mark.kwargs["since"] for mark in item.iter_markers("lm_eval") if mark.kwargs]
+        if any(installed < Version(since) for since in needed):
+            item.add_marker(pytest.mark.skip(reason=f"needs lm-eval {max(needed)}"))
 
 
 class LoadedModel(NamedTuple):

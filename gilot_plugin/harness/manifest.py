@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ _PACKAGES = {
 
 def manifest_of(run: EvaluationRun, status: Literal["complete", "interrupted"]) -> dict[str, Any]:
     """Describe the run as it stands."""
+    used = describe_cache_use(run)
     return {
         "schema_version": SCHEMA_VERSION,
         "date": run.date,
@@ -32,6 +34,7 @@ def manifest_of(run: EvaluationRun, status: Literal["complete", "interrupted"]) 
             "python": platform.python_version(),
         },
         "model": describe_model(run),
+        **({} if used is None else {"cache_use": used}),
         "configs": {info.config.hash: info.config.model_dump(mode="json") for info in run.tasks.values()},
         "plugins": [{"name": name, "version": found} for name, found in third_party_plugins()],
         "tasks": {name: _describe_task(run, name) for name in run.tasks},
@@ -51,6 +54,18 @@ def describe_model(run: EvaluationRun) -> dict[str, Any]:
             "max_positions": run.backend.max_positions,
         }
     return described
+
+
+def describe_cache_use(run: EvaluationRun) -> dict[str, Any] | None:
+    """How the model was read in this process; None where it has not read anything yet.
+
+    A run that was resumed and had nothing left to read says what the earlier one did.
+    """
+    # To ask for it before would try the model out.
+    if run.backend is not None and run.backend.model_tokens > 0:
+        return asdict(run.backend.cache_use)
+    earlier: dict[str, Any] | None = (run.resumed or {}).get("cache_use")
+    return earlier
 
 
 def _describe_task(run: EvaluationRun, name: str) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from rich.console import Console
 
 from gilot_plugin.artifacts.records import failed_methods
 from gilot_plugin.harness.attach import Attachment
+from gilot_plugin.harness.manifest import describe_cache_use
+from gilot_plugin.reports.wording import cache_use_lines
 
 
 def print_summary(attachment: Attachment) -> bool:
@@ -45,6 +47,8 @@ def print_summary(attachment: Attachment) -> bool:
                 where = f"{record['task']} doc {record['doc_id']}"
                 told = f"  failed: method {method} of {where}: {reason}"
                 console.print(told, markup=False, highlight=False)
+        for line in cache_use_lines(describe_cache_use(run)):
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
         errors = {task: selection.error for task, selection in run.selections.items() if selection.error}
         for task, error in errors.items():
             console.print(f"  {task}: nothing chosen: {error}", markup=False, highlight=False)

@@ -36,6 +36,38 @@ def selection_error(run: LoadedRun, task: str) -> str | None:
     return None if error is None else str(error)
 
 
+def cache_use_lines(used: Mapping[str, Any] | None) -> list[str]:
+    """What is said of a model that is read more slowly than it could be; nothing of others.
+
+    Args:
+        used: The manifest's ``cache_use``; None where it is not known.
+    """
+    if used is None:
+        return []
+    lines = []
+    cost = cost_words(used["tokens_read"], used["tokens_with_trees"])
+    told = f" {cost}." if cost else ""
+    if not used["key_value_cache"]:
+        lines.append(f"slow: every sequence was read whole at every step: {used['reason']}.{told}")
+    elif not used["prefix_trees"]:
+        lines.append(f"slow: every prompt was read by itself, not as prefix trees: {used['reason']}.{told}")
+    lines += [
+        f"defect, of the model or of this package: an error while it was tried out: {error}"
+        for error in used["errors"]
+    ]
+    return lines
+
+
+def cost_words(tokens_read: int, tokens_with_trees: int) -> str:
+    """How much more is read than prefix trees would read; empty where it is not more."""
+    if not 0 < tokens_with_trees < tokens_read:
+        return ""
+    return (
+        f"It read {tokens_read:,} tokens, {tokens_read / tokens_with_trees:.1f} times the "
+        f"{tokens_with_trees:,} that prefix trees would read"
+    )
+
+
 def _selection(run: LoadedRun, task: str) -> Mapping[str, Any]:
     found: Mapping[str, Any] = (run.manifest or {}).get("tasks", {}).get(task, {}).get("selection") or {}
     return found

@@ -17,13 +17,16 @@ from tests.backends.opening import opened
 
 #: Why sequences are read whole at every step, by family; the others continue from a cache.
 RECOMPUTES = {
-    "mamba": "no cache that sequences can share",
-    "mamba2": "no cache that sequences can share",
+    # It takes one, but not together with the mask of what came before.
+    "mamba": "cache cannot be used .*RuntimeError: The size of tensor",
     "rwkv": "no cache that sequences can share",
     "recurrent_gemma": "padding changes",
     "jamba": "cannot be reordered and continued",
     "minimax": "cache cannot be used .*ValueError: MiniMax uses cache of its own",
 }
+
+#: Families that raise an error where they should take a cache; the others are refused before one comes up.
+RAISES = {"mamba", "minimax"}
 
 #: Why tokens cannot be masked while the others keep their positions, by family; with the others they can.
 REFUSES_POSITIONS = {
@@ -42,7 +45,7 @@ REFUSES_POSITIONS = {
 SHARES_NOTHING = {
     *RECOMPUTES,
     *("bloom", "mpt", "falcon"),
-    *("lfm2", "falcon_h1", "qwen3_next"),
+    *("lfm2", "falcon_h1", "qwen3_next", "mamba2"),
     "llama4_text",
     "deepseek_v3",
 }
@@ -97,6 +100,7 @@ def assert_reason(reason, expected):
 def assert_described(model):
     backend, family = TransformersBackend(model), model.config.model_type
     assert_reason(backend.recomputes, RECOMPUTES.get(family))
+    assert bool(backend.cache_use.errors) is (family in RAISES), backend.cache_use.errors
     assert_reason(backend.refuses_positions, REFUSES_POSITIONS.get(family))
     assert backend.takes_positions is (family not in REFUSES_POSITIONS)
     assert backend.max_positions == (None if family in UNLIMITED else 128)

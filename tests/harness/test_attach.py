@@ -29,6 +29,8 @@ from tests.harness.evaluations import (
     suite_manager,
 )
 
+pytestmark = pytest.mark.lm_eval
+
 # What is restored
 
 

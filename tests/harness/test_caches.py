@@ -23,6 +23,8 @@ from tests.harness.evaluations import (
     numbers,
 )
 
+pytestmark = pytest.mark.lm_eval
+
 #: For tests that look at other things than transport. Continuations are searched: of an answer from the cache
 #: only the text is known, which may be encoded in other tokens than the model generated.
 FAST = {"preset": "paper", "methods": ["kl", "l2"]}

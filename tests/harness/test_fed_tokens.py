@@ -10,6 +10,8 @@ import torch
 
 from tests.harness.evaluations import choices_task, evaluate, explain, fed_ids, generation_task
 
+pytestmark = pytest.mark.lm_eval
+
 TEXTS = [
     "What?",
     "The quick brown fox jumps over the lazy dog, and the dog does not mind.",

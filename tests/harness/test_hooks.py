@@ -22,6 +22,8 @@ from tests.harness.evaluations import (
     inline_task,
 )
 
+pytestmark = pytest.mark.lm_eval
+
 
 class Witness:
     """Notes every hook as it fires."""

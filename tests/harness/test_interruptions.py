@@ -28,6 +28,8 @@ from tests.harness.evaluations import (
     tracked,
 )
 
+pytestmark = pytest.mark.lm_eval
+
 
 class Method:
     """Offers a method that raises at the third sample."""

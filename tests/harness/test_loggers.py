@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lm_eval.loggers
 import pytest
-from lm_eval.loggers import EvaluationTracker, TrackioLogger, WandbLogger
+from lm_eval.loggers import EvaluationTracker, WandbLogger
 
 from gilot_plugin.harness.attach import attach
 from gilot_plugin.reports.tables import COLUMNS
 from tests.harness.evaluations import ANSWERS, CHEAP, artifacts_in, evaluate, save, tracked
+
+pytestmark = pytest.mark.lm_eval
 
 
 class Rejecting:
@@ -54,6 +57,7 @@ def test_wandb(make_lm: Callable[..., Any], wandb_files: Path) -> None:
     assert "What is the capital of France?" in table["data"][0][4]
 
 
+@pytest.mark.lm_eval(since="0.4.12")
 def test_trackio(make_lm: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trackio = pytest.importorskip("trackio")
     logged: list[dict[str, Any]] = []
@@ -65,7 +69,7 @@ def test_trackio(make_lm: Callable[..., Any], tmp_path: Path, monkeypatch: pytes
         monkeypatch.setattr(f"trackio.{module}.TRACKIO_DIR", tmp_path, raising=False)
     with attach(CHEAP):
         results = evaluate(make_lm(), [ANSWERS])
-        logger = TrackioLogger({"project": "evaluations"})
+        logger = lm_eval.loggers.TrackioLogger({"project": "evaluations"})
         log(logger, results)
         logger.finish()
     numbers, table = logged[-2:]

@@ -28,6 +28,8 @@ from tests.harness.evaluations import (
     records_of,
 )
 
+pytestmark = pytest.mark.lm_eval
+
 QUESTIONS = ["What is the capital of France?", "Which animal can fly?", "Say 3."]
 ENDINGS = [" can fly", " is a dog", "!"]
 

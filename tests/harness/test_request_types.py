@@ -25,6 +25,8 @@ from tests.harness.evaluations import (
     inline_task,
 )
 
+pytestmark = pytest.mark.lm_eval
+
 #: The given continuation is the only hypothesis, to its end.
 GIVEN: Mapping[str, Any] = {"hypotheses": "response", "max_new_tokens": 40, "methods": ["l2", "logprob"]}
 

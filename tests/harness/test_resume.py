@@ -36,6 +36,8 @@ from tests.harness.evaluations import (
 )
 from tests.harness.processes import evaluate_and_save, kill_at_call
 
+pytestmark = pytest.mark.lm_eval
+
 TASKS = (ANSWERS, ENDINGS)
 
 

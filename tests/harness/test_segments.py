@@ -13,6 +13,8 @@ from tests.harness.evaluations import (
     records_of,
 )
 
+pytestmark = pytest.mark.lm_eval
+
 ENDINGS = [" can fly", " is a dog", "!"]
 
 

@@ -12,6 +12,8 @@ import pytest
 from gilot_plugin.artifacts.validation import validate_path
 from tests.harness.evaluations import ANSWERS, ENDINGS, PAIRS, choices_task, essence, evaluate, explain
 
+pytestmark = pytest.mark.lm_eval
+
 NORMALIZED = [
     {"metric": metric, "aggregation": "mean", "higher_is_better": True} for metric in ("acc", "acc_norm")
 ]

@@ -20,6 +20,8 @@ from tests.harness.evaluations import (
 )
 from tests.harness.processes import evaluate_and_save, evaluate_together
 
+pytestmark = pytest.mark.lm_eval
+
 
 @pytest.fixture
 def port() -> int:

@@ -31,6 +31,8 @@ from tests.harness.evaluations import (
     inline_task,
 )
 
+pytestmark = pytest.mark.lm_eval
+
 LOGLIKELIHOOD = inline_task(
     "likely_endings",
     "loglikelihood",
@@ -233,6 +235,7 @@ def test_later_evaluation_draws_the_same_numbers(
 # Models that cannot be attributed
 
 
+@pytest.mark.lm_eval(since="0.4.12")
 def test_dummy_model() -> None:
     """It takes its scores from Python's global random numbers, so a single draw too many shows."""
     tasks = [LOGLIKELIHOOD, ROLLING, SEVERAL_FILTERS, "gilot_minimal_pairs"]

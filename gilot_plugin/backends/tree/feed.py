@@ -144,10 +144,10 @@ class Feed:
 
 
 class _NoLayers(list[Any]):
-    """Layers that nobody may look into, for a store has none."""
+    """Stands where caches have their layers, which hold whatever a model keeps beside keys and values."""
 
-    def __getitem__(self, index: Any) -> Any:
-        raise UnsupportedModelError("it keeps more of its past than keys and values")
+    def __getitem__(self, place: Any) -> Any:
+        raise UnsupportedModelError("some of its layers keep a state, which branches cannot share")
 
 
 class TreeStore(Cache):

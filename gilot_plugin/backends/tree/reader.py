@@ -36,6 +36,8 @@ class TreeReader:
             raise UnsupportedModelError("its attention is cut into chunks")
         self.passes = passes
         self.halves = Halves(passes.model)
+        if not getattr(self.halves.body, "_supports_attention_backend", True):
+            raise UnsupportedModelError("its attention cannot be replaced by another one")
         cache = cache_argument(self.halves.body.forward) or passes.inputs.cache
         if cache is None:
             raise UnsupportedModelError("it takes no cache")

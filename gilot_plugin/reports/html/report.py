@@ -17,7 +17,7 @@ from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, 
 from gilot_plugin.reports.html.page import render_page
 from gilot_plugin.reports.html.samples import list_row, sample_view, search_text
 from gilot_plugin.reports.segments import SegmentShare, summarize_segments
-from gilot_plugin.reports.wording import score_words, selection_error, selection_words
+from gilot_plugin.reports.wording import cache_use_lines, score_words, selection_error, selection_words
 from gilot_plugin.statistics import CONFIDENCE
 
 
@@ -54,6 +54,7 @@ def report_page(run: LoadedRun) -> str:
             "confidence": f"{CONFIDENCE:.0%}",
             "explained": len(run.explained),
             "chosen": len(run.records),
+            "slow": [shown(line) for line in cache_use_lines((run.manifest or {}).get("cache_use"))],
             "reasons": [(shown(reason), count) for reason, count in reasons.most_common(5)],
             "tasks": [_task(run, task, method) for task in run.tasks],
             "faithfulness": None if faithfulness is None else faithfulness_section(faithfulness),

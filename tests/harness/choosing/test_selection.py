@@ -27,6 +27,8 @@ from tests.harness.evaluations import (
     manifest_in,
 )
 
+pytestmark = pytest.mark.lm_eval
+
 ENDINGS = ["dog", "cannot", "Paris", "very good", "is"]
 #: The right ending stands first: another one in each document, so the model gets some of them right.
 TASK = choices_task("endings", [(f"Number {n}: the", ENDINGS[n % 5 :] + ENDINGS[: n % 5]) for n in range(12)])

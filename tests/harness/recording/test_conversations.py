@@ -11,6 +11,8 @@ from gilot_plugin.attribution.types import Segment
 from gilot_plugin.harness.recording.conversations import Layout, Message, layout_of, message_segments
 from tests.harness.evaluations import generation_task, records_of
 
+pytestmark = pytest.mark.lm_eval
+
 CONVERSATION: list[Message] = [
     {"role": "system", "content": "es"},
     {"role": "user", "content": "s"},

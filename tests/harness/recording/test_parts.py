@@ -20,6 +20,8 @@ from tests.harness.recording.explained_parts import (
     whole,
 )
 
+pytestmark = pytest.mark.lm_eval
+
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_question_and_lead_in(make_lm: Callable[..., Any], kind: str) -> None:

@@ -18,6 +18,8 @@ from tests.harness.recording.explained_parts import (
     whole,
 )
 
+pytestmark = pytest.mark.lm_eval
+
 
 @pytest.mark.parametrize("described", [False, True])
 @pytest.mark.parametrize("kind", KINDS)

@@ -28,6 +28,8 @@ from tests.harness.recording.explained_parts import (
     whole,
 )
 
+pytestmark = pytest.mark.lm_eval
+
 
 def test_requests_from_the_cache(make_lm: Callable[..., Any], tmp_path: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(lm_eval.caching.cache, "PATH", str(tmp_path))
@@ -132,12 +134,14 @@ class Longer(ConfigurableTask):
         (Longer, [("content", f"Question: {DOCUMENT}\nAnswer: Hm. ")]),
     ],
 )
+@pytest.mark.lm_eval(since="0.4.12")
 def test_tasks_of_their_own_kind(make_lm: Callable[..., Any], made_by: Any, expected: Parts) -> None:
     config = asked("generation", **ASKED)
     lm = make_lm(add_bos_token=False)
     assert parts(lm, [made_by(config={**config, "task": "own"})]) == [expected]
 
 
+@pytest.mark.lm_eval(since="0.4.12")
 def test_conversation_that_is_not_what_was_seen(make_lm: Callable[..., Any]) -> None:
     """Parts are named by their roles."""
 
