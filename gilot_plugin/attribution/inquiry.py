@@ -194,7 +194,7 @@ class Inquiry(Generic[_TargetT]):
                 # Methods of the prompt run after everything that was counted so far.
                 "total": self.seconds + sum(self.method_seconds.values()),
             },
-            recomputed=self._backend.recomputes,
+            recomputed=self._backend.recomputes_at(len(self._prompt.tokens) + self.recipe.max_new_tokens),
             outcome_entropy=_entropy(subject),
             failed_methods=self.failed_methods,
         )

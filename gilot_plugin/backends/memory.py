@@ -130,7 +130,19 @@ def _token_bytes(config: Any, element_size: int) -> int:
 
 def _largest(config: Any, name: str) -> int | None:
     """A number of the configuration, which may list one for each layer; None where it has none."""
-    value = getattr(config, name, None)
+    layers = getattr(config, "per_layer_config", None)
+    if not isinstance(layers, (list, tuple)):
+        layers = ()
+    values = [_listed(one, name) for one in (config, *layers)]
+    return max((value for value in values if value is not None), default=None)
+
+
+def _listed(config: Any, name: str) -> int | None:
+    try:
+        value = getattr(config, name, None)
+    except Exception:
+        # Settings that differ from layer to layer are those of the layers only, which the library says so.
+        return None
     if isinstance(value, (list, tuple)):
         value = max((entry for entry in value if isinstance(entry, int)), default=None)
     return value if isinstance(value, int) and value > 0 else None

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
+
+class Pace(NamedTuple):
+    """Sizes of passes.
+
+    Attributes:
+        least: Tokens of a pass below which the device is not filled.
+        most: Tokens of a pass beyond which only memory grows; longer prompts are read in chunks.
+    """
+
+    least: int
+    most: int
+
+    @classmethod
+    def of(cls, device: torch.device, most: int | None = None) -> Pace:
+        """What suits a kind of device, or passes of at most so many tokens."""
+        pace = _PACES.get(device.type, _PACES["cuda"])
+        return pace if most is None else cls(min(pace.least, max(1, most // 4)), most)
+
+
 #: By kind of device; others are taken for as large as a GPU.
-_LEAST = {"cpu": 192, "cuda": 1024}
-_MOST = {"cpu": 512, "cuda": 4096}
-
-
-def least_tokens(device: torch.device) -> int:
-    """Tokens of a pass below which the device is not filled."""
-    return _LEAST.get(device.type, _LEAST["cuda"])
-
-
-def most_tokens(device: torch.device) -> int:
-    """Tokens of a pass beyond which only memory grows."""
-    return _MOST.get(device.type, _MOST["cuda"])
+_PACES = {"cpu": Pace(192, 512), "cuda": Pace(1024, 4096)}

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from gilot_plugin.backends.inputs import Inputs, returned_cache
+from gilot_plugin.backends.lengths import Rotations
+from gilot_plugin.backends.pace import Pace
 from gilot_plugin.backends.protocol import Row
 
 
@@ -45,10 +47,13 @@ class Passes:
         device: Where inputs go and logits come out.
         autocast_dtype: Run under autocast with this dtype.
         lock: Held during a pass if given, for models whose weights come and go.
+        pass_tokens: Most tokens of a pass, where several passes do as well; as suits the device by default.
 
     Attributes:
         device: As given.
+        pace: Sizes of passes.
         inputs: Optional inputs that are given to the model; at first, all that its signature names.
+        rotations: What is known of rotations that change with the length of a sequence; at first, nothing.
         model_tokens: Token positions fed so far, padding excluded.
         avoidable_tokens: How many fewer they would be if prompts were read once and continuations as trees.
     """
@@ -59,12 +64,15 @@ class Passes:
         device: torch.device,
         autocast_dtype: torch.dtype | None = None,
         lock: RLock | None = None,
+        pass_tokens: int | None = None,
     ) -> None:
         self.model = model
         self.device = device
+        self.pace = Pace.of(device, pass_tokens)
         self.model_tokens = 0
         self.avoidable_tokens = 0
         self.inputs = Inputs.of(innermost(model).forward)
+        self.rotations = Rotations()
         self._autocast_dtype = autocast_dtype
         self._lock = lock
 
@@ -133,7 +141,8 @@ class Passes:
     def whole_logits(self, rows: Sequence[Row], keep: Sequence[int]) -> list[torch.Tensor]:
         """Read each row in one piece, without keys and values of earlier passes.
 
-        Rows of different lengths are read one after the other: a recurrent state would remember padding.
+        Rows of different lengths are read one after the other: a recurrent state would remember padding, and
+        rotations that change with the length would be those of the longest.
 
         Args:
             rows: What to read.
@@ -142,9 +151,9 @@ class Passes:
         Returns:
             For each row, ``[keep, vocab]``.
         """
-        by_length: dict[int, list[int]] = {}
+        by_length: dict[tuple[int, int], list[int]] = {}
         for index, row in enumerate(rows):
-            by_length.setdefault(len(row.token_ids), []).append(index)
+            by_length.setdefault((len(row.token_ids), row.next_position), []).append(index)
         found: dict[int, torch.Tensor] = {}
         for members in by_length.values():
             batch = LeftPadded([rows[index] for index in members], self.device)
@@ -156,7 +165,12 @@ class Passes:
     @contextmanager
     def calling(self, *, gradient: bool = False) -> Iterator[None]:
         """What holds while the model, or a part of it, is called."""
-        with torch.set_grad_enabled(gradient), self._autocast(), self._locked():
+        with (
+            torch.set_grad_enabled(gradient),
+            self._autocast(),
+            self._locked(),
+            self.rotations.forgetful(),
+        ):
             yield
 
     def _read(self, token_ids: Sequence[int], *, use_cache: bool) -> Any:

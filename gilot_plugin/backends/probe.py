@@ -14,6 +14,14 @@ from typing import NamedTuple
 import torch
 
 from gilot_plugin.backends.inputs import Inputs
+from gilot_plugin.backends.lengths import (
+    PositionCall,
+    Rotations,
+    find_rotations,
+    preserved,
+    watching_positions,
+    without_parameters,
+)
 from gilot_plugin.backends.modes import undisturbed
 from gilot_plugin.backends.passes import Passes
 from gilot_plugin.backends.protocol import Batch, DecodingSession, Row, TokenTree
@@ -52,12 +60,14 @@ class Reading(NamedTuple):
         recomputes: Why sequences must be read whole at every step, in words; None where they continue from a
             cache.
         no_trees: Why trees of tokens cannot be read in one pass, in words; None where they can.
+        rotations: Whether, and from which length on, sequences are not read as their beginnings are.
         errors: What was raised while the model was tried; each is a defect, of the model or of this package.
     """
 
     inputs: Inputs
     recomputes: str | None
     no_trees: str | None
+    rotations: Rotations = Rotations()
     errors: tuple[str, ...] = ()
 
 
@@ -75,16 +85,45 @@ def probe_reading(passes: Passes, vocab_size: int, max_positions: int | None) ->
         torch.OutOfMemoryError: There is no memory even for a few tokens.
     """
     samples = _Samples(vocab_size, max_positions)
-    with undisturbed(passes.model):
+    with undisturbed(passes.model), preserved(without_parameters(passes.model)):
         try:
-            expected = [passes.bare(sequence) for sequence in samples.sequences]
+            first, *others = samples.sequences
+            with watching_positions(passes.model, len(first)) as calls:
+                expected = [passes.bare(first)]
+            expected += [passes.bare(sequence) for sequence in others]
+            beginning = passes.bare(samples.short)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
             why = f"it could not be tried out ({describe(error)})"
             return _whole(passes.inputs, why)._replace(errors=(describe(error),))
         errors: list[str] = []
-        return _compare(passes, samples, expected, errors)._replace(errors=tuple(dict.fromkeys(errors)))
+        passes.rotations = _rotations(passes, expected, beginning, calls, max_positions, errors)
+        reading = _compare(passes, samples, expected, errors)
+        if passes.rotations.steady == 0 and passes.rotations.reason is not None:
+            reading = _whole(reading.inputs, passes.rotations.reason)
+        return reading._replace(rotations=passes.rotations, errors=tuple(dict.fromkeys(errors)))
+
+
+def _rotations(
+    passes: Passes,
+    expected: Sequence[torch.Tensor],
+    beginning: torch.Tensor,
+    calls: Sequence[PositionCall],
+    max_positions: int | None,
+    errors: list[str],
+) -> Rotations:
+    """From which length on sequences are not read as their beginnings are."""
+    continued = expected[0][: len(beginning)]
+    if bool(beginning.isfinite().any()) and not Closeness(passes.dtype)(continued, beginning):
+        return Rotations((), 0, "what it predicts depends on the tokens after it")
+    try:
+        return find_rotations(calls, passes.model.config, max_positions)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        errors.append(describe(error))
+        return Rotations((), 0, f"how it reads long sequences could not be found out ({describe(error)})")
 
 
 def probe_positions(

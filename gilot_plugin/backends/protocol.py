@@ -238,6 +238,10 @@ class Backend(Protocol):
         """Why every sequence is read whole at every step, in words; None where a cache is kept."""
         ...
 
+    def recomputes_at(self, tokens: int) -> str | None:
+        """The same of sequences of so many tokens, which may be read whole where shorter ones are not."""
+        ...
+
     @property
     def cache_use(self) -> CacheUse:
         """Whether caches and prefix trees are used, why not, and what it has cost so far."""

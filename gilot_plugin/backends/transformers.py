@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from gilot_plugin.backends.cache_use import CacheUse
+from gilot_plugin.backends.contexts import ContextSession
 from gilot_plugin.backends.embedding import InputEmbedding, OutputEmbedding
 from gilot_plugin.backends.findings import found_once
 from gilot_plugin.backends.inside import attention_maps, embedded_logits, probe_attentions, probe_embeddings
+from gilot_plugin.backends.lengths import longest_sequence
 from gilot_plugin.backends.memory import MemoryModel, free_memory
-from gilot_plugin.backends.pace import least_tokens, most_tokens
 from gilot_plugin.backends.passes import Passes
 from gilot_plugin.backends.probe import Reading, probe_positions, probe_reading
 from gilot_plugin.backends.protocol import Batch, DecodingSession, KnownPrompt, Load, Need, Row
@@ -39,30 +40,35 @@ class TransformersBackend:
         autocast_dtype: Run under autocast with this dtype, as lm-eval's ``mixed_precision_dtype`` does.
         trees: Whether what prompts have in common may be read once and continuations as trees; without, each
             prompt is read by itself, with a cache that is copied for each continuation.
+        pass_tokens: Most tokens of a pass, where several passes do as well: a longer prompt is read in
+            chunks. As suits the device by default.
 
     Raises:
         UnsupportedModelError: The model is not a decoder-only language model.
     """
 
-    def __init__(self, model: Any, autocast_dtype: torch.dtype | None = None, *, trees: bool = True) -> None:
+    def __init__(
+        self,
+        model: Any,
+        autocast_dtype: torch.dtype | None = None,
+        *,
+        trees: bool = True,
+        pass_tokens: int | None = None,
+    ) -> None:
         _check_decoder_only(model)
         text_config = model.config.get_text_config(decoder=True)
         self._model = model
         self._autocast_dtype = autocast_dtype
         self._reads_trees = trees
+        self._pass_tokens = pass_tokens
+        #: Why sequences were read whole that are longer than others, in words.
+        self._whole_contexts: str | None = None
         self._embedding = InputEmbedding(model)
         self.device: torch.device = self._embedding.device
         self._passes = self._new_passes()
         self.eos_token_ids = _eos_ids(model)
         self.vocab_size: int = text_config.vocab_size
-        self.max_positions: int | None = next(
-            (
-                value
-                for name in ("n_positions", "max_position_embeddings", "n_ctx", "max_seq_len")
-                if isinstance(value := getattr(text_config, name, None), int) and value > 0
-            ),
-            None,
-        )
+        self.max_positions: int | None = longest_sequence(text_config)
         self._memory = MemoryModel(text_config, self._passes.dtype, self.vocab_size, self.device)
 
     @property
@@ -78,12 +84,12 @@ class TransformersBackend:
     @property
     def fill_tokens(self) -> int:
         """Tokens of a pass below which the device is not filled."""
-        return least_tokens(self.device)
+        return self._passes.pace.least
 
     @property
     def pass_tokens(self) -> int:
         """Tokens of a pass beyond which only memory grows."""
-        return most_tokens(self.device)
+        return self._passes.pace.most
 
     @property
     def recomputes(self) -> str | None:
@@ -92,6 +98,17 @@ class TransformersBackend:
         Raises:
             torch.OutOfMemoryError: There is no memory even for a few tokens.
         """
+        return self._reading.recomputes
+
+    def recomputes_at(self, tokens: int) -> str | None:
+        """See :meth:`gilot_plugin.backends.protocol.Backend.recomputes_at`.
+
+        Raises:
+            torch.OutOfMemoryError: There is no memory even for a few tokens.
+        """
+        rotations = self._reading.rotations
+        if rotations.change_at(tokens):
+            return rotations.reason
         return self._reading.recomputes
 
     @property
@@ -103,9 +120,9 @@ class TransformersBackend:
         """
         reading, passes = self._reading, self._passes
         return CacheUse(
-            reading.recomputes is None,
-            self._tree is not None,
-            reading.recomputes or reading.no_trees,
+            reading.recomputes is None and self._whole_contexts is None,
+            self._tree is not None and self._whole_contexts is None,
+            reading.recomputes or self._whole_contexts or reading.no_trees,
             reading.errors,
             passes.model_tokens,
             passes.model_tokens - passes.avoidable_tokens,
@@ -129,11 +146,17 @@ class TransformersBackend:
         def open_session(rows: Sequence[Row]) -> DecodingSession:
             return self._session(passes, tree, Batch(rows, [NOTHING] * len(rows)), room=1)
 
-        return found_once(
-            passes,
-            ("positions", tree is None),
-            lambda: probe_positions(passes, open_session, self.vocab_size, self.max_positions),
-        )
+        def open_contexts(rows: Sequence[Row]) -> DecodingSession:
+            return ContextSession(passes, rows)
+
+        # Both ways to read are taken where the length decides.
+        ways = [open_session] if passes.rotations.steady is None else [open_session, open_contexts]
+
+        def find() -> str | None:
+            found = (probe_positions(passes, way, self.vocab_size, self.max_positions) for way in ways)
+            return next((reason for reason in found if reason is not None), None)
+
+        return found_once(passes, ("positions", tree is None), find)
 
     @property
     def shares_prompts(self) -> bool:
@@ -144,9 +167,18 @@ class TransformersBackend:
         """
         return self._tree is not None
 
+    @property
+    def no_trees(self) -> str | None:
+        """Why prompts that begin alike are not read once, in words; None where they are.
+
+        Raises:
+            torch.OutOfMemoryError: There is no memory even for a few tokens.
+        """
+        return self._reading.no_trees
+
     def read_prompt(self, row: Row) -> KnownPrompt:
         """Read a prompt but for its last token, if rows that begin like it can go on from there."""
-        if self._tree is not None:
+        if self._tree is not None and not self._reading.rotations.change_at(row.next_position):
             return read_prompt(self._tree, row)
         # A tree session would read it once.
         self._passes.avoidable_tokens -= len(row.token_ids) - 1
@@ -171,9 +203,10 @@ class TransformersBackend:
 
     def memory(self, load: Load) -> Need:
         """See :meth:`gilot_plugin.backends.protocol.Backend.memory`."""
-        if self._tree is not None:
-            return self._memory.of_trees(load, self.pass_tokens)
-        return self._memory.of_runs(load)
+        whole = self._reading.rotations.change_at(load.known + load.own + load.room)
+        if self._tree is None or whole:
+            return self._memory.of_runs(load._replace(own=load.known + load.own, known=0) if whole else load)
+        return self._memory.of_trees(load, self.pass_tokens)
 
     def free_memory(self) -> int:
         """Half of what the device has free, in bytes."""
@@ -226,21 +259,37 @@ class TransformersBackend:
     def _probing(self) -> Passes:
         """Passes for a probe's own use, with those inputs."""
         passes = self._new_passes()
-        passes.inputs = self._reading.inputs
+        passes.inputs, passes.rotations = self._reading.inputs, self._reading.rotations
         return passes
 
     def _new_passes(self) -> Passes:
         lock = self._embedding.lock if self._embedding.is_hooked else None
-        return Passes(self._model, self.device, self._autocast_dtype, lock)
+        return Passes(self._model, self.device, self._autocast_dtype, lock, self._pass_tokens)
 
     def _session(self, passes: Passes, tree: TreeReader | None, batch: Batch, room: int) -> DecodingSession:
-        if tree is not None:
-            return TreeSession(tree, batch, room)
+        longest = max(row.next_position for row in batch.rows) + room
+        whole = self._reading.rotations.change_at(longest)
+        if tree is not None and not whole:
+            # Of prompts that were too long to be read, nothing is kept.
+            kept = [known if getattr(known, "layers", ()) else NOTHING for known in batch.known]
+            return TreeSession(tree, Batch(batch.rows, kept), room)
         own = sum(
             len(row.token_ids) - (0 if known.row is None else row.begins_like(known.row))
             for row, known in zip(batch.rows, batch.known, strict=True)
         )
+        if whole:
+            self._say_contexts(longest)
+            return ContextSession(passes, batch.rows, own)
         return (CachedSession if self.recomputes is None else RecomputingSession)(passes, batch.rows, own)
+
+    def _say_contexts(self, tokens: int) -> None:
+        # Of models that are always read whole, that was said.
+        if self._whole_contexts is None and self._reading.recomputes is None:
+            self._whole_contexts = self.recomputes_at(tokens)
+            name = type(self._model).__name__
+            _logger.warning(
+                "%s is read whole for every token, which is slower: %s", name, self._whole_contexts
+            )
 
     @cached_property
     def _output_embedding(self) -> OutputEmbedding:
@@ -261,7 +310,7 @@ class TransformersBackend:
         reading = found_once(
             passes, "reading", lambda: probe_reading(passes, self.vocab_size, self.max_positions)
         )
-        self._passes.inputs = reading.inputs
+        self._passes.inputs, self._passes.rotations = reading.inputs, reading.rotations
         if reading.recomputes is not None:
             _logger.warning(
                 "%s is read whole at every step, which is slower: %s",

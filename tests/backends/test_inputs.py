@@ -11,7 +11,7 @@ from transformers.cache_utils import Cache, DynamicCache
 
 from gilot_plugin.backends.inputs import Inputs, cache_argument
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.backends.tree.attention import TreeStore
+from gilot_plugin.backends.tree.feed import TreeStore
 from tests.attribution import engine_calls, serial
 from tests.attribution.closeness import assert_close
 from tests.attribution.engine_calls import PROMPT, SPANS

@@ -8,16 +8,16 @@ each of their layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from transformers import AttentionInterface
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers import AttentionInterface, AttentionMaskInterface
 
+from gilot_plugin.backends.tree.feed import Feed, KeyValues
+from gilot_plugin.backends.tree.masks import MaskFunction, MaskRule
 from gilot_plugin.errors import UnsupportedModelError
 
 #: Name of the attention implementation.
@@ -37,146 +37,8 @@ def attention_bytes(device: torch.device) -> int:
     return _ATTENTION_BYTES.get(device.type, _ATTENTION_BYTES["cuda"])
 
 
-class KeyValues(NamedTuple):
-    """Of one layer, ``[heads, tokens, dim]`` each."""
-
-    keys: torch.Tensor
-    values: torch.Tensor
-
-    def first(self, tokens: int) -> KeyValues:
-        """Of the first tokens only."""
-        return KeyValues(self.keys[:, :tokens], self.values[:, :tokens])
-
-
-class SharedRows(NamedTuple):
-    """Rows that follow the same prompt.
-
-    Attributes:
-        rows: The rows.
-        layers: Keys and values of the prompt, by layer.
-        seen: ``[rows]``, how many of the prompt's tokens each row has in common with it.
-    """
-
-    rows: slice
-    layers: Sequence[KeyValues]
-    seen: torch.Tensor
-
-    @property
-    def length(self) -> int:
-        """Tokens of the prompt that are looked at."""
-        return self.layers[0].keys.shape[1] if self.layers else 0
-
-
-@dataclass(slots=True)
-class Feed:
-    """What the new tokens of one pass see.
-
-    Attributes:
-        rows: Rows of the store that take part.
-        columns: Where the new tokens come among the rows' own ones.
-        first: The first of those that is looked at; no row that takes part sees any before it.
-        shared: The rows by prompt, counted from the first that takes part; those of no prompt have no layers.
-        own_seen: ``[rows, new, own]``, which of the row's own tokens each new one sees, from ``first`` on.
-        own_places: ``[rows, own]``, of the same: how many tokens of the row come before each.
-        places: ``[rows, new]``
-        positions: ``[rows, new]``
-        layer: The layer that is being read.
-    """
-
-    rows: slice
-    columns: slice
-    first: int
-    shared: Sequence[SharedRows]
-    own_seen: torch.Tensor
-    own_places: torch.Tensor
-    places: torch.Tensor
-    positions: torch.Tensor
-    layer: int = 0
-    _masks: dict[Any, tuple[torch.Tensor | None, torch.Tensor]] = field(default_factory=dict)
-
-    def masks(
-        self, group: SharedRows, window: int | None, device: torch.device
-    ) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """What rows of a group see of the prompt and of their own tokens, at most ``window`` back.
-
-        Returns:
-            ``[rows, new or 1, prompt]``, None where all is seen, and ``[rows, new, own]``.
-        """
-        key = (group.rows.start, window, device)
-        if key not in self._masks:
-            past, own = self._seen(group, window)
-            self._masks[key] = (None if past is None else past.to(device), own.to(device))
-        return self._masks[key]
-
-    def _seen(self, group: SharedRows, window: int | None) -> tuple[torch.Tensor | None, torch.Tensor]:
-        own = self.own_seen[group.rows]
-        prompt = torch.arange(group.length, device=group.seen.device)
-        past: torch.Tensor | None = None
-        if int(group.seen.min()) < group.length:
-            past = prompt < group.seen[:, None, None]
-        if window is None:
-            return past, own
-        first = self.places[group.rows, :, None] - window
-        near = prompt > first
-        own = own & (self.own_places[group.rows, None] > first)
-        return near if past is None else near & past, own
-
-
-class _NoLayers(list[Any]):
-    """Stands where caches have their layers, which hold whatever a model keeps beside keys and values."""
-
-    def __getitem__(self, place: Any) -> Any:
-        raise UnsupportedModelError("some of its layers keep a state, which branches cannot share")
-
-
-class TreeStore(Cache):
-    """Keys and values of the rows' own tokens, written where a pass says; earlier ones stay in place.
-
-    Args:
-        rows: Number of rows.
-        columns: Tokens that a row may have.
-    """
-
-    def __init__(self, rows: int, columns: int) -> None:
-        super().__init__(layer_class_to_replicate=DynamicLayer)
-        self.layers = _NoLayers()
-        self._shape = (rows, columns)
-        self._stored: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self.feed: Feed | None = None
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store what is new; return all of the rows' own tokens, ``[rows, heads, own, dim]`` each."""
-        feed = self.feed
-        assert feed is not None
-        feed.layer = layer_idx
-        if len(self._stored) == layer_idx:
-            # Zeros, for what nothing attends to is multiplied by 0, too.
-            keys, values = (
-                states.new_zeros(self._shape[0], states.shape[1], self._shape[1], states.shape[3])
-                for states in (key_states, value_states)
-            )
-            self._stored.append((keys, values))
-        keys, values = self._stored[layer_idx]
-        keys[feed.rows, :, feed.columns], values[feed.rows, :, feed.columns] = key_states, value_states
-        own = slice(feed.first, feed.columns.stop)
-        return keys[feed.rows, :, own], values[feed.rows, :, own]
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Own tokens before the new ones."""
-        return 0 if self.feed is None else self.feed.columns.start
-
-    def keep(self, rows: torch.Tensor) -> None:
-        """Keep some of the rows, ``[n]``, in the order given."""
-        self._shape = (len(rows), self._shape[1])
-        for layer, (keys, values) in enumerate(self._stored):
-            self._stored[layer] = keys[rows], values[rows]
-
-    def layers_of_row(self, row: int) -> list[KeyValues]:
-        """Keys and values of one row, by layer."""
-        return [KeyValues(keys[row], values[row]) for keys, values in self._stored]
-
+#: Arguments of attention that repeat what queries and keys have in them.
+_POSITIONS = frozenset({"position_ids", "cache_position"})
 
 _FEED: ContextVar[Feed] = ContextVar("feed")
 
@@ -202,7 +64,8 @@ def tree_attention(
     softcap: float | None = None,
     sliding_window: int | None = None,
     s_aux: torch.Tensor | None = None,
-    **_: Any,
+    is_causal: bool | None = None,
+    **others: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention as :class:`Feed` says; its arguments are those of transformers' attention functions.
 
@@ -211,17 +74,31 @@ def tree_attention(
         query: ``[rows, heads, new, dim]``.
         key: ``[rows, key-value heads, own, dim]``.
         value: ``[rows, key-value heads, own, dim]``.
-        attention_mask: Not looked at.
+        attention_mask: One that :func:`tree_mask` made in this pass.
         scaling: Factor of the scores.
         dropout: Not looked at, models are read in evaluation mode.
         softcap: Scores are bent to stay within it.
-        sliding_window: Tokens before the new one that are seen, itself included.
+        sliding_window: Tokens before the new one that are seen, itself included; looked at where the model's
+            own attention would take its windows from here.
         s_aux: ``[heads]``, scores of a place that is always seen and has no value.
+        is_causal: Whether tokens see those before them only, which they always do here.
+        others: What else attention is given; of tensors, positions alone are not looked at.
 
     Returns:
         ``[rows, new, heads, dim]``.
+
+    Raises:
+        UnsupportedModelError: The mask is another, or there is more than keys and values to look at.
     """
     feed = _FEED.get()
+    unknown = [
+        name for name, value in others.items() if isinstance(value, torch.Tensor) and name not in _POSITIONS
+    ]
+    if unknown or is_causal is False:
+        raise UnsupportedModelError(
+            f"its attention depends on more than its past: {(*unknown, 'is_causal')[0]}"
+        )
+    rule = feed.rule_of(attention_mask)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     plain = softcap is None and s_aux is None and query.shape[-1] == value.shape[-1]
     # In half precision, torch's kernels keep what the two products of the parts would round.
@@ -229,7 +106,9 @@ def tree_attention(
     out = []
     for group in feed.shared:
         past = group.layers[feed.layer] if group.layers else None
-        past_seen, seen = feed.masks(group, sliding_window, query.device)
+        if past is not None and past.keys.shape[::2] != key.shape[1::2]:
+            raise UnsupportedModelError("its keys and values are unfolded after they were stored")
+        past_seen, seen = feed.masks(group, rule, sliding_window, query.device)
         tokens = key.shape[2] + group.length
         vectors = 2 * (query.shape[3] + value.shape[3]) if fused else 3 * query.shape[2]
         row_bytes = 4 * query.shape[1] * tokens * vectors
@@ -247,7 +126,18 @@ def tree_attention(
     return (out[0] if len(out) == 1 else torch.cat(out)), None
 
 
+def tree_mask(*_: Any, mask_function: MaskFunction, use_vmap: bool = False, **__: Any) -> torch.Tensor:
+    """A mask for a pass of a tree; its arguments are those of transformers' mask functions.
+
+    Args:
+        mask_function: What the model lets its tokens see.
+        use_vmap: Whether the function takes single numbers only.
+    """
+    return _FEED.get().issue(MaskRule(mask_function, use_vmap))
+
+
 AttentionInterface.register(TREE_ATTENTION, tree_attention)
+AttentionMaskInterface.register(TREE_ATTENTION, tree_mask)
 
 
 def _fused(

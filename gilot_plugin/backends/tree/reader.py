@@ -11,7 +11,9 @@ import torch
 from gilot_plugin.backends.halves import Halves
 from gilot_plugin.backends.inputs import cache_argument
 from gilot_plugin.backends.passes import Passes
-from gilot_plugin.backends.tree.attention import TREE_ATTENTION, Feed, TreeStore, reading
+from gilot_plugin.backends.tree.attention import TREE_ATTENTION, reading
+from gilot_plugin.backends.tree.feed import Feed, TreeStore
+from gilot_plugin.backends.tree.masks import windows_by_argument
 from gilot_plugin.errors import UnsupportedModelError
 
 
@@ -41,6 +43,9 @@ class TreeReader:
             raise UnsupportedModelError("it takes no cache")
         self._cache = cache
         self._configs = _configs(self.halves.body)
+        self._windows_by_argument = any(
+            windows_by_argument(config._attn_implementation_internal) for config in self._configs
+        )
         self.vocab_size: int = passes.text_config.vocab_size
 
     def states(self, token_ids: torch.Tensor, store: TreeStore, feed: Feed) -> torch.Tensor:
@@ -55,6 +60,7 @@ class TreeReader:
             Last hidden states, ``[rows, new, dim]``, where the logits will be.
         """
         store.feed = feed
+        feed.windows_by_argument = self._windows_by_argument
         with self.passes.calling(), self._tree_attention(), reading(feed):
             found = self.halves.body(
                 input_ids=token_ids, position_ids=feed.positions, use_cache=True, **{self._cache: store}

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import pad
 
-from gilot_plugin.backends.pace import least_tokens, most_tokens
 from gilot_plugin.backends.predictions import Predictions
 from gilot_plugin.backends.protocol import Batch, Level, Row, TokenTree
-from gilot_plugin.backends.tree.attention import Feed, SharedRows, TreeStore
+from gilot_plugin.backends.tree.feed import Feed, SharedRows, TreeStore
 from gilot_plugin.backends.tree.reader import TreeReader
 from gilot_plugin.backends.tree.shared import NOTHING, ReadPrompt
 
@@ -210,7 +209,7 @@ class TreeSession:
         found = []
         for rows in self._groups(nodes):
             first = self._width - self._lengths[rows.stop - 1]
-            step = max(1, most_tokens(self._tokens.device) // (rows.stop - rows.start))
+            step = max(1, self._reader.passes.pace.most // (rows.stop - rows.start))
             read = [
                 self._feed(rows, first, slice(start, min(start + step, end)))[:, max(0, wanted - start) :]
                 for start in range(first, end, step)
@@ -220,8 +219,7 @@ class TreeSession:
 
     def _groups(self, nodes: int) -> Iterator[slice]:
         """Rows that are read together: neighbours of one prompt and of about the same length."""
-        device = self._tokens.device
-        start, least, most = 0, least_tokens(device), most_tokens(device)
+        start, (least, most) = 0, self._reader.passes.pace
         for _, same in groupby(self._shared, key=id):
             end = start + len(list(same))
             while start < end:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gilot_plugin.backends.protocol import Row
-from gilot_plugin.backends.tree.attention import KeyValues
+from gilot_plugin.backends.tree.feed import KeyValues
 
 
 @dataclass(frozen=True, eq=False)

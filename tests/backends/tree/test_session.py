@@ -7,7 +7,6 @@ import torch
 
 from gilot_plugin.backends.protocol import Batch, Row, TokenTree
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.backends.tree import session as tree_session
 
 PROMPT = tuple((37 * place + 5) % 300 for place in range(90))
 
@@ -19,12 +18,10 @@ def plain_logits(model, token_ids):
 
 @pytest.mark.parametrize("most", [16, 64, 512])
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "mistral", "gemma3_text", "opt"])
-def test_long_prompts(tiny_model, family, most, monkeypatch):
+def test_long_prompts(tiny_model, family, most):
     """Windows shorter than the prompt, suffixes of all lengths, passes of few tokens and of many."""
-    monkeypatch.setattr(tree_session, "most_tokens", lambda device: most)
-    monkeypatch.setattr(tree_session, "least_tokens", lambda device: most // 4)
     model = tiny_model(family)
-    backend = TransformersBackend(model)
+    backend = TransformersBackend(model, pass_tokens=most)
     known = backend.read_prompt(Row(PROMPT))
     assert backend.model_tokens == len(PROMPT) - 1
     cuts = (0, 3, 20, 50, 88, 89)
