@@ -160,8 +160,8 @@ class GilotConfig(BaseModel):
         1e-3,
         gt=0,
         le=1,
-        description="largest error of a transport cost, as a share of the largest ground cost; beyond it, "
-        "solver=auto solves exactly",
+        description="largest error of a transport cost, as a share of the cost itself, or 1e-6 where that is "
+        "more; beyond it, solver=auto solves exactly",
     )
     methods: tuple[str, ...] = Field(("ot", "kl", "l2"), description="what is computed for each unit")
     select: dict[str, Any] = Field(

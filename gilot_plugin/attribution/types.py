@@ -195,6 +195,8 @@ class Diagnostics:
         truncated_tokens: Tokens of the prompt that the harness cut off on the left before feeding it.
         outcome_entropy: Entropy of the full prompt's outcome distribution, in nats, averaged over steps.
         failed_methods: Why methods that were asked for have no scores, by their names.
+        transport_left_over: Transport problems (one a unit and step) that the device's solver could not bring
+            within the tolerance and left to the exact one; 0 on a CPU, where all of them are exact.
     """
 
     outside_support: float
@@ -209,6 +211,7 @@ class Diagnostics:
     truncated_tokens: int = 0
     outcome_entropy: float = 0.0
     failed_methods: Mapping[str, str] = field(default_factory=dict)
+    transport_left_over: int = 0
 
 
 @dataclass(frozen=True, slots=True)
