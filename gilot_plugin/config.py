@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     ValidationError,
     field_validator,
     model_validator,
@@ -54,7 +55,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 #: Settings that say how the work is spread and where results go, but not what they are.
-_WORK_FIELDS = frozenset({"batch_size", "memory_budget", "num_threads", "output_path", "resume", "budget"})
+_WORK_FIELDS = frozenset(
+    {"batch_size", "memory_budget", "num_threads", "output_path", "resume", "budget", "noise_floor"}
+)
 
 #: Settings that presets leave alone: what is computed for which samples, rather than how.
 _BESIDE_PRESETS = _WORK_FIELDS | {"preset", "methods", "select", "seed"}
@@ -174,6 +177,10 @@ class GilotConfig(BaseModel):
     memory_budget: int | None = Field(None, description="bytes that prompts in a batch may take, e.g. 2GiB")
     num_threads: _Whole | None = Field(
         None, ge=1, description="worker threads of the transport solver; None: one a core"
+    )
+    noise_floor: Literal["auto"] | StrictBool = Field(
+        "auto",
+        description="measure how much scores move in other batches; auto: in half precision",
     )
     seed: _Whole = Field(0, ge=0, description="for random selection and methods that draw numbers")
     output_path: Path | None = Field(

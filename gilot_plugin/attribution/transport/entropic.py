@@ -129,7 +129,7 @@ def follow(
     while True:
         plan, moved = rounded(plan, batch.source, batch.target)
         upper = (plan * batch.costs).sum((1, 2))
-        # The least gap alone proves nothing of small costs, not even which of two is larger: one look at least.
+        # The least gap alone does not even tell which of two small costs is larger: one look at least.
         lower = dual.value
         allowed = torch.fmax(tolerance.share * lower, tolerance.least / batch.ranges * (iterations > 0))
         done = (upper - lower <= allowed) | torch.full_like(lower, iterations >= most).bool()

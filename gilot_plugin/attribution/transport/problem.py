@@ -59,7 +59,7 @@ class TransportResult(NamedTuple):
     """Solution of a transport problem.
 
     Attributes:
-        cost: Value that the solver reports. Of solvers that certify it, it lies between ``lower`` and ``upper``.
+        cost: Value that the solver reports, between ``lower`` and ``upper`` if the solver certifies it.
         plan: The coupling.
         lower: Certified lower bound of the optimal cost: value of feasible dual potentials.
         upper: Certified upper bound: cost of a feasible plan, ``plan`` if it is feasible.

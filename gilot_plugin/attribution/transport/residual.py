@@ -47,16 +47,17 @@ _FIXED_BYTES = 2**18
 
 
 class Residual:
-    """Leaves what source and target have in common where it is, and moves the rest by Sinkhorn's algorithm.
+    """Leaves what source and target have in common where it is; moves the rest by Sinkhorn's algorithm.
 
-    Where the costs obey the triangle inequality, common mass never moves in some optimal plan. Cosine costs do
-    not: a way through a third outcome can be cheaper, its mass going on while other mass takes its place. So
-    the rest moves at the cost of the cheapest way, as far as the stations of the ways have room, and directly
-    beyond. The bounds are those of the whole problem; where ways are too narrow or too long, the gap says so.
+    Where the costs obey the triangle inequality, common mass never moves in some optimal plan. Cosine costs
+    do not: a way through a third outcome can be cheaper, its mass going on while other mass takes its place.
+    So the rest moves at the cost of the cheapest way, as far as the stations of the ways have room, and
+    directly beyond. The bounds are those of the whole problem; where ways are too narrow or too long, the gap
+    says so.
 
-    The residual problem is small, nothing in it stays where it is, and its cost is that of the whole: an error
-    that is a share of the one is that share of the other, however little moves. Sinkhorn's iterations on the
-    whole problem need the more, the less moves, as many times as the mass that stays is larger.
+    The residual problem is small, nothing in it stays where it is, and its cost is that of the whole: an
+    error that is a share of the one is that share of the other, however little moves. Sinkhorn's iterations
+    on the whole problem need the more, the less moves, as many times as the mass that stays is larger.
 
     Args:
         tolerance: The gap to reach. It may be missed.

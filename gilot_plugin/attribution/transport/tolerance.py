@@ -21,5 +21,5 @@ class Tolerance(NamedTuple):
     least: float = LEAST
 
     def allows(self, lower: float, upper: float) -> bool:
-        """Whether a cost that certainly lies in the interval is known well enough; never if a bound is NaN."""
+        """Whether a cost that lies in the interval is known well enough; never if a bound is NaN."""
         return upper - lower <= max(self.share * lower, self.least)

@@ -80,7 +80,7 @@ def test_company_does_not_matter(solver):
     for problem, result in zip(batch, together, strict=True):
         (alone,) = solver([problem])
         assert result.cost == pytest.approx(alone.cost, abs=TOLERANCE * cost_range(problem))
-        # Padding adds outcomes without mass: even the iterations are the same, up to round-off that they grow.
+        # Padding adds outcomes without mass: the iterations are the same, up to round-off that grows.
         assert result.cost == pytest.approx(alone.cost, abs=1e-6)
 
 
