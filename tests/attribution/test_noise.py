@@ -10,9 +10,9 @@ from gilot_plugin.attribution.engine import attribute
 from gilot_plugin.attribution.inquiry import generation_inquiry
 from gilot_plugin.attribution.noise import Remeasured, noise_floor, remeasure
 from gilot_plugin.backends.transformers import TransformersBackend
-from tests.attribution.engine_calls import generation, prompt_of, recipe, units_at
+from tests.attribution.engine_calls import prompt_of, recipe, units_at
 
-SETTINGS = {"hypotheses": "response", "steps": "mean", "max_new_tokens": 2, "batch_size": 8, "top_k": 60}
+SETTINGS = {"hypotheses": "response", "steps": "mean", "max_new_tokens": 2, "top_k": 60}
 DISTANCES = ("ot", "kl", "l2")
 
 
@@ -21,42 +21,35 @@ def prompts(count, length=14):
     return [tuple(generator.integers(3, 300, size=length).tolist()) for _ in range(count)]
 
 
-def explained(backend, token_ids):
+def explained(backend, token_ids, batch_size=8):
     prompt = prompt_of(token_ids)
     units = units_at(prompt, [(place, place + 1) for place in range(len(token_ids))])
-    inquiry = generation_inquiry(backend, prompt, units, recipe(**SETTINGS), str, str)
+    asked = recipe(**SETTINGS, batch_size=batch_size)
+    inquiry = generation_inquiry(backend, prompt, units, asked, str, str)
     return inquiry.subject, attribute(backend, inquiry)
 
 
-def floor_of(model, some):
-    backend = TransformersBackend(model)
+def floor_of(backend, some):
     return noise_floor([remeasure(backend, *explained(backend, ids)) for ids in some])
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_it_bounds_what_another_batch_size_does_on_other_prompts(make_tiny_model, family):
-    model = make_tiny_model(family).to(torch.bfloat16)
-    first, others = prompts(3), prompts(8)[3:]
-    floor = floor_of(model, first)
+    backend = TransformersBackend(make_tiny_model(family).to(torch.bfloat16))
+    floor = floor_of(backend, prompts(3))
     assert floor.measured == 18
+    scores = [[explained(backend, ids, size)[1].scores for size in (8, 3)] for ids in prompts(7)[3:]]
     for name in DISTANCES:
-        moved = []
-        for ids in others:
-            spans = [(place, place + 1) for place in range(len(ids))]
-            one, other = (
-                generation(model, ids, spans, **{**SETTINGS, "batch_size": size}).scores[name]
-                for size in (8, 3)
-            )
-            moved += np.abs(np.subtract(one, other)).tolist()
+        moved = np.concatenate([np.abs(np.subtract(one[name], other[name])) for one, other in scores])
         assert floor.scores[name] > 0.0
         # One in 19 deviates more, if all are alike; those of one prompt are more so than those of another.
-        assert np.mean(np.array(moved) > floor.scores[name]) < 0.15, name
+        assert np.mean(moved > floor.scores[name]) < 0.15, name
         # And it is no number that bounds anything.
         assert floor.scores[name] < 20 * np.quantile(moved, 0.95), name
 
 
 def test_single_precision_moves_by_less_than_a_hundred_thousandth(tiny_model):
-    floor = floor_of(tiny_model("llama"), prompts(2))
+    floor = floor_of(TransformersBackend(tiny_model("llama")), prompts(2))
     assert set(floor.scores) == set(DISTANCES)
     assert max(floor.scores.values()) < 1e-5
 

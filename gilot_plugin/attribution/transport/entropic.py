@@ -18,9 +18,9 @@ from gilot_plugin.attribution.transport.problem import Coupling, TransportProble
 from gilot_plugin.attribution.transport.scaling import Scalings, scale, unscaled
 from gilot_plugin.attribution.transport.tolerance import Tolerance
 
-#: Iterations (one update of rows and columns each) after which a problem stays as good as it is. Where half of
-#: the mass moves, language models' take 100 to 400 for a gap of 1e-3 of the cost; where little moves, as many
-#: times more.
+#: Iterations (one update of rows and columns each) after which a problem stays as good as it is. Where half
+#: of the mass moves, language models' take 100 to 400 for a gap of 1e-3 of the cost; where little moves, as
+#: many times more.
 MAX_ITERATIONS = 3000
 
 #: Iterations between two certificates, which cost about as much as ten.

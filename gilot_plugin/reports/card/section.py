@@ -306,8 +306,8 @@ def _noise(records: Sequence[Record]) -> Iterator[str]:
             scores = sum(len(record.scores[method]) for record in measured)
             floor = max(record.floor_of(method) or 0.0 for record in measured)
             yield (
-                f"{below} of {scores} scores by {method} cannot be told from 0: in other batches, scores move "
-                f"by up to {floor:.2g}."
+                f"{below} of {scores} scores by {method} cannot be told from 0: in other batches, scores "
+                f"move by up to {floor:.2g}."
             )
 
 
