@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import index
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from gilot_plugin.attribution.engine import attribute as explain
 from gilot_plugin.attribution.inquiry import generation_inquiry
 from gilot_plugin.attribution.measuring import Progress
+from gilot_plugin.attribution.noise import noise_floor, remeasure
 from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, make_prompt, token_label
 from gilot_plugin.attribution.types import Attribution, Segment
 from gilot_plugin.backends.modes import evaluation_mode
@@ -72,7 +74,13 @@ def attribute(
             progress,
             answer=continuation_ids(tokenizer, made, response) if isinstance(response, str) else response,
         )
-        return explain(backend, inquiry)
+        attribution = explain(backend, inquiry)
+        if config.noise_floor is True and inquiry.subject.distances:
+            # Not by itself, for it would add a fifth and more to the cost of a single prompt.
+            floor = noise_floor([remeasure(backend, inquiry.subject, attribution)])
+            diagnostics = replace(attribution.diagnostics, noise_floor=floor)
+            attribution = replace(attribution, diagnostics=diagnostics)
+        return attribution
 
 
 def _token_ids(prompt: str | Sequence[int], tokenizer: Any, vocab_size: int) -> list[int]:

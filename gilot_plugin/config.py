@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     ValidationError,
     field_validator,
     model_validator,
@@ -55,7 +56,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 #: Settings that say how the work is spread and where results go, but not what they are.
-_WORK_FIELDS = frozenset({"batch_size", "memory_budget", "num_threads", "output_path", "resume", "budget"})
+_WORK_FIELDS = frozenset(
+    {"batch_size", "memory_budget", "num_threads", "output_path", "resume", "budget", "noise_floor"}
+)
 
 #: Settings that presets leave alone: what is computed for which samples, rather than how.
 _BESIDE_PRESETS = _WORK_FIELDS | {"preset", "methods", "select", "seed"}
@@ -165,8 +168,8 @@ class GilotConfig(BaseModel):
         1e-3,
         gt=0,
         le=1,
-        description="largest error of a transport cost, as a share of the largest ground cost; beyond it, "
-        "solver=auto solves exactly",
+        description="largest error of a transport cost, as a share of the cost itself, or 1e-6 where that is "
+        "more; beyond it, solver=auto solves exactly",
     )
     methods: tuple[str, ...] = Field(("ot", "kl", "l2"), description="what is computed for each unit")
     select: dict[str, Any] = Field(
@@ -179,6 +182,10 @@ class GilotConfig(BaseModel):
     memory_budget: int | None = Field(None, description="bytes that prompts in a batch may take, e.g. 2GiB")
     num_threads: _Whole | None = Field(
         None, ge=1, description="worker threads of the transport solver; None: one a core"
+    )
+    noise_floor: Literal["auto"] | StrictBool = Field(
+        "auto",
+        description="measure how much scores move in other batches; auto: in half precision",
     )
     seed: _Whole = Field(0, ge=0, description="for random selection and methods that draw numbers")
     output_path: Path | None = Field(

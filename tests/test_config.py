@@ -61,6 +61,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("transport_tolerance", math.nan, "less than or equal to 1"),
     ("transport_tolerance", True, "must be a number"),
     ("transport_tolerance", "small", "valid number"),
+    ("noise_floor", "yes", "'auto'"),
+    ("noise_floor", 1, "'auto'"),
     ("ground_cost", "euclidean", "'cosine', 'centered', 'output', 'angular' or 'truncated'"),
     ("cost_limit", 0, "greater than 0"),
     ("cost_limit", 2, "less than 2"),

@@ -149,6 +149,17 @@ class Record:
         """Why methods that were asked for have no scores, by their names."""
         return failed_methods({"diagnostics": self.diagnostics})
 
+    def floor_of(self, method: str) -> float | None:
+        """What scores of a method have to exceed to be more than noise; None where that was not measured."""
+        floor = (self.diagnostics.get("noise_floor") or {}).get("scores", {}).get(method)
+        return None if floor is None else float(floor)
+
+    def below_floor(self, method: str) -> tuple[int, ...]:
+        """Numbers of the units whose scores cannot be told from 0, as far as that was measured."""
+        floor = self.floor_of(method)
+        scores = self.scores.get(method, ()) if floor is not None else ()
+        return tuple(index for index, score in enumerate(scores) if floor and abs(score) <= floor)
+
     @property
     def method(self) -> str | None:
         """Whose scores count where nobody says; None without scores."""

@@ -29,6 +29,7 @@ def optimal_transport(pair: OutcomePair) -> Measurement:
         interval=_over_all_outcomes(pair),
         outside_support=support.outside,
         support_size=len(support.outcomes),
+        left_over=int(result.left_over),
     )
 
 

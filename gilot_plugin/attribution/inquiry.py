@@ -197,6 +197,7 @@ class Inquiry(Generic[_TargetT]):
             recomputed=self._backend.recomputes_at(len(self._prompt.tokens) + self.recipe.max_new_tokens),
             outcome_entropy=_entropy(subject),
             failed_methods=self.failed_methods,
+            transport_left_over=sum(one.left_over for one in every),
         )
 
 

@@ -39,6 +39,7 @@ class Measurement(NamedTuple):
             covers them all.
         outside_support: Mass that the score does not cover.
         support_size: Outcomes that it covers.
+        left_over: Transport problems that a first solver left to the exact one.
     """
 
     score: float
@@ -47,6 +48,7 @@ class Measurement(NamedTuple):
     interval: Interval | None = None
     outside_support: float = 0.0
     support_size: int = 0
+    left_over: int = 0
 
 
 def mean_measurement(steps: Sequence[Measurement]) -> Measurement:
@@ -62,6 +64,7 @@ def mean_measurement(steps: Sequence[Measurement]) -> Measurement:
         interval=Interval(lower, upper) if intervals else None,
         outside_support=max(step.outside_support for step in steps),
         support_size=max(step.support_size for step in steps),
+        left_over=sum(step.left_over for step in steps),
     )
 
 

@@ -174,6 +174,19 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class NoiseFloor:
+    """How much scores move when the same prompts go through the model in other batches.
+
+    Attributes:
+        scores: For each distance, the largest deviation that was seen. Scores below it cannot be told from 0.
+        measured: How many scores were measured twice.
+    """
+
+    scores: Mapping[str, float]
+    measured: int
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnostics:
     """How an attribution was computed and how far it can be trusted.
 
@@ -195,6 +208,10 @@ class Diagnostics:
         truncated_tokens: Tokens of the prompt that the harness cut off on the left before feeding it.
         outcome_entropy: Entropy of the full prompt's outcome distribution, in nats, averaged over steps.
         failed_methods: Why methods that were asked for have no scores, by their names.
+        transport_left_over: Transport problems (one a unit and step) that the device's solver could not bring
+            within the tolerance and left to the exact one; 0 on a CPU, where all of them are exact.
+        noise_floor: How much scores move by themselves, measured on the first samples of the run up to this
+            one; None where it was not measured.
     """
 
     outside_support: float
@@ -209,6 +226,8 @@ class Diagnostics:
     truncated_tokens: int = 0
     outcome_entropy: float = 0.0
     failed_methods: Mapping[str, str] = field(default_factory=dict)
+    transport_left_over: int = 0
+    noise_floor: NoiseFloor | None = None
 
 
 @dataclass(frozen=True, slots=True)

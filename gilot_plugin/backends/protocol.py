@@ -234,6 +234,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def half_precision(self) -> bool:
+        """Whether anything is computed in fewer bits than those of single precision."""
+        ...
+
+    @property
     def recomputes(self) -> str | None:
         """Why every sequence is read whole at every step, in words; None where a cache is kept."""
         ...

@@ -92,6 +92,11 @@ class TransformersBackend:
         return self._passes.pace.most
 
     @property
+    def half_precision(self) -> bool:
+        """Whether its weights or its computation have fewer bits than those of single precision."""
+        return torch.finfo(self._passes.dtype).eps > torch.finfo(torch.float32).eps
+
+    @property
     def recomputes(self) -> str | None:
         """Why every sequence is read whole at every step, in words; None where a cache is kept.
 

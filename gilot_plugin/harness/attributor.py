@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from gilot_plugin.artifacts.records import RecordKey, Status, attributed_record, unattributed_record
 from gilot_plugin.attribution.engine import attribute_together
 from gilot_plugin.attribution.inquiry import Inquiry
+from gilot_plugin.attribution.noise import NOISE_SAMPLES, noise_floor, remeasure
 from gilot_plugin.attribution.types import Attribution
 from gilot_plugin.errors import PromptError
 from gilot_plugin.harness.asking.prompts import SamplePrompt
@@ -92,7 +93,7 @@ def _record(
     # Where a distance is NaN, the record is refused here.
     return attributed_record(
         sample.identity,
-        _with_truncation(answer, asked.fed),
+        _with_noise(run, asked, sample, _with_truncation(answer, asked.fed)),
         target=asked.describe(answer),
         config_hash=run.tasks[sample.identity.task].config.hash,
         model=run.model_name,
@@ -101,4 +102,25 @@ def _record(
 
 def _with_truncation(attribution: Attribution, fed: SamplePrompt) -> Attribution:
     diagnostics = replace(attribution.diagnostics, truncated_tokens=fed.truncated_tokens)
+    return replace(attribution, diagnostics=diagnostics)
+
+
+def _with_noise(run: EvaluationRun, asked: Question, sample: Sample, attribution: Attribution) -> Attribution:
+    """The attribution with the noise floor of its task, which its first samples tell."""
+    task, backend, subject = run.tasks[sample.identity.task], run.backend, asked.inquiry.subject
+    assert backend is not None  # or nothing is explained
+    wanted = task.config.noise_floor
+    # In single precision, other batches move scores by less than 1e-5.
+    if not (backend.half_precision if wanted == "auto" else wanted) or not subject.distances:
+        return attribution
+    samples = run.remeasured.setdefault(task.name, [])
+    seconds = dict(attribution.diagnostics.seconds)
+    if len(samples) < NOISE_SAMPLES:
+        try:
+            samples.append(remeasure(backend, subject, attribution))
+            seconds["noise_floor"] = samples[-1].seconds
+        except Exception as error:  # the scores are there, and are not to be lost for this
+            _LOGGER.warning("the noise floor of %s could not be measured: %r", task.name, error)
+    floor = noise_floor(samples)
+    diagnostics = replace(attribution.diagnostics, noise_floor=floor, seconds=seconds)
     return replace(attribution, diagnostics=diagnostics)

@@ -17,6 +17,7 @@ from gilot_plugin.harness.team import Team
 if TYPE_CHECKING:
     from gilot_plugin.artifacts.records import RecordKey
     from gilot_plugin.artifacts.writer import RecordWriter
+    from gilot_plugin.attribution.noise import Remeasured
     from gilot_plugin.backends.protocol import Backend
     from gilot_plugin.harness.samples import Choice, Sample
 
@@ -124,6 +125,7 @@ class EvaluationRun:
         upcoming: Chosen samples that are explained after the present one.
         under_way: Records that are being made, with their tasks and documents.
         ahead: Records of upcoming samples that are there already.
+        remeasured: By task, what was measured twice of its first samples.
         records: Records so far, in order.
         writers: Open files by task.
         backend: The model as GiLOT uses it; None if it cannot be attributed.
@@ -151,6 +153,7 @@ class EvaluationRun:
     upcoming: Sequence[Sample] = ()
     under_way: Iterator[tuple[RecordKey, Mapping[str, Any]]] = field(default_factory=lambda: iter(()))
     ahead: dict[RecordKey, Mapping[str, Any]] = field(default_factory=dict)
+    remeasured: dict[str, list[Remeasured]] = field(default_factory=dict)
     records: list[Mapping[str, Any]] = field(default_factory=list)
     writers: dict[str, RecordWriter] = field(default_factory=dict)
     backend: Backend | None = None

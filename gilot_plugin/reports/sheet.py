@@ -19,6 +19,7 @@ from gilot_plugin.errors import one_of
 from gilot_plugin.reports.heat import heat_pieces
 from gilot_plugin.reports.palette import LIGHT, MAX_LEVEL, heat_levels
 from gilot_plugin.reports.visible import Glyphs, crop, glyphs_for, visible
+from gilot_plugin.reports.wording import noise_words
 
 _TOP_UNITS = 10
 _TOP_TOTALS = 3
@@ -77,6 +78,8 @@ class Sheet:
         self.console.print(self._legend(scores))
         self.console.print()
         self.console.print(self._top_units(scores))
+        if noise := noise_words(self.record, self.method):
+            self.console.print(self._line(f"(in brackets) {noise}", "dim"))
         self.console.print()
         for line in (*self._outcomes(), *self._total_flows()):
             self.console.print(line)
@@ -177,6 +180,7 @@ class Sheet:
         unit_cells = max(10, self.console.width // 5)
         ranked = sorted(range(len(scores)), key=lambda index: -abs(scores[index]))[:_TOP_UNITS]
         largest = abs(scores[ranked[0]])
+        noise = self.record.below_floor(self.method)
         for rank, index in enumerate(ranked, start=1):
             unit = self.record.units[index]
             table.add_row(
@@ -184,7 +188,7 @@ class Sheet:
                 Text(self._quoted(unit.text.strip() or unit.text, unit_cells)),
                 Text(crop(self._visible(unit.segment), 12, self.glyphs.ellipsis)),
                 *((Text(self._visible(levels[index])),) if differ else ()),
-                Text(f"{scores[index]:.4g}"),
+                Text(f"({scores[index]:.4g})" if index in noise else f"{scores[index]:.4g}"),
                 Text(self._bar(abs(scores[index]) / largest if largest > 0 else 0.0)),
                 self._flow(unit.text, self.record.flows[index]),
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 from gilot_plugin.artifacts.lm_eval_files import Score
 from gilot_plugin.artifacts.loading import LoadedRun
+from gilot_plugin.artifacts.typed import Record
 
 
 def score_words(score: Score) -> str:
@@ -65,6 +66,18 @@ def cost_words(tokens_read: int, tokens_with_trees: int) -> str:
     return (
         f"It read {tokens_read:,} tokens, {tokens_read / tokens_with_trees:.1f} times the "
         f"{tokens_with_trees:,} that prefix trees would read"
+    )
+
+
+def noise_words(record: Record, method: str) -> str:
+    """Which scores of a sample cannot be told from 0; empty where that was not measured."""
+    floor = record.floor_of(method)
+    if floor is None:
+        return ""
+    below, measured = len(record.below_floor(method)), record.diagnostics["noise_floor"]["measured"]
+    return (
+        f"{below} of {len(record.scores.get(method, ()))} scores by {method} cannot be told from 0: in other "
+        f"batches, scores of these prompts move by up to {floor:.2g} ({measured} were measured twice)"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gilot_plugin.attribution.transport.exact import Exact
 from gilot_plugin.attribution.transport.problem import Solver, TransportProblem, TransportResult
+from gilot_plugin.attribution.transport.tolerance import Tolerance
 
 
 class Auto:
@@ -13,11 +14,11 @@ class Auto:
 
     Args:
         first: Solves all problems at first; None for the exact solver alone.
-        tolerance: Largest gap of the first solver that is accepted, relative to the cost range.
+        tolerance: The gap of the first solver that is accepted.
         threads: Problems that the exact solver takes at the same time.
     """
 
-    def __init__(self, first: Solver | None, tolerance: float, threads: int = 1) -> None:
+    def __init__(self, first: Solver | None, tolerance: Tolerance, threads: int = 1) -> None:
         self._first = first
         self._tolerance = tolerance
         self._exact = Exact(threads)
@@ -39,11 +40,11 @@ class Auto:
         results = self._first(problems)
         wide = [
             index
-            for index, (problem, result) in enumerate(zip(problems, results, strict=True))
-            if not result.gap <= self._tolerance * float(problem.costs.max())
+            for index, result in enumerate(results)
+            if not self._tolerance.allows(result.lower, result.upper)
         ]
         for index, second in zip(wide, self._exact([problems[index] for index in wide]), strict=True):
             # An exact solver that ran out of pivots may be the worse of the two.
-            if not second.gap > results[index].gap:
-                results[index] = second
+            better = results[index] if second.gap > results[index].gap else second
+            results[index] = better._replace(left_over=True)
         return results

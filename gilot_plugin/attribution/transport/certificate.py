@@ -16,7 +16,7 @@ class Rounded(NamedTuple):
     """A plan made feasible.
 
     Attributes:
-        plan: Coupling of source and target, ``[b, n, n]``.
+        plan: Coupling of source and target, ``[b, n, m]``.
         moved: Mass that the given plan had not brought from where it was to where it belongs, ``[b]``.
     """
 
@@ -31,9 +31,9 @@ def rounded(plan: torch.Tensor, source: torch.Tensor, target: torch.Tensor) -> R
     everywhere.
 
     Args:
-        plan: ``[b, n, n]``, not negative. Entries that are not finite count as 0.
+        plan: ``[b, n, m]``, not negative. Entries that are not finite count as 0.
         source: ``[b, n]``.
-        target: ``[b, n]``.
+        target: ``[b, m]``.
 
     Returns:
         The coupling. Its cost bounds the optimal one from above.
@@ -48,21 +48,36 @@ def rounded(plan: torch.Tensor, source: torch.Tensor, target: torch.Tensor) -> R
     return Rounded(plan, moved)
 
 
-def lower_bound(
+class Dual(NamedTuple):
+    """Feasible dual potentials.
+
+    Attributes:
+        value: What they prove: no plan costs less, ``[b]``. NaN or minus infinity where a potential that
+            matters is not finite.
+        rows: Of the source, ``[b, n]``.
+        columns: Of the target, ``[b, m]``; 0 at outcomes without mass.
+    """
+
+    value: torch.Tensor
+    rows: torch.Tensor
+    columns: torch.Tensor
+
+
+def feasible(
     potentials: torch.Tensor, source: torch.Tensor, target: torch.Tensor, costs: torch.Tensor
-) -> torch.Tensor:
-    """Value of the dual at potentials that c-transforms made feasible.
+) -> Dual:
+    """Make potentials feasible by c-transforms, which can only raise the value of the dual.
 
     Outcomes without mass ask nothing of the potentials, so they are left out.
 
     Args:
         potentials: Guess of the source's potentials, ``[b, n]``. Outcomes without mass need none.
         source: ``[b, n]``.
-        target: ``[b, n]``.
-        costs: ``[b, n, n]``.
+        target: ``[b, m]``.
+        costs: ``[b, n, m]``.
 
     Returns:
-        ``[b]``; NaN or minus infinity where a potential that matters is not finite.
+        The potentials and their value.
     """
     rows = potentials.masked_fill(source == 0.0, -torch.inf)
     columns = (costs - rows[:, :, None]).amin(1)
@@ -70,4 +85,4 @@ def lower_bound(
     columns = (columns - columns.amax(1, keepdim=True)).masked_fill(target == 0.0, -torch.inf)
     rows = (costs - columns[:, None, :]).amin(2)
     columns = columns.masked_fill(target == 0.0, 0.0)
-    return (source * rows).sum(1) + (target * columns).sum(1)
+    return Dual((source * rows).sum(1) + (target * columns).sum(1), rows, columns)

@@ -10,7 +10,7 @@ import numpy as np
 import ot
 import torch
 
-from gilot_plugin.attribution.transport.certificate import lower_bound, rounded
+from gilot_plugin.attribution.transport.certificate import feasible, rounded
 from gilot_plugin.attribution.transport.column_generation import Optimum, generate_columns
 from gilot_plugin.attribution.transport.problem import (
     Coupling,
@@ -78,4 +78,4 @@ def _all_arcs(source: FloatArray, target: FloatArray, costs: FloatArray) -> Opti
         tensors = (torch.from_numpy(array)[None] for array in (plan, source, target))
         plan = rounded(*tensors).plan[0].numpy()
     tensors = (torch.from_numpy(array)[None] for array in (log["u"], source, target, costs))
-    return Optimum(Coupling.of(plan), float(lower_bound(*tensors)))
+    return Optimum(Coupling.of(plan), float(feasible(*tensors).value))

@@ -23,8 +23,8 @@ class Batch(NamedTuple):
 
     Attributes:
         source: ``[b, n]``.
-        target: ``[b, n]``.
-        costs: In units of each problem's range, so that the largest is 1, ``[b, n, n]``.
+        target: ``[b, m]``.
+        costs: In units of each problem's range, so that the largest is 1, ``[b, n, m]``.
         ranges: The largest cost of each problem as given, ``[b]``; 1 where it is 0.
     """
 
@@ -72,8 +72,17 @@ def padded(problems: Sequence[TransportProblem]) -> Batch:
         n = len(problem.source)
         masses[0, index, :n], masses[1, index, :n] = problem.source, problem.target
         costs[index, :n, :n] = problem.costs.to(device)
+    source, target = torch.from_numpy(masses).to(device)
+    return Batch(source, target, costs, to_unit_range(costs))
+
+
+def to_unit_range(costs: torch.Tensor) -> torch.Tensor:
+    """Divide each problem's costs ``[b, n, m]`` by the largest, in place.
+
+    Returns:
+        The divisors, ``[b]``; 1 where all costs are 0.
+    """
     ranges = costs.amax((1, 2))
     ranges = torch.where(ranges > 0.0, ranges, 1.0)
     costs /= ranges[:, None, None]
-    source, target = torch.from_numpy(masses).to(device)
-    return Batch(source, target, costs, ranges)
+    return ranges

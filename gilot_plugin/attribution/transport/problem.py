@@ -59,16 +59,18 @@ class TransportResult(NamedTuple):
     """Solution of a transport problem.
 
     Attributes:
-        cost: Value that the solver reports, ``<plan, costs>``.
+        cost: Value that the solver reports, between ``lower`` and ``upper`` if the solver certifies it.
         plan: The coupling.
         lower: Certified lower bound of the optimal cost: value of feasible dual potentials.
-        upper: Certified upper bound: cost of a feasible plan.
+        upper: Certified upper bound: cost of a feasible plan, ``plan`` if it is feasible.
+        left_over: Whether a first solver left it to the exact one.
     """
 
     cost: float
     plan: Coupling
     lower: float
     upper: float
+    left_over: bool = False
 
     @property
     def gap(self) -> float:

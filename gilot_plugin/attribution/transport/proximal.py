@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gilot_plugin.attribution.transport.entropic import EntropicSolver, Path
 from gilot_plugin.attribution.transport.scaling import Scalings
+from gilot_plugin.attribution.transport.tolerance import Tolerance
 
 #: Weight of the divergence from the last plan, in units of the cost range.
 _BETA = 1.0 / 32.0
@@ -18,10 +19,10 @@ class Proximal(EntropicSolver):
     domain, instead of by a product of kernels that underflows.
 
     Args:
-        tolerance: Largest gap, relative to the cost range.
+        tolerance: The gap to reach.
     """
 
-    def __init__(self, tolerance: float) -> None:
+    def __init__(self, tolerance: Tolerance) -> None:
         super().__init__(tolerance, Path(1.0 / _BETA, _one_step_on))
 
 

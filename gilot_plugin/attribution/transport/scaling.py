@@ -24,7 +24,7 @@ class Scalings(NamedTuple):
 
     Attributes:
         rows: ``[b, n]``.
-        columns: ``[b, n]``.
+        columns: ``[b, m]``.
         sharpness: Reciprocal of the entropic regularisation, in units of 1 / cost range, ``[b]``.
     """
 
@@ -42,7 +42,7 @@ class Scaled(NamedTuple):
 
     Attributes:
         scalings: After the last iteration.
-        plan: Of these scalings, ``[b, n, n]``.
+        plan: Of these scalings, ``[b, n, m]``.
     """
 
     scalings: Scalings
@@ -51,15 +51,16 @@ class Scaled(NamedTuple):
 
 def unscaled(batch: Batch) -> Scalings:
     """The product of source and target: the plan of sharpness 0."""
-    zeros = torch.zeros_like(batch.source)
-    return Scalings(zeros, zeros, zeros[:, 0])
+    return Scalings(
+        torch.zeros_like(batch.source), torch.zeros_like(batch.target), torch.zeros_like(batch.ranges)
+    )
 
 
 def scale(batch: Batch, start: Scalings, relaxation: float, sweeps: int) -> Scaled:
     """Sinkhorn iterations: the first in the log domain, where nothing under- or overflows, the others not.
 
     Args:
-        batch: The problems, ``[b, n]``.
+        batch: The problems.
         start: Scalings to start at. ``rows`` alone matter, and the sharpness.
         relaxation: Exponent of each change of a scaling: 1 for plain iterations, between 1 and 2 for
             over-relaxed ones (Thibault et al. 2021), which converge in far fewer if they converge.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gilot_plugin.attribution.transport.entropic import EntropicSolver, Path
 from gilot_plugin.attribution.transport.scaling import Scalings
+from gilot_plugin.attribution.transport.tolerance import Tolerance
 
 #: The regularisation starts at the cost range divided by this, where a few iterations solve the problem.
 _FIRST_SHARPNESS = 32.0
@@ -18,13 +19,17 @@ class Sinkhorn(EntropicSolver):
     The regularisation is halved as often as the gap asks for, and the potentials are kept.
 
     Args:
-        tolerance: Largest gap, relative to the cost range.
+        tolerance: The gap to reach.
     """
 
-    def __init__(self, tolerance: float) -> None:
-        super().__init__(tolerance, Path(_FIRST_SHARPNESS, _keep_potentials))
+    def __init__(self, tolerance: Tolerance) -> None:
+        super().__init__(tolerance, HALVING)
 
 
 def _keep_potentials(settled: Scalings, _before: Scalings) -> Scalings:
     # A potential is the regularisation times the logarithm of the scaling.
     return Scalings(*(field / _SHRINK for field in settled))
+
+
+#: The regularisation is halved, and the potentials are kept.
+HALVING = Path(_FIRST_SHARPNESS, _keep_potentials)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from gilot_plugin.artifacts.faithfulness import Faithfulness, Measure, read_faithfulness
 from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
-from gilot_plugin.artifacts.typed import Record, chosen_method
+from gilot_plugin.artifacts.typed import Record, chosen_method, scored_methods
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.card.markdown import markdown
 from gilot_plugin.reports.faithfulness import claim_line, randomization_lines
@@ -293,9 +293,24 @@ def _limits(run: LoadedRun, faithfulness: Faithfulness | None) -> Iterator[str]:
     gap = _largest(explained, "transport_gap")
     if gap is not None:
         yield f"Transport costs are certified to within {gap:.2g}."
+    yield from _noise(explained)
     yield "Words are taken away one at a time: what only two of them do together is not seen."
     if faithfulness is None:
         yield "Whether the ranking is faithful to the model was not measured."
+
+
+def _noise(records: Sequence[Record]) -> Iterator[str]:
+    """How many scores cannot be told from 0, where that was measured."""
+    for method in scored_methods(records):
+        measured = [record for record in records if record.floor_of(method) is not None]
+        if measured:
+            below = sum(len(record.below_floor(method)) for record in measured)
+            scores = sum(len(record.scores[method]) for record in measured)
+            floor = max(record.floor_of(method) or 0.0 for record in measured)
+            yield (
+                f"{below} of {scores} scores by {method} cannot be told from 0: in other batches, scores "
+                f"move by up to {floor:.2g}."
+            )
 
 
 def _horizons(records: Iterable[Record], configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

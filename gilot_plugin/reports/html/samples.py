@@ -13,6 +13,7 @@ from gilot_plugin.attribution.types import FIXED_SEGMENTS, Hypothesis
 from gilot_plugin.reports.heat import heat_pieces
 from gilot_plugin.reports.html.packing import rounded, shown
 from gilot_plugin.reports.segments import dominant_segment, segment_shares
+from gilot_plugin.reports.wording import noise_words
 
 _EXCERPT = 140
 _TOP_UNITS = 4
@@ -88,6 +89,7 @@ def heat_view(record: Record) -> dict[str, Any]:
             [shown(unit.text), unit.segment, unit.level if levels_differ else ""] for unit in record.units
         ],
         "method": record.method,
+        "noise": {name: list(below) for name in record.scores if (below := record.below_floor(name))},
         "scores": {name: list(map(rounded, values)) for name, values in record.scores.items()},
         "flows": [
             [
@@ -146,6 +148,7 @@ def _facts(record: Record) -> list[list[str]]:
     if "total" in known.get("seconds", {}):
         facts.append(["time", f"{known['seconds']['total']:.3g} s"])
     facts += [[f"no scores by {method}", reason] for method, reason in record.failed_methods.items()]
+    facts += [["noise", words] for method in record.scores if (words := noise_words(record, method))]
     if known.get("recomputed"):
         facts.append(["no cache", str(known["recomputed"])])
     facts += [["doc_hash", record.doc_hash], ["prompt_hash", record.prompt_hash]]

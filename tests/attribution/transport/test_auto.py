@@ -11,13 +11,14 @@ import torch
 
 from gilot_plugin.attribution.transport import Coupling, TransportResult, exact, make_solver
 from gilot_plugin.attribution.transport.auto import Auto
-from tests.attribution.transport.problems import cost_range, random_problem, realistic_problem
+from gilot_plugin.attribution.transport.tolerance import Tolerance
+from tests.attribution.transport.problems import random_problem, realistic_problem
 
 EXACT = make_solver("exact", 1e-3, torch.device("cpu"))
 
 
 class Sloppy:
-    """Answers with the product of source and target, whose bounds are ``gaps`` cost ranges apart."""
+    """Answers with the product of source and target, and an interval of ``gaps`` below the cost 1."""
 
     batched = True
 
@@ -30,17 +31,16 @@ class Sloppy:
     def __call__(self, problems):
         assert len(problems) == len(self.gaps)
         return [
-            TransportResult(
-                -1.0, Coupling.of(np.outer(problem.source, problem.target)), 0.0, gap * cost_range(problem)
-            )
+            TransportResult(-1.0, Coupling.of(np.outer(problem.source, problem.target)), 1.0 - gap, 1.0)
             for problem, gap in zip(problems, self.gaps, strict=True)
         ]
 
 
 def test_wide_gaps_are_closed_and_narrow_ones_left():
     batch = [random_problem(size, seed=size) for size in (10, 20, 30, 40)]
-    results = Auto(Sloppy([0.5, 0.9e-3, 1.1e-3, float("nan")]), tolerance=1e-3)(batch)
+    results = Auto(Sloppy([0.5, 0.9e-3, 1.1e-3, float("nan")]), tolerance=Tolerance(1e-3))(batch)
     assert [result.cost == -1.0 for result in results] == [False, True, False, False]
+    assert [result.left_over for result in results] == [True, False, True, True]
     for index in (0, 2, 3):
         (best,) = EXACT([batch[index]])
         assert (results[index].cost, results[index].lower) == (best.cost, best.lower)
@@ -51,10 +51,10 @@ def test_the_narrower_of_two_gaps_is_kept(monkeypatch):
     monkeypatch.setattr(exact, "_MAX_PIVOTS", 1)
     problem = random_problem(60, seed=3, masses="dense")
     (unfinished,) = EXACT([problem])
-    share = unfinished.gap / cost_range(problem)
-    (kept,) = Auto(Sloppy([0.9 * share]), tolerance=0.1 * share)([problem])
+    strict = Tolerance(0.0, 0.0)
+    (kept,) = Auto(Sloppy([0.9 * unfinished.gap]), strict)([problem])
     assert kept.cost == -1.0
-    (replaced,) = Auto(Sloppy([1.1 * share]), tolerance=0.1 * share)([problem])
+    (replaced,) = Auto(Sloppy([1.1 * unfinished.gap]), strict)([problem])
     assert replaced.cost == unfinished.cost
 
 
@@ -70,7 +70,7 @@ def test_what_is_left_is_solved_in_threads_with_the_same_result(monkeypatch, thr
     exact_solve = exact._solve
     monkeypatch.setattr(exact, "_solve", spy)
     batch = [realistic_problem(200 + size, seed=size) for size in range(6)]
-    results = Auto(Sloppy([0.9, 1e-4, 0.9, 0.9, 0.9, 0.9]), 1e-3, threads)(batch)
+    results = Auto(Sloppy([0.9, 1e-4, 0.9, 0.9, 0.9, 0.9]), Tolerance(1e-3), threads)(batch)
     assert len(seen) == threads
     assert results[1].cost == -1.0
     for index in (0, 2, 3, 4, 5):
@@ -82,7 +82,7 @@ def test_what_is_left_is_solved_in_threads_with_the_same_result(monkeypatch, thr
 
 def test_without_a_first_solver_all_is_exact():
     batch = [random_problem(size, seed=size) for size in (10, 20)]
-    solver = Auto(None, tolerance=0.5)
+    solver = Auto(None, Tolerance(0.5))
     assert not solver.batched
     for result in solver(batch):
         assert result.gap < 1e-10

@@ -83,11 +83,23 @@ def test_exact_on_all_arcs(monkeypatch):
 @pytest.mark.parametrize("name", ["sinkhorn", "proximal", "ipot"])
 def test_others(monkeypatch, name):
     monkeypatch.setattr("gilot_plugin.attribution.transport.ipot._ITERATIONS", 100)
+    monkeypatch.setattr("gilot_plugin.attribution.transport.entropic.MAX_ITERATIONS", 60)
     solver = make_solver(name, 1e-3, CPU)
     batch = [realistic_problem(200, seed) for seed in range(4)]
     peak = measured(solver, batch)
     assert peak <= len(batch) * solver.peak_bytes(200)
     assert solver.peak_bytes(1000) <= 120 * 1000**2 + 2**23
+
+
+def test_auto_beside_the_cpu(monkeypatch):
+    monkeypatch.setattr("gilot_plugin.attribution.transport.residual.MAX_ITERATIONS", 60)
+    solver = make_solver("auto", 1e-3, torch.device("cuda"))
+    batch = [realistic_problem(150, seed) for seed in range(3)] + list(kinds(150))[1:]
+    # Problems of one shape, and a batch in which each asks for the most of another side.
+    for some in (batch[:3], batch):
+        assert measured(solver, some) <= len(some) * solver.peak_bytes(150)
+    for problem in batch:
+        assert measured(solver, [problem]) <= solver.peak_bytes(150)
 
 
 def test_bounds_grow_with_the_problem():

@@ -184,7 +184,7 @@ class HeatMap {
 function describeUnit(view, unit) {
   const [text, segment, level] = view.units[unit];
   const rows = Object.entries(view.scores).map(([method, scores]) =>
-    el("tr", {}, el("th", { scope: "row" }, method), el("td", { class: "number" }, number(scores[unit]))),
+    el("tr", {}, el("th", { scope: "row" }, method), el("td", { class: "number" }, number(scores[unit]) + (isNoise(view, method, unit) ? " (noise)" : ""))),
   );
   const flows = view.flows[unit] || [];
   const net = netFlows(flows).slice(0, 6);
@@ -234,6 +234,11 @@ function describeUnit(view, unit) {
 }
 
 // The colour scale in words and colours.
+// Whether a score cannot be told from 0: in other batches, scores move by as much.
+function isNoise(view, method, unit) {
+  return ((view.noise || {})[method] || []).includes(unit);
+}
+
 function legend(scores, method) {
   const largest = scores.reduce((most, score) => Math.max(most, Math.abs(score)), 0);
   if (!largest) return el("p", { class: "faint" }, method + ": every score is 0");
