@@ -115,6 +115,7 @@ class EvaluationRun:
         resumed: Manifest of the run that this one goes on with.
         has_template: Whether prompts are conversations in the model's chat template.
         feeds: Prompts as fed, recorded while the harness called the model.
+        failed_hooks: Names of hooks around the model's calls in which a plugin failed.
         generated: Tokens of the first answer that the model generated to each context.
         renderings: Chat templates as rendered, by text.
         parts: Named parts of contexts as the harness built them, by task and context.
@@ -142,6 +143,7 @@ class EvaluationRun:
     resumed: Mapping[str, Any] | None = None
     has_template: bool = False
     feeds: dict[FeedKey, Feed] = field(default_factory=dict)
+    failed_hooks: set[str] = field(default_factory=set)
     generated: dict[str, array[int]] = field(default_factory=dict)
     renderings: dict[str, Rendering] = field(default_factory=dict)
     parts: dict[tuple[str, str], tuple[Segment, ...]] = field(default_factory=dict)
