@@ -175,15 +175,28 @@ def _known(run: EvaluationRun, samples: Iterable[Sample]) -> _Knowledge:
 
 
 def _explain(run: EvaluationRun, samples: Sequence[Sample], clock: Clock) -> None:
+    """Explain samples until the clock is over; those that have begun by then are finished.
+
+    Whatever ends this early, the records that are there already are kept, also those that came out of order.
+    """
     hook = manager().hook
     with run.progress.shown(len(samples)):
-        for place, sample in enumerate(samples, start=1):
-            if clock.is_over:
-                break
-            run.upcoming = samples[place:]
-            record = hook.gilot_attribute_sample(run=run, sample=sample)
-            hook.gilot_write_record(run=run, record=record)
-            run.progress.sample_finished()
+        try:
+            for place, sample in enumerate(samples, start=1):
+                if clock.is_over:
+                    run.ahead.update(run.under_way)
+                    break
+                run.upcoming = samples[place:]
+                _keep(run, hook.gilot_attribute_sample(run=run, sample=sample))
+        finally:
+            for sample in samples:
+                if (record := run.ahead.pop(sample.identity.key, None)) is not None:
+                    _keep(run, record)
+
+
+def _keep(run: EvaluationRun, record: Mapping[str, Any]) -> None:
+    manager().hook.gilot_write_record(run=run, record=record)
+    run.progress.sample_finished()
 
 
 def _gather(run: EvaluationRun, records: Iterable[Mapping[str, Any]]) -> None:
