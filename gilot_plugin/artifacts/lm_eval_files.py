@@ -93,8 +93,8 @@ def read_samples(folder: Path, task: str, date: str) -> Iterator[dict[str, Any]]
     Raises:
         ArtifactError: The file is there, but not one of lm-eval's.
     """
-    path = folder / samples_name(task, date)
-    if not path.is_file():
+    name = samples_name(task, date)
+    if name is None or not (path := folder / name).is_file():
         return
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
