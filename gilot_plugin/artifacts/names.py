@@ -91,6 +91,18 @@ def manifest_name(date: str) -> str:
     return f"attributions_manifest_{_checked(date)}.json"
 
 
+def lock_name(date: str) -> str:
+    """Name of the file by which a process holds a run; the dot keeps it from being taken for an artifact.
+
+    Args:
+        date: See :func:`run_date`.
+
+    Raises:
+        ValueError: It is not a date.
+    """
+    return f".attributions_{_checked(date)}.lock"
+
+
 def companion_name(
     kind: Literal["comparison", "faithfulness", "faithfulness_samples", "faithfulness_work", "report"],
     date: str,

@@ -98,6 +98,11 @@ class Attachment:
     def _end(self) -> None:
         self._tracker, self._in_simple_evaluate = None, False
 
+    def let_go(self) -> None:
+        """Let other processes write the files of the runs."""
+        for run in self.runs:
+            run.held.close()
+
     def simple_evaluate(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap lm-eval's ``simple_evaluate`` to see where it will write, and whether it can."""
         signature = inspect.signature(original)
@@ -171,6 +176,8 @@ class Attachment:
             scored.rebuild()
 
         self.interrupted |= not explain_results(scored.run, results, prepare)
+        if self._tracker is None or self._tracker in self._saved:
+            scored.run.held.close()
         if results is not None and not scored.wants_samples:
             del results["samples"]
 
@@ -258,6 +265,7 @@ def attach(
         for logger, log in _loggers():
             wrap = partial(log_after_results, runs=attachment.runs, log=log)
             stack.enter_context(_replaced(logger, "log_eval_result", wrap))
+        stack.callback(attachment.let_go)
         yield attachment
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from gilot_plugin.artifacts.continuing import finish_renaming, rename_run
 from gilot_plugin.artifacts.names import attributions_name
+from gilot_plugin.harness.locking import locked
 from gilot_plugin.harness.manifest import manifest_of
 from gilot_plugin.harness.run import EvaluationRun
 
@@ -38,9 +39,11 @@ def redate(run: EvaluationRun, date: str) -> None:
     Raises:
         OSError: A file cannot be renamed; the run keeps its date.
         ArtifactError: The manifest cannot be written; the run keeps its date.
+        ConfigError: Another process is at work on a run of that date.
     """
     if run.folder is None or date == run.date:
         return
+    run.held.enter_context(locked(run.folder, date))
     old_date, run.date = run.date, date
     try:
         if run.resumed is None or run.selections:

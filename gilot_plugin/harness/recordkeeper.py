@@ -59,6 +59,7 @@ def abandon_run(run: EvaluationRun) -> None:
     if run.folder is not None and run.team.leads and run.resumed is None and not run.records:
         with contextlib.suppress(OSError):
             (run.folder / manifest_name(run.date)).unlink(missing_ok=True)
+    run.held.close()
 
 
 def describe_run(run: EvaluationRun) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -129,6 +130,7 @@ class EvaluationRun:
         writers: Open files by task.
         backend: The model as GiLOT uses it; None if it cannot be attributed.
         unsupported: Why the model cannot be attributed, if it cannot.
+        held: The locks on the run's files, see :mod:`gilot_plugin.harness.locking`.
         status: "interrupted" until every chosen sample has its record.
         progress: The bars on the screen.
     """
@@ -157,6 +159,7 @@ class EvaluationRun:
     writers: dict[str, RecordWriter] = field(default_factory=dict)
     backend: Backend | None = None
     unsupported: str | None = None
+    held: ExitStack = field(default_factory=ExitStack)
     status: Literal["complete", "interrupted"] = "interrupted"
     progress: RunProgress = field(default_factory=RunProgress)
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import BaseContext
 from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from gilot_plugin.attribution.methods import PromptMethod
 from gilot_plugin.harness.attach import attach
 from gilot_plugin.hookspecs import hookimpl
 from gilot_plugin.plugins import manager
-from tests.harness.evaluations import ANSWERS, CHEAP, ENDINGS, evaluate
+from tests.harness.evaluations import ANSWERS, CHEAP, ENDINGS, evaluate, tracked
 
 #: Calls of the system that change what lies on the disk.
 _CALLS = ("write", "fsync", "ftruncate", "replace", "rename", "unlink")
@@ -115,6 +116,26 @@ def evaluate_under_signals(
     """The same; of each process that got signals, the folder is copied as it was left, with its exit code."""
     manager().register(_Forking(folder, snapshots, signals))
     evaluate_and_save(model_dir, folder, {"methods": ["l2", "slow"]})
+
+
+class _Waiting:
+    """Stands still after the first record."""
+
+    def __init__(self, stands: Event) -> None:
+        self._stands = stands
+
+    @hookimpl
+    def gilot_record_written(self) -> None:
+        self._stands.set()
+        time.sleep(60)
+
+
+def evaluate_and_wait(model_dir: Path, folder: Path, stands: Event) -> None:
+    """Evaluates one task and stands still after the first record."""
+    lm_eval.evaluator.add_env_info = lambda results: None
+    manager().register(_Waiting(stands))
+    with attach(CHEAP):
+        tracked(HFLM(pretrained=str(model_dir), device="cpu", batch_size=2), folder)
 
 
 class RankedLM(HFLM):
