@@ -19,6 +19,7 @@ import yaml
 
 from gilot_plugin.config import PRESETS, GilotConfig, preset_settings
 from gilot_plugin.errors import ConfigError
+from gilot_plugin.selections import functions_in
 
 Settings = Mapping[str, Any]
 
@@ -168,6 +169,11 @@ def task_config(
         ConfigError: They are wrong; the message names the task.
     """
     own = _mapping(metadata, f"task {task}: metadata.gilot")
+    for place in functions_in(own.get("select")):
+        raise ConfigError(
+            f"task {task}: metadata.gilot: select.function={place!r} is code to be run, which is taken from "
+            "your own command line, settings file or Python call only: give it there if you trust it"
+        )
     merged = merge(shipped_settings(task), own, given)
     if output_type == "loglikelihood_rolling" and isinstance(merged.get("rolling_target"), int):
         merged = {**_of_given_tokens(merged["rolling_target"]), **merged}

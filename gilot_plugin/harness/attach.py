@@ -26,6 +26,7 @@ from lm_eval.loggers import EvaluationTracker
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.config import GilotConfig, as_config
 from gilot_plugin.errors import GilotError
+from gilot_plugin.harness.choosing.functions import load_function
 from gilot_plugin.harness.explain import explain_results, give_up
 from gilot_plugin.harness.loggers import log_after_results, log_to_trackio, log_to_wandb
 from gilot_plugin.harness.output import output_root, redate, results_folder
@@ -36,6 +37,7 @@ from gilot_plugin.harness.recordkeeper import abandon_run, open_run
 from gilot_plugin.harness.run import EvaluationRun
 from gilot_plugin.harness.saving import rewrite_results, rewrite_samples, save_scores
 from gilot_plugin.harness.start import leaves, start_run
+from gilot_plugin.selections import functions_in
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -249,6 +251,8 @@ def attach(
         GilotError: An attachment is active already.
     """
     config = as_config(config)
+    for place in functions_in(config.select):
+        load_function(place)
     given = {name: getattr(config, name) for name in config.model_fields_set}
     folder = Path(output_path) if output_path is not None else config.output_path
     if folder is not None:
