@@ -21,6 +21,7 @@ import yaml
 
 from gilot_plugin.config import PRESETS, GilotConfig, preset_settings, uncombined
 from gilot_plugin.errors import ConfigError
+from gilot_plugin.selections import functions_in
 
 Settings = Mapping[str, Any]
 
@@ -234,6 +235,11 @@ def task_config(
         ConfigError: They are wrong; the message names the task.
     """
     own = _mapping(metadata, f"task {task}: metadata.gilot")
+    for place in functions_in(own.get("select")):
+        raise ConfigError(
+            f"task {task}: metadata.gilot: select.function={place!r} is code to be run, which is taken from "
+            "your own command line, settings file or Python call only: give it there if you trust it"
+        )
     if of_runs := [name for name in _OF_RUNS if name in own]:
         raise ConfigError(
             f"task {task}: metadata.gilot: {of_runs[0]} holds for a whole run: give it with --gilot or "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -56,6 +56,17 @@ def checked_selection(value: Any) -> dict[str, Any]:
     except ValidationError as error:
         raise ValueError(f"strategy {name!r}: {explained(error, model)}") from None
     return {"strategy": name, "over": over, **checked.model_dump()}
+
+
+def functions_in(value: Any) -> Iterator[str]:
+    """Places of the functions that a selection, checked or not, would run."""
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from functions_in(part)
+    elif isinstance(value, Mapping):
+        if value.get("strategy") == "function":
+            yield str(value.get("function"))
+        yield from functions_in(value.get("of"))
 
 
 def options_of(selection: Mapping[str, Any]) -> dict[str, Any]:

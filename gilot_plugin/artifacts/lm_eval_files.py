@@ -13,6 +13,9 @@ from gilot_plugin.errors import ArtifactError
 
 _STANDARD_ERROR = "_stderr"
 
+#: What comes of reading something else: no JSON, another encoding, other kinds, too deep, too large.
+_MALFORMED = (ValueError, KeyError, AttributeError, TypeError, RecursionError, OverflowError)
+
 
 class Score(NamedTuple):
     """One number of lm-eval's results table.
@@ -82,9 +85,10 @@ def read_evaluation(folder: Path, date: str) -> Evaluation | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         results: Mapping[str, Mapping[str, Any]] = content["results"]
         tasks = {task: _task_scores(content, task, numbers) for task, numbers in results.items()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        arguments = _of_kind(content.get("config") or {}, dict, "config")
+    except (OSError, *_MALFORMED) as error:
         raise ArtifactError(f"{path} is not a results file of lm-eval: {error!r}") from error
-    return Evaluation(path, tasks, content.get("config") or {})
+    return Evaluation(path, tasks, arguments)
 
 
 def read_samples(folder: Path, task: str, date: str) -> Iterator[dict[str, Any]]:
@@ -93,17 +97,37 @@ def read_samples(folder: Path, task: str, date: str) -> Iterator[dict[str, Any]]
     Raises:
         ArtifactError: The file is there, but not one of lm-eval's.
     """
-    path = folder / samples_name(task, date)
-    if not path.is_file():
+    name = samples_name(task, date)
+    if name is None or not (path := folder / name).is_file():
         return
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                sample = json.loads(line)
-                sample["doc_hash"], sample["doc_id"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise ArtifactError(f"{path}:{number} is not a sample of lm-eval: {error!r}") from error
-            yield sample
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    sample = _checked_sample(json.loads(line))
+                except _MALFORMED as error:
+                    raise ArtifactError(f"{path}:{number} is not a sample of lm-eval: {error!r}") from error
+                yield sample
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _checked_sample(sample: Any) -> dict[str, Any]:
+    """A sample in which everything that samples are told apart by is of its kind."""
+    found: dict[str, Any] = _of_kind(sample, dict, "the line")
+    _of_kind(found["doc_hash"], str, "doc_hash")
+    _of_kind(found["doc_id"], int, "doc_id")
+    for name in ("prompt_hash", "target_hash", "filter"):
+        _of_kind(found.get(name), str | None, name)
+    for metric in _of_kind(found.get("metrics") or [], list, "metrics"):
+        _of_kind(metric, str, "metrics")
+    return found
+
+
+def _of_kind(value: Any, kind: Any, name: str) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{name} is a {type(value).__name__}")
+    return value
 
 
 def _task_scores(content: Mapping[str, Any], task: str, numbers: Mapping[str, Any]) -> TaskScores:
@@ -119,13 +143,13 @@ def _task_scores(content: Mapping[str, Any], task: str, numbers: Mapping[str, An
                     chosen,
                     float(value),
                     float(stderr) if isinstance(stderr, int | float) else None,
-                    better.get(metric),
+                    better[metric] if isinstance(better.get(metric), bool) else None,
                 )
             )
     counts = (content.get("n-samples") or {}).get(task) or {}
     return TaskScores(
         scores=tuple(scores),
         version=str((content.get("versions") or {}).get(task, "")),
-        num_fewshot=(content.get("n-shot") or {}).get(task),
-        samples=counts.get("effective"),
+        num_fewshot=_of_kind((content.get("n-shot") or {}).get(task), int | None, "n-shot"),
+        samples=_of_kind(counts.get("effective"), int | None, "n-samples"),
     )

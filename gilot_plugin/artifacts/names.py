@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -18,8 +19,8 @@ _ATTRIBUTIONS = re.compile(
 _MANIFEST = re.compile(r"attributions_manifest_(?P<date>[^_/\\]+)\.json", flags=re.DOTALL)
 
 # lm-eval puts task names into its own file names as they are. What cannot stand in a file name on one of the
-# usual systems becomes an underscore, as in lm_eval.utils.sanitize_task_name; the rest stays, so that the two
-# files of a task have the same name but for the first word.
+# usual systems becomes an underscore; the rest stays, so that the two files of a task have the same name but
+# for the first word.
 _NOT_IN_FILE_NAMES = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 _NOT_IN_DATES = re.compile(r"[\s_:/\\]")
 _LIKE_A_RANK = re.compile(r"\.rank[1-9]\d*$")
@@ -63,14 +64,19 @@ def attributions_name(task: str, date: str, rank: int = 0) -> str:
     return f"attributions_{file_part(task)}_{_checked(date)}{part}.jsonl"
 
 
-def samples_name(task: str, date: str) -> str:
-    """Name of the file with the samples that lm-eval logged of a task."""
-    return f"samples_{file_part(task)}_{date}.jsonl"
+def samples_name(task: str, date: str) -> str | None:
+    """Name of the file with the samples that lm-eval logged of a task; None where there can be none."""
+    name = f"samples_{task}_{date}.jsonl"
+    return None if "/" in name or "\0" in name else name
 
 
 def file_part(task: str) -> str:
-    """A task's name as it stands in file names."""
-    return _NOT_IN_FILE_NAMES.sub("_", task)
+    """A task's name as it stands in file names, which no two tasks share.
+
+    What is replaced makes room for a digest of the name: ``a/b`` and ``a_b`` may be tasks of one run.
+    """
+    safe = _NOT_IN_FILE_NAMES.sub("_", task)
+    return safe if safe == task else f"{safe}-{hashlib.sha256(task.encode()).hexdigest()[:8]}"
 
 
 def manifest_name(date: str) -> str:
@@ -83,6 +89,18 @@ def manifest_name(date: str) -> str:
         ValueError: The name could not be parsed again.
     """
     return f"attributions_manifest_{_checked(date)}.json"
+
+
+def lock_name(date: str) -> str:
+    """Name of the file by which a process holds a run; the dot keeps it from being taken for an artifact.
+
+    Args:
+        date: See :func:`run_date`.
+
+    Raises:
+        ValueError: It is not a date.
+    """
+    return f".attributions_{_checked(date)}.lock"
 
 
 def companion_name(

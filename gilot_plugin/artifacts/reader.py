@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from gilot_plugin.artifacts.file_checks import parse_line
 from gilot_plugin.artifacts.names import ARTIFACT_PATTERN, attributions_name, parse_name
 from gilot_plugin.artifacts.records import READ_VERSIONS
+from gilot_plugin.artifacts.schemas import schema_problems
 from gilot_plugin.errors import ArtifactError, one_of
 
 _log = logging.getLogger(__name__)
@@ -121,8 +123,9 @@ def _existing(folder: Path, manifest: Mapping[str, Any], task: str) -> Path:
     path = folder / Path(manifest["tasks"][task]["file"]).name
     previous = manifest.get("previous_date")
     if not path.exists() and isinstance(previous, str):
-        former = folder / attributions_name(task, previous)
-        return former if former.exists() else path
+        with suppress(ValueError):  # it is no date
+            former = folder / attributions_name(task, previous)
+            return former if former.exists() else path
     return path
 
 
@@ -130,18 +133,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     value, reason = parse_line(_bytes(path))
     if reason is None:
         reason = _version_problem(value)
-    if reason is None and not (
-        isinstance(value.get("tasks"), dict) and all(map(_names_file, value["tasks"].values()))
-    ):
-        reason = "its tasks do not name their files"
+    if reason is None:
+        reason = next(schema_problems(value, "manifest"), None)
     if reason is not None:
         raise ArtifactError(f"{path}: {reason}. `gilot validate` says more")
     manifest: dict[str, Any] = value
     return manifest
-
-
-def _names_file(entry: Any) -> bool:
-    return isinstance(entry, Mapping) and isinstance(entry.get("file", 0), str | None)
 
 
 def _read_records(path: Path) -> Iterator[dict[str, Any]]:

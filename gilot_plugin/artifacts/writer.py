@@ -124,6 +124,26 @@ def replace_file(path: Path, content: bytes) -> None:
         raise ArtifactError(_cannot_write(path, error)) from error
 
 
+def move_into_place(source: Path, target: Path) -> None:
+    """Move a file that another program has written; a reader finds the old target or the new one.
+
+    Args:
+        source: On the same file system.
+        target: Its folder is created if need be.
+
+    Raises:
+        OSError: It cannot be moved.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(source, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    source.replace(target)
+    _sync_folder(target.parent)
+
+
 def check_writable(folder: Path) -> None:
     """Make sure, before hours of computing, that artifacts can be written.
 

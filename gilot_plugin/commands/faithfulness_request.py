@@ -149,7 +149,7 @@ def request_of_prompts(options: argparse.Namespace) -> Request:
     if config.units == AUTO_UNITS:
         raise ConfigError("units='auto': units must be the same for all methods, e.g. 'word' or 'sentence'")
     source = _source(options, {})
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    of_model = f"{source.model} {source.arguments_text}"
     return Request(
         source=source,
         model_name=str(source.arguments.get("pretrained", source.model)),
@@ -162,8 +162,13 @@ def request_of_prompts(options: argparse.Namespace) -> Request:
         quantities=quantities_named(options.quantities, GENERATION_QUANTITIES),
         left_out=Counter(),
         folder=options.output or path.parent,
-        date=f"prompts-{digest}",
+        # Each model has figures of its own: a second one must not replace those of the first.
+        date=f"prompts-{_digest(path.read_bytes())}-{_digest(of_model.encode())}",
     )
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 def _source(options: argparse.Namespace, recorded: Mapping[str, Any]) -> ModelSource:

@@ -19,6 +19,7 @@ from rich.progress import (
 
 from gilot_plugin.artifacts.faithfulness import Faithfulness
 from gilot_plugin.artifacts.writer import check_writable
+from gilot_plugin.backends.fingerprint import weights_fingerprint
 from gilot_plugin.commands.faithfulness_request import (
     Request,
     fed_prompts,
@@ -34,7 +35,7 @@ from gilot_plugin.faithfulness.experiment import (
     removing,
     run_experiment,
 )
-from gilot_plugin.faithfulness.results import figures_of, figures_text, sample_lines, settings_of
+from gilot_plugin.faithfulness.results import figures_of, figures_text, sample_lines, settings_of, versions
 from gilot_plugin.faithfulness.similarity import DEFAULT_EMBEDDER, SentenceEmbedder
 from gilot_plugin.faithfulness.store import ValueStore
 from gilot_plugin.harness.loading import LoadedModel, load_model
@@ -127,9 +128,15 @@ def _show(found: Faithfulness, findings: Findings) -> None:
 
 
 def _identity(request: Request, loaded: LoadedModel) -> str:
-    """What numbers of the model depend on, as far as that can be known without reading its weights."""
-    source = request.source
-    return json.dumps([source.model, source.arguments_text, str(getattr(loaded.model, "dtype", None))])
+    """What numbers depend on: a folder may hold other weights by now, a library may compute otherwise."""
+    told = {
+        "model": request.source.model,
+        "arguments": request.source.arguments_text,
+        "dtype": str(getattr(loaded.model, "dtype", None)),
+        "weights": weights_fingerprint(loaded.model),
+        "versions": versions(),
+    }
+    return json.dumps(told, sort_keys=True)
 
 
 class _Bars:

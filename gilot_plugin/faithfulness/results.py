@@ -37,7 +37,7 @@ def settings_of(
         seed=design.seed,
         absence=design.absence,
         configs={config.hash: config.decisive_settings for config in configs},
-        versions={"python": platform.python_version(), **dict(_versions())},
+        versions=versions(),
     )
 
 
@@ -64,7 +64,12 @@ def figures_of(
     )
 
 
-def _versions() -> Iterator[tuple[str, str]]:
+def versions() -> dict[str, str]:
+    """Of the software that numbers depend on, by its name; what is not installed is left out."""
+    return {"python": platform.python_version(), **dict(_installed())}
+
+
+def _installed() -> Iterator[tuple[str, str]]:
     for package in _PACKAGES:
         try:
             yield package, version(package)

@@ -1,9 +1,10 @@
 """Attach to lm-eval: for the time of a ``with`` block its evaluations come with attributions.
 
-lm-eval (0.4.10 to 0.4.13) has no hooks for requests or samples. Three functions are wrapped where lm-eval
+lm-eval (0.4.10 to 0.4.13) has no hooks for requests or samples. These functions are wrapped where lm-eval
 looks them up at call time: ``evaluator.simple_evaluate`` (tells the output folder), ``evaluator.evaluate``
-(has the model, the tasks and the results), and ``EvaluationTracker.save_results_aggregated`` (sets the date
-in file names). Attribution starts when ``evaluate`` has returned, so that scores cannot depend on it.
+(has the model, the tasks and the samples), ``evaluator.add_tokenizer_info`` (gets the results when nothing
+else is missing in them), and two methods of ``EvaluationTracker`` (write lm-eval's files). Attribution starts
+when the results are complete and saved, so that scores neither depend on it nor are lost with it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,8 @@ from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.config import GilotConfig
 from gilot_plugin.config_sources import given_settings
 from gilot_plugin.errors import GilotError
-from gilot_plugin.harness.explain import explain_results
+from gilot_plugin.harness.choosing.functions import load_function
+from gilot_plugin.harness.explain import explain_results, give_up
 from gilot_plugin.harness.loggers import log_after_results, log_to_trackio, log_to_wandb
 from gilot_plugin.harness.output import output_root, redate, results_folder
 from gilot_plugin.harness.recording.model_calls import hooked
@@ -33,12 +36,29 @@ from gilot_plugin.harness.recording.parts import watched_parts
 from gilot_plugin.harness.recording.rebuilding import rebuild_parts, remembered_builds
 from gilot_plugin.harness.recordkeeper import abandon_run, open_run
 from gilot_plugin.harness.run import EvaluationRun
+from gilot_plugin.harness.saving import rewrite_results, rewrite_samples, save_scores
 from gilot_plugin.harness.start import leaves, start_run
+from gilot_plugin.selections import functions_in
 
 _LOGGER = logging.getLogger(__name__)
 
 #: Attribute that tells a wrapped function from lm-eval's own.
 _MARK = "_gilot_attached"
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """An evaluation that lm-eval has scored.
+
+    Attributes:
+        run: The run.
+        rebuild: Finds the parts of prompts that came from lm-eval's cache.
+        wants_samples: Whether samples were asked for. Their rows are needed in any case.
+    """
+
+    run: EvaluationRun
+    rebuild: Callable[[], None]
+    wants_samples: bool
 
 
 class Attachment:
@@ -56,6 +76,10 @@ class Attachment:
         self._output_path = output_path
         self._tracker: EvaluationTracker | None = None
         self._tracked: dict[EvaluationTracker, EvaluationRun] = {}
+        #: Dates of what was saved before it was explained.
+        self._saved: dict[EvaluationTracker, str] = {}
+        self._in_simple_evaluate = False
+        self._scored: _Scored | None = None
 
     def join(self, tracker: EvaluationTracker | None) -> None:
         """Take part in an evaluation whose ``simple_evaluate`` was called before the attachment.
@@ -66,10 +90,21 @@ class Attachment:
         Raises:
             ArtifactError: The folder for artifacts cannot be written.
         """
-        self._tracker = tracker
+        self._begin(tracker)
+
+    def _begin(self, tracker: EvaluationTracker | None) -> None:
         root = self._output_path or output_root(tracker)
         if root is not None:
             check_writable(root)
+        self._tracker, self._in_simple_evaluate = tracker, True
+
+    def _end(self) -> None:
+        self._tracker, self._in_simple_evaluate = None, False
+
+    def let_go(self) -> None:
+        """Let other processes write the files of the runs."""
+        for run in self.runs:
+            run.held.close()
 
     def simple_evaluate(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap lm-eval's ``simple_evaluate`` to see where it will write, and whether it can."""
@@ -77,19 +112,19 @@ class Attachment:
 
         @functools.wraps(original)
         def call(*args: Any, **kwargs: Any) -> Any:
-            self._tracker = signature.bind(*args, **kwargs).arguments.get("evaluation_tracker")
-            root = self._output_path or output_root(self._tracker)
-            if root is not None:
-                check_writable(root)
+            self._begin(signature.bind(*args, **kwargs).arguments.get("evaluation_tracker"))
             try:
                 return original(*args, **kwargs)
             finally:
-                self._tracker = None
+                self._end()
+                if self._scored is not None:  # lm-eval failed with the scores in its hands
+                    give_up(self._scored.run)
+                    self._scored = None
 
         return call
 
     def evaluate(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap lm-eval's ``evaluate`` to record its requests and explain its samples."""
+        """Wrap lm-eval's ``evaluate`` to record its requests; alone, it has its samples explained, too."""
         signature = inspect.signature(original)
 
         @functools.wraps(original)
@@ -101,7 +136,7 @@ class Attachment:
             self.runs.append(run)
             if self._tracker is not None:
                 self._tracked[self._tracker] = run
-            # The rows of the samples are needed in any case; without --log_samples they go no further.
+                self._saved.pop(self._tracker, None)
             wants_samples = arguments.get("log_samples", True)
             arguments["log_samples"] = True
             tasks = dict(leaves(arguments["task_dict"]))
@@ -110,22 +145,59 @@ class Attachment:
                 instruction = arguments.get("system_instruction")
                 with remembered_builds(tasks) as builds, hooked(run), watched_parts(run, tasks, instruction):
                     results = original(**arguments)
-                rebuild_parts(run, tasks, builds, instruction)
             except BaseException:
                 abandon_run(run)
                 raise
-            self.interrupted |= not explain_results(run, results)
-            if results is not None and not wants_samples:  # only the first of several processes has results
-                del results["samples"]
+            scored = _Scored(run, partial(rebuild_parts, run, tasks, builds, instruction), wants_samples)
+            # simple_evaluate goes on in the process that has the results, and in no other.
+            if self._in_simple_evaluate and results is not None and run.team.leads and run.team.writes:
+                self._scored = scored
+            else:
+                self._explain(scored, results)
             return results
 
         return call
 
+    def add_tokenizer_info(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap the last step of lm-eval's ``simple_evaluate`` to save the results and explain samples."""
+
+        @functools.wraps(original)
+        def call(results: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+            found = original(results, *args, **kwargs)
+            scored, self._scored = self._scored, None
+            if scored is not None:
+                self._explain(scored, results)
+            self._end()
+            return found
+
+        return call
+
+    def _explain(self, scored: _Scored, results: dict[str, Any] | None) -> None:
+        def prepare() -> None:
+            if results is not None:
+                self._save(results, with_samples=scored.wants_samples)
+            scored.rebuild()
+
+        self.interrupted |= not explain_results(scored.run, results, prepare)
+        if self._tracker is None or self._tracker in self._saved:
+            scored.run.held.close()
+        if results is not None and not scored.wants_samples:
+            del results["samples"]
+
+    def _save(self, results: Mapping[str, Any], *, with_samples: bool) -> None:
+        """Save what is known, where lm-eval is going to save it."""
+        if self._tracker is not None and self._tracker.output_path:
+            date = save_scores(self._tracker, results, with_samples=with_samples)
+            if date is not None:
+                self._saved[self._tracker] = date
+
     def save_results_aggregated(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap the tracker's method to name artifacts by the date that lm-eval has just chosen."""
+        """Wrap the tracker's method: artifacts get lm-eval's date, which it chooses once."""
 
         @functools.wraps(original)
         def call(tracker: EvaluationTracker, *args: Any, **kwargs: Any) -> Any:
+            if (date := self._saved.get(tracker)) is not None:
+                return rewrite_results(tracker, date, partial(original, tracker, *args, **kwargs))
             result = original(tracker, *args, **kwargs)
             date = getattr(tracker, "date_id", None)
             if date is not None and tracker in self._tracked:
@@ -136,6 +208,23 @@ class Attachment:
                         "the attributions keep another date in their names than lm-eval's files: %s", error
                     )
             return result
+
+        return call
+
+    def save_results_samples(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap the tracker's method: it replaces the file of samples that was saved before."""
+        signature = inspect.signature(original)
+
+        @functools.wraps(original)
+        def call(tracker: EvaluationTracker, *args: Any, **kwargs: Any) -> Any:
+            if tracker not in self._saved:
+                return original(tracker, *args, **kwargs)
+            given = signature.bind(tracker, *args, **kwargs).arguments
+            rewrite_samples(tracker, len(given["samples"]), partial(original, **given))
+            if tracker.push_samples_to_hub:
+                # lm-eval appends no sample to the file, and uploads its folder as it is now.
+                original(**{**given, "samples": []})
+            return None
 
         return call
 
@@ -163,6 +252,8 @@ def attach(
         GilotError: An attachment is active already.
     """
     given = given_settings(config)
+    for place in functions_in(given.get("select")):
+        load_function(place)
     folder = Path(output_path) if output_path is not None else given.get("output_path")
     if folder is not None:
         check_writable(folder)
@@ -170,12 +261,15 @@ def attach(
     with (
         _replaced(lm_eval.evaluator, "simple_evaluate", attachment.simple_evaluate),
         _replaced(lm_eval.evaluator, "evaluate", attachment.evaluate),
+        _replaced(lm_eval.evaluator, "add_tokenizer_info", attachment.add_tokenizer_info),
         _replaced(EvaluationTracker, "save_results_aggregated", attachment.save_results_aggregated),
+        _replaced(EvaluationTracker, "save_results_samples", attachment.save_results_samples),
         ExitStack() as stack,
     ):
         for logger, log in _loggers():
             wrap = partial(log_after_results, runs=attachment.runs, log=log)
             stack.enter_context(_replaced(logger, "log_eval_result", wrap))
+        stack.callback(attachment.let_go)
         yield attachment
 
 

@@ -17,10 +17,12 @@ import yaml
 from lm_eval.config.evaluate_config import EvaluatorConfig
 from lm_eval.utils import setup_logging
 
+from gilot_plugin.artifacts.reader import locate_run
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.config_sources import given_settings, merge, parse_args, read_yaml, task_config
 from gilot_plugin.errors import ArtifactError, ConfigError
 from gilot_plugin.harness.attach import Attachment, attach
+from gilot_plugin.harness.locking import locked
 from gilot_plugin.harness.resumption import find_resumed, refuse_other_settings
 from gilot_plugin.harness.task_files import own_settings
 
@@ -113,6 +115,8 @@ def check_before_loading(arguments: argparse.Namespace, given: Mapping[str, Any]
             for task, entry in earlier["tasks"].items()
         }
         refuse_other_settings(earlier, known)
+        with locked(locate_run(resume)[0], earlier["date"]):
+            pass  # nobody else is at work on it
     try:
         lm_eval.api.registry.get_model(checked.model)
     except ValueError as error:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import random
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from gilot_plugin.artifacts.records import record_key
 from gilot_plugin.errors import GilotError
 from gilot_plugin.harness.choosing.scopes import choose_samples
 from gilot_plugin.harness.manifest import manifest_of
-from gilot_plugin.harness.recordkeeper import describe_run, drop_own_files
+from gilot_plugin.harness.recordkeeper import abandon_run, describe_run, drop_own_files
 from gilot_plugin.harness.resumption import kept_record, resume_run
 from gilot_plugin.harness.run import EvaluationRun, Feed, FeedKey, Rendering
 from gilot_plugin.harness.samples import Sample, samples_of_task
@@ -51,24 +51,26 @@ class _Knowledge:
     parts: Mapping[tuple[str, str], Any]
 
 
-def explain_results(run: EvaluationRun, results: dict[str, Any] | None) -> bool:
+def explain_results(
+    run: EvaluationRun, results: dict[str, Any] | None, prepare: Callable[[], None] = lambda: None
+) -> bool:
     """Explain the chosen samples of all tasks and add each record to its samples under the key ``gilot``.
 
     Every process of an evaluation calls this. Neither Ctrl-C nor an error in here stops lm-eval: the scores
-    are there already and are about to be written, and so is every record that was finished. Random states are
-    left as they were.
+    are there already, and so is every record that was finished. Random states are left as they were.
 
     Args:
         run: The run, whose requests were recorded.
         results: What lm-eval's ``evaluate`` returned; its samples get the extra key. None in all processes
             but the first.
+        prepare: What comes first; where it does not go well, this process explains nothing.
 
     Returns:
         Whether every chosen sample has its record, as far as this process knows.
     """
     try:
         with _undisturbed():
-            complete = _explain_together(run, results or {})
+            complete = _explain_together(run, results or {}, prepare)
         run.status = "complete" if complete else "interrupted"
     except (KeyboardInterrupt, Exception) as error:  # of the exchange: another process is gone
         _tell(run, error)
@@ -77,24 +79,36 @@ def explain_results(run: EvaluationRun, results: dict[str, Any] | None) -> bool:
     except Exception:
         run.status = "interrupted"
         _LOGGER.exception("the run could not be finished; lm-eval goes on to write its results")
-    torch.cuda.empty_cache()
+    with suppress(Exception):  # after some errors of a GPU, every call of it raises the same one again
+        torch.cuda.empty_cache()
     return run.status == "complete"
 
 
-def _explain_together(run: EvaluationRun, results: Mapping[str, Any]) -> bool:
+def give_up(run: EvaluationRun) -> None:
+    """Explain nothing, as the results never came; other processes that wait for the plan are told."""
+    with suppress(Exception):  # of the exchange: the error that brought this about is the one to see
+        run.team.from_leader(None)
+        run.team.from_leader(False)
+    abandon_run(run)
+
+
+def _explain_together(run: EvaluationRun, results: Mapping[str, Any], prepare: Callable[[], None]) -> bool:
     """Explain the chosen samples in all processes.
 
     Whatever fails in one of them, it takes part in each exchange, so that no other waits for it.
     """
     team = run.team
     plan = None
-    if team.leads:
-        try:
+    ready = False
+    try:
+        prepare()
+        ready = True
+        if team.leads:
             plan = _plan(run, results)
-        except (KeyboardInterrupt, Exception) as error:
-            _tell(run, error)
-            if run.resumed is not None:
-                run.folder = None  # what it finished stays as it is
+    except (KeyboardInterrupt, Exception) as error:
+        _tell(run, error)
+        if team.leads and run.resumed is not None:
+            run.folder = None  # what it finished stays as it is
     plan = team.from_leader(plan)
     if plan is None:
         return False
@@ -107,9 +121,10 @@ def _explain_together(run: EvaluationRun, results: Mapping[str, Any]) -> bool:
     clock = Clock(run.budget)
     costs = [estimated_cost(sample, run.tasks[sample.identity.task].config) for sample in plan.samples]
     share = share_out(costs, team.size)[team.rank]
-    complete = True
+    complete = ready
     try:
-        _explain(run, [plan.samples[place] for place in share], clock)
+        if ready:
+            _explain(run, [plan.samples[place] for place in share], clock)
     except (KeyboardInterrupt, Exception) as error:
         complete = False
         _tell(run, error)
@@ -160,15 +175,28 @@ def _known(run: EvaluationRun, samples: Iterable[Sample]) -> _Knowledge:
 
 
 def _explain(run: EvaluationRun, samples: Sequence[Sample], clock: Clock) -> None:
+    """Explain samples until the clock is over; those that have begun by then are finished.
+
+    Whatever ends this early, the records that are there already are kept, also those that came out of order.
+    """
     hook = manager().hook
     with run.progress.shown(len(samples)):
-        for place, sample in enumerate(samples, start=1):
-            if clock.is_over:
-                break
-            run.upcoming = samples[place:]
-            record = hook.gilot_attribute_sample(run=run, sample=sample)
-            hook.gilot_write_record(run=run, record=record)
-            run.progress.sample_finished()
+        try:
+            for place, sample in enumerate(samples, start=1):
+                if clock.is_over:
+                    run.ahead.update(run.under_way)
+                    break
+                run.upcoming = samples[place:]
+                _keep(run, hook.gilot_attribute_sample(run=run, sample=sample))
+        finally:
+            for sample in samples:
+                if (record := run.ahead.pop(sample.identity.key, None)) is not None:
+                    _keep(run, record)
+
+
+def _keep(run: EvaluationRun, record: Mapping[str, Any]) -> None:
+    manager().hook.gilot_write_record(run=run, record=record)
+    run.progress.sample_finished()
 
 
 def _gather(run: EvaluationRun, records: Iterable[Mapping[str, Any]]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gilot_plugin.artifacts.continuing import rename_run
+from gilot_plugin.artifacts.continuing import finish_renaming, rename_run
+from gilot_plugin.artifacts.names import attributions_name
+from gilot_plugin.harness.locking import locked
 from gilot_plugin.harness.manifest import manifest_of
 from gilot_plugin.harness.run import EvaluationRun
 
@@ -27,12 +30,37 @@ def results_folder(tracker: Any) -> Path | None:
 
 
 def redate(run: EvaluationRun, date: str) -> None:
-    """Rename a finished run's artifacts to lm-eval's date, so that they stand beside its samples."""
+    """Rename a run's artifacts to lm-eval's date, so that they stand beside its samples.
+
+    Args:
+        run: The run; one that is resumed may not have taken up yet what it finds.
+        date: As lm-eval's tracker spells it.
+
+    Raises:
+        OSError: A file cannot be renamed; the run keeps its date.
+        ArtifactError: The manifest cannot be written; the run keeps its date.
+        ConfigError: Another process is at work on a run of that date.
+    """
     if run.folder is None or date == run.date:
         return
+    run.held.enter_context(locked(run.folder, date))
     old_date, run.date = run.date, date
     try:
-        rename_run(run.folder, manifest_of(run, run.status), old_date)
+        if run.resumed is None or run.selections:
+            rename_run(run.folder, manifest_of(run, run.status), old_date)
+        else:
+            finish_renaming(run.folder, run.resumed)
+            resumed = _with_date(run.resumed, date)
+            rename_run(run.folder, resumed, old_date)
+            run.resumed = resumed
     except BaseException:
         run.date = old_date
         raise
+
+
+def _with_date(manifest: Mapping[str, Any], date: str) -> dict[str, Any]:
+    tasks = {
+        task: {**entry, "file": entry["file"] and attributions_name(task, date)}
+        for task, entry in manifest["tasks"].items()
+    }
+    return {**manifest, "date": date, "tasks": tasks}

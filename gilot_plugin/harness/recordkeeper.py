@@ -33,7 +33,7 @@ def gilot_write_record(run: EvaluationRun, record: Mapping[str, Any]) -> None:
     manager().hook.gilot_record_written(run=run, record=record, path=path)
 
 
-@hookimpl
+@hookimpl(tryfirst=True)  # so that no other plugin is told of a run that is not on the disk
 def gilot_run_finished(run: EvaluationRun, manifest: Mapping[str, Any]) -> None:
     """Close the files, put their records in order where they are not, and write the final manifest."""
     close_files(run)
@@ -59,6 +59,7 @@ def abandon_run(run: EvaluationRun) -> None:
     if run.folder is not None and run.team.leads and run.resumed is None and not run.records:
         with contextlib.suppress(OSError):
             (run.folder / manifest_name(run.date)).unlink(missing_ok=True)
+    run.held.close()
 
 
 def describe_run(run: EvaluationRun) -> None:

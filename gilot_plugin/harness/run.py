@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -116,6 +117,7 @@ class EvaluationRun:
         resumed: Manifest of the run that this one goes on with.
         has_template: Whether prompts are conversations in the model's chat template.
         feeds: Prompts as fed, recorded while the harness called the model.
+        failed_hooks: Names of hooks around the model's calls in which a plugin failed.
         generated: Tokens of the first answer that the model generated to each context.
         renderings: Chat templates as rendered, by text.
         parts: Named parts of contexts as the harness built them, by task and context.
@@ -130,6 +132,7 @@ class EvaluationRun:
         writers: Open files by task.
         backend: The model as GiLOT uses it; None if it cannot be attributed.
         unsupported: Why the model cannot be attributed, if it cannot.
+        held: The locks on the run's files, see :mod:`gilot_plugin.harness.locking`.
         status: "interrupted" until every chosen sample has its record.
         progress: The bars on the screen.
     """
@@ -144,6 +147,7 @@ class EvaluationRun:
     resumed: Mapping[str, Any] | None = None
     has_template: bool = False
     feeds: dict[FeedKey, Feed] = field(default_factory=dict)
+    failed_hooks: set[str] = field(default_factory=set)
     generated: dict[str, array[int]] = field(default_factory=dict)
     renderings: dict[str, Rendering] = field(default_factory=dict)
     parts: dict[tuple[str, str], tuple[Segment, ...]] = field(default_factory=dict)
@@ -158,6 +162,7 @@ class EvaluationRun:
     writers: dict[str, RecordWriter] = field(default_factory=dict)
     backend: Backend | None = None
     unsupported: str | None = None
+    held: ExitStack = field(default_factory=ExitStack)
     status: Literal["complete", "interrupted"] = "interrupted"
     progress: RunProgress = field(default_factory=RunProgress)
 

@@ -10,8 +10,9 @@ from typing import Any
 from gilot_plugin.artifacts.names import run_date
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.config_sources import task_config
-from gilot_plugin.errors import UnsupportedModelError
+from gilot_plugin.errors import ConfigError, UnsupportedModelError
 from gilot_plugin.harness.loading import backend_of
+from gilot_plugin.harness.locking import locked
 from gilot_plugin.harness.manifest import describe_model
 from gilot_plugin.harness.progress import RunProgress
 from gilot_plugin.harness.resumption import find_resumed, refuse_another_run
@@ -67,12 +68,31 @@ def start_run(
     else:
         for info in tasks.values():
             make_recipe(info.config, run.backend, inner.tokenizer)  # refuses what does not fit the model
-    if given.get("resume") is not None and team.leads and team.writes:
-        run.resumed = find_resumed(Path(given["resume"]), folder)
-    if run.resumed is not None:
-        refuse_another_run(run.resumed, run, describe_model(run))
-        run.date = run.resumed["date"]
+    try:
+        if given.get("resume") is not None and team.leads and team.writes:
+            _take_up(run, Path(given["resume"]))
+        elif folder is not None and team.leads:
+            run.held.enter_context(locked(folder, run.date))
+    except BaseException:
+        run.held.close()
+        raise
     return run
+
+
+def _take_up(run: EvaluationRun, resume: Path) -> None:
+    """Go on with a run that no other process is at work on."""
+    found = find_resumed(resume, run.folder)
+    if found is not None:
+        run.date = found["date"]
+    if run.folder is not None:
+        run.held.enter_context(locked(run.folder, run.date))
+    if found is None:
+        return
+    # Read again: another process may have gone on with it until a moment ago.
+    run.resumed = find_resumed(resume, run.folder)
+    if run.resumed is None or run.resumed["date"] != run.date:
+        raise ConfigError(f"resume={str(resume)!r}: another process has just changed the run: try again")
+    refuse_another_run(run.resumed, run, describe_model(run))
 
 
 def leaves(task_dict: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:

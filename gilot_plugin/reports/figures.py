@@ -200,7 +200,9 @@ def run_figures(
         titles = "; ".join(measure.title for measure in faithfulness.measures)
         yield NamedFigure("faithfulness", faithfulness_figure(faithfulness), f"Curves of {titles}")
     for record in chain.from_iterable(records[:limit] for records in wanted):
-        name = f"heat_{file_part(record.task)}_{record.doc_id}_{record.prompt_hash[:8]}"
+        # A record may have come from anywhere, and its hash be no hash.
+        digest = file_part(record.prompt_hash[:8])
+        name = f"heat_{file_part(record.task)}_{record.doc_id}_{digest}"
         words = f"Prompt of {record.task}, document {record.doc_id}, on grounds by {method}"
         yield NamedFigure(name, heat_map_figure(record, method), words)
 

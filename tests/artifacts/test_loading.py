@@ -9,7 +9,7 @@ import pytest
 
 import gilot_plugin
 from gilot_plugin import LoadedRun, load_run
-from gilot_plugin.artifacts.names import attributions_name, samples_name
+from gilot_plugin.artifacts.names import attributions_name
 from gilot_plugin.errors import ArtifactError
 from tests.artifacts import factories
 
@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
     factories.write_run(tmp_path, records)
     (tmp_path / f"results_{factories.DATE}.json").write_text(json.dumps(factories.RESULTS))
     factories.write_lines(
-        tmp_path / samples_name("films", factories.DATE),
+        tmp_path / f"samples_films_{factories.DATE}.jsonl",
         [sample(9), sample(0), sample(0, filter="strict"), sample(1, prompt_hash="other")],
     )
     return tmp_path
@@ -187,7 +187,7 @@ def test_results_that_are_not_lm_eval_s_are_refused(folder: Path, content: str) 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", "3"])
 def test_samples_that_are_not_lm_eval_s_are_refused(folder: Path, content: str) -> None:
-    (folder / samples_name("films", factories.DATE)).write_text(content + "\n")
+    (folder / f"samples_films_{factories.DATE}.jsonl").write_text(content + "\n")
     with pytest.raises(ArtifactError, match=r"jsonl:1 is not a sample of lm-eval"):
         list(load_run(folder).samples("films"))
 

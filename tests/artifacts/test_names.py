@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 import pytest
@@ -41,8 +42,25 @@ def test_the_manifest_is_told_from_a_task_of_that_name() -> None:
 
 
 def test_what_no_file_name_can_hold_becomes_an_underscore() -> None:
-    assert names.attributions_name("org/task:a\\b\0", DATE) == f"attributions_org_task_a_b__{DATE}.jsonl"
-    assert names.attributions_name("../../etc/passwd", DATE) == f"attributions_.._.._etc_passwd_{DATE}.jsonl"
+    for task, safe in (("org/task:a\\b\0", "org_task_a_b_"), ("../../etc/passwd", ".._.._etc_passwd")):
+        name = names.attributions_name(task, DATE)
+        assert re.fullmatch(rf"attributions_{re.escape(safe)}-[0-9a-f]{{8}}_{DATE}\.jsonl", name)
+        # As when a run is renamed, which knows the file alone.
+        part = names.parse_name(name)
+        assert part is not None
+        assert part.task is not None
+        assert names.attributions_name(part.task, DATE) == name
+
+
+def test_no_two_tasks_share_a_file() -> None:
+    tasks = ["a/b", "a_b", "a:b", "a\\b", "a?b"]
+    assert len({names.attributions_name(task, DATE) for task in tasks}) == len(tasks)
+
+
+def test_samples_have_the_name_that_lm_eval_gives_them() -> None:
+    """Which leaves tasks with a slash out: it cannot write their samples."""
+    assert names.samples_name("arc-easy: de", DATE) == f"samples_arc-easy: de_{DATE}.jsonl"
+    assert names.samples_name("a/b", DATE) is None
 
 
 @pytest.mark.parametrize(

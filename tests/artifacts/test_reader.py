@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -91,8 +92,8 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str, reason: str) -> None:
     [
         ("{", "truncated"),
         ('{"schema_version": "9.0"}', "'9.0' is not known"),
-        ('{"schema_version": "1.0"}', "do not name their files"),
-        ('{"schema_version": "1.0", "tasks": {"a": {"file": 3}}}', "do not name their files"),
+        ('{"schema_version": "1.0"}', "date, status, .*tasks missing"),
+        (json.dumps({**factories.make_manifest([]), "tasks": {"a": {"file": 3}}}), "tasks.a"),
     ],
 )
 def test_a_broken_manifest_is_named(tmp_path: Path, content: str, reason: str) -> None:

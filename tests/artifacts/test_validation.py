@@ -187,9 +187,9 @@ def test_a_run_that_chose_nothing_is_valid(tmp_path: Path) -> None:
     assert validate_path(tmp_path) == ValidationReport(1, 0, ())
 
 
-def test_tasks_whose_names_meet_in_one_file_are_told_apart(tmp_path: Path) -> None:
+def test_tasks_whose_names_look_alike_have_files_of_their_own(tmp_path: Path) -> None:
     factories.write_run(tmp_path, [factories.make_record("a/b"), factories.make_record("a_b")])
-    assert validate_path(tmp_path) == ValidationReport(2, 2, ())
+    assert validate_path(tmp_path) == ValidationReport(3, 2, ())
 
 
 def test_an_interrupted_run_is_valid_as_far_as_it_went(run: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from gilot_plugin import cli
 from gilot_plugin.artifacts.faithfulness import Faithfulness
@@ -307,3 +309,52 @@ def test_a_model_that_cannot_be_loaded_is_named(
     ended = faithfulness("--prompts", prompts, "--model_args", f"pretrained={tmp_path}/nowhere")
     assert ended.code == cli.WRONG
     assert "lm-eval cannot load it" in ended.err
+
+
+def asked(prompts: Path, out: Path, model: Path) -> list[Any]:
+    """A quick test of a model on a file of prompts."""
+    settings = "num_beams=2,max_new_tokens=2,num_threads=1,methods=[l2]"
+    return [
+        *("--prompts", prompts, "--output", out, "--model_args", f"pretrained={model}"),
+        *("--apply_chat_template", "--gilot_args", settings, "--quantities", "logprob"),
+    ]
+
+
+@pytest.fixture
+def other_model(model_dir: Path, tmp_path: Path) -> Path:
+    """The same model with another last layer."""
+    folder = tmp_path / "tuned"
+    shutil.copytree(model_dir, folder)
+    (weights,) = folder.glob("*.safetensors")
+    state = load_file(weights)
+    name = max(state)
+    state[name] = state[name] + torch.linspace(-1, 1, state[name].numel()).reshape(state[name].shape)
+    save_file(state, weights, metadata={"format": "pt"})
+    return folder
+
+
+def test_a_second_model_leaves_the_figures_of_the_first(
+    faithfulness: Faithful, prompts: Path, model_dir: Path, other_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert faithfulness(*asked(prompts, out, model_dir)).code == cli.DONE
+    before = written(out)
+    assert faithfulness(*asked(prompts, out, other_model)).code == cli.DONE
+    after = written(out)
+    assert {name: after[name] for name in before} == before
+    assert len(after) == 2 * len(before)
+
+
+def test_a_model_that_was_trained_further_is_computed_anew(
+    faithfulness: Faithful, prompts: Path, model_dir: Path, other_model: Path, tmp_path: Path
+) -> None:
+    """Its folder has the name that it had."""
+    place, out, fresh = (tmp_path / name for name in ("m", "out", "fresh"))
+    shutil.copytree(model_dir, place)
+    assert faithfulness(*asked(prompts, out, place)).code == cli.DONE
+    before = figures(out)
+    shutil.rmtree(place)
+    shutil.copytree(other_model, place)
+    assert faithfulness(*asked(prompts, out, place)).code == cli.DONE
+    assert faithfulness(*asked(prompts, fresh, place)).code == cli.DONE
+    assert figures(out).measures == figures(fresh).measures != before.measures

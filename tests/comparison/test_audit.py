@@ -9,7 +9,6 @@ import pytest
 import scipy.stats
 
 from gilot_plugin.artifacts.loading import LoadedRun
-from gilot_plugin.artifacts.names import samples_name
 from gilot_plugin.comparison.audit import Audit, audit_runs
 from gilot_plugin.comparison.verdict import audit_json, failures, parse_thresholds, verdict_lines
 from gilot_plugin.errors import ArtifactError, ConfigError
@@ -109,7 +108,7 @@ def logged(folder: Path, answers: Iterable[bool]) -> LoadedRun:
         for name in ("strict", "flexible")
         for doc, right in enumerate(answers if name == "strict" else [True] * len(answers))
     ]
-    (folder / samples_name("films", DATE)).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / f"samples_films_{DATE}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     records = [make_record([1.0] * 10, doc=doc, correct=right) for doc, right in enumerate(answers[:3])]
     return make_run(records, folder=folder)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import BaseContext
 from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from gilot_plugin.attribution.methods import PromptMethod
 from gilot_plugin.harness.attach import attach
 from gilot_plugin.hookspecs import hookimpl
 from gilot_plugin.plugins import manager
-from tests.harness.evaluations import ANSWERS, CHEAP, ENDINGS, evaluate
+from tests.harness.evaluations import ANSWERS, CHEAP, ENDINGS, evaluate, tracked
 
 #: Calls of the system that change what lies on the disk.
 _CALLS = ("write", "fsync", "ftruncate", "replace", "rename", "unlink")
@@ -31,19 +34,22 @@ def evaluate_and_save(
     model_dir: Path, folder: Path, settings: Mapping[str, Any], make_lm: Callable[..., HFLM] = HFLM
 ) -> None:
     """An evaluation with attributions as ``gilot run`` does it, up to lm-eval's last file."""
+    with attach({**CHEAP, **settings}):
+        evaluate_and_save_plainly(model_dir, folder, make_lm)
+
+
+def evaluate_and_save_plainly(model_dir: Path, folder: Path, make_lm: Callable[..., HFLM] = HFLM) -> None:
+    """What ``lm_eval run`` does up to its last file."""
     lm_eval.evaluator.add_env_info = lambda results: None
     lm = make_lm(pretrained=str(model_dir), device="cpu", batch_size=2)
     tracker = EvaluationTracker(output_path=str(folder))
-    with attach({**CHEAP, **settings}):
-        results = evaluate(
-            lm, [ANSWERS, ENDINGS], evaluation_tracker=tracker, model_args="pretrained=tiny/llama"
-        )
-        if results is None:
-            return
-        samples = results.pop("samples")
-        tracker.save_results_aggregated(results=results, samples=samples)
-        for task, rows in samples.items():
-            tracker.save_results_samples(task_name=task, samples=rows)
+    results = evaluate(lm, [ANSWERS, ENDINGS], evaluation_tracker=tracker, model_args="pretrained=tiny/llama")
+    if results is None:
+        return
+    samples = results.pop("samples")
+    tracker.save_results_aggregated(results=results, samples=samples)
+    for task, rows in samples.items():
+        tracker.save_results_samples(task_name=task, samples=rows)
 
 
 def kill_at_call(model_dir: Path, folder: Path, last: int | None, counted: Synchronized[int]) -> None:
@@ -68,6 +74,68 @@ def kill_at_call(model_dir: Path, folder: Path, last: int | None, counted: Synch
     for name in _CALLS:
         setattr(os, name, watch(name))
     evaluate_and_save(model_dir, folder, {})
+
+
+class _Forking:
+    """Lets attribution begin again and again, each time in a process that gets signals while it explains.
+
+    Forked processes have all that was computed before, so that twenty of them take no longer than one.
+    """
+
+    def __init__(self, folder: Path, snapshots: Path, signals: Sequence[Sequence[tuple[float, int]]]) -> None:
+        self._folder, self._snapshots, self._signals = folder, snapshots, signals
+
+    @hookimpl
+    def gilot_attribution_methods(self) -> tuple[PromptMethod, ...]:
+        def score(context: Any) -> list[float]:
+            time.sleep(0.03)
+            return [1.0 for _ in context.units]
+
+        return (PromptMethod("slow", "", score),)
+
+    @hookimpl
+    def gilot_select_samples(self) -> None:
+        signals, self._signals = self._signals, ()
+        for number, sent in enumerate(signals):
+            child = os.fork()
+            if child == 0:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                return
+            for seconds, name in sent:
+                time.sleep(seconds)
+                os.kill(child, name)
+            _, status = os.waitpid(child, 0)
+            shutil.copytree(self._folder, self._snapshots / f"{number}_{os.waitstatus_to_exitcode(status)}")
+        if signals:
+            os._exit(0)
+
+
+def evaluate_under_signals(
+    model_dir: Path, folder: Path, snapshots: Path, signals: Sequence[Sequence[tuple[float, int]]]
+) -> None:
+    """The same; of each process that got signals, the folder is copied as it was left, with its exit code."""
+    manager().register(_Forking(folder, snapshots, signals))
+    evaluate_and_save(model_dir, folder, {"methods": ["l2", "slow"]})
+
+
+class _Waiting:
+    """Stands still after the first record."""
+
+    def __init__(self, stands: Event) -> None:
+        self._stands = stands
+
+    @hookimpl
+    def gilot_record_written(self) -> None:
+        self._stands.set()
+        time.sleep(60)
+
+
+def evaluate_and_wait(model_dir: Path, folder: Path, stands: Event) -> None:
+    """Evaluates one task and stands still after the first record."""
+    lm_eval.evaluator.add_env_info = lambda results: None
+    manager().register(_Waiting(stands))
+    with attach(CHEAP):
+        tracked(HFLM(pretrained=str(model_dir), device="cpu", batch_size=2), folder)
 
 
 class RankedLM(HFLM):

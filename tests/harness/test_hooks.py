@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lm_eval
-import lm_eval.evaluator
 import pytest
 
 from gilot_plugin.artifacts.records import unattributed_record
@@ -17,9 +15,12 @@ from tests.harness.evaluations import (
     ANSWERS,
     CHEAP,
     choices_task,
+    essence,
+    evaluate,
     explain,
     generation_task,
     inline_task,
+    manifest_in,
 )
 
 pytestmark = pytest.mark.lm_eval
@@ -136,16 +137,35 @@ def test_plugin_may_explain_a_sample_itself(
     assert validate_path(tmp_path).problems == ()
 
 
-def test_hook_with_a_bug_stops_scoring(make_lm: Callable[..., Any], plugged: Callable[[Any], Any]) -> None:
-    """Before the scores are known nothing is lost, and nobody takes what comes for an attributed run."""
+@pytest.mark.parametrize("hook", ["gilot_requests_sending", "gilot_tokens_fed", "gilot_requests_answered"])
+def test_hook_with_a_bug_does_not_stop_scoring(
+    make_lm: Callable[..., Any],
+    plugged: Callable[[Any], Any],
+    caplog: pytest.LogCaptureFixture,
+    hook: str,
+) -> None:
+    """Hours may have gone into the answers that it was to look at."""
 
+    def fail(self: Any) -> None:
+        raise ZeroDivisionError("of the hook")
+
+    plain = evaluate(make_lm(), [ANSWERS])
+    plugged(type("Broken", (), {hook: hookimpl(fail)})())
+    results, run = explain(make_lm(), [ANSWERS], CHEAP)
+    assert essence(results) == essence(plain)
+    assert [record["status"] for record in run.records] == ["ok"] * 4
+    assert caplog.text.count(f"a plugin failed in {hook}") == 1
+
+
+def test_run_is_on_the_disk_before_plugins_hear_that_it_is_finished(
+    make_lm: Callable[..., Any], tmp_path: Path, plugged: Callable[[Any], Any]
+) -> None:
     class Broken:
         @hookimpl
-        def gilot_tokens_fed(self) -> None:
-            raise ZeroDivisionError("of the hook")
+        def gilot_run_finished(self) -> None:
+            assert manifest_in(tmp_path)["status"] == "complete"
+            raise ZeroDivisionError
 
     plugged(Broken())
-    before = lm_eval.evaluator.evaluate
-    with pytest.raises(ZeroDivisionError, match="of the hook"):
-        explain(make_lm(), [ANSWERS])
-    assert lm_eval.evaluator.evaluate is before
+    explain(make_lm(), [ANSWERS], CHEAP, tmp_path)
+    assert manifest_in(tmp_path)["status"] == "complete"

@@ -13,6 +13,7 @@ from gilot_plugin.artifacts.validation import validate_path
 from gilot_plugin.artifacts.writer import RecordWriter
 from gilot_plugin.attribution.methods import PromptMethod
 from gilot_plugin.errors import ArtifactError
+from gilot_plugin.harness import attributor
 from gilot_plugin.harness.attach import attach
 from gilot_plugin.hookspecs import hookimpl
 from tests.harness.evaluations import (
@@ -23,6 +24,7 @@ from tests.harness.evaluations import (
     essence,
     evaluate,
     explain,
+    lines_in,
     manifest_in,
     save,
     tracked,
@@ -161,3 +163,52 @@ def test_hook_with_a_bug_does_not_lose_the_scores(
     # A strategy's error is the task's; the others stop the run.
     assert attachment.interrupted == (hook != "gilot_select_samples")
     assert (run.selections["answers"].error is None) == (hook != "gilot_select_samples")
+
+
+def test_what_has_begun_is_finished_when_the_budget_is_over(
+    make_lm: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The samples of a task went through the model together: their costs are spent."""
+
+    class Clock:
+        def __init__(self, budget: Any) -> None: ...
+
+        @property
+        def is_over(self) -> bool:
+            return len(lines_in(tmp_path)) > 0
+
+    monkeypatch.setattr("gilot_plugin.harness.explain.Clock", Clock)
+    monkeypatch.setattr("gilot_plugin.harness.explain.affordable", lambda samples, *_: list(samples))
+    _, run = explain(make_lm(), [ANSWERS, ENDINGS], {**CHEAP, "budget": {"minutes": 60}}, tmp_path)
+    assert [(record["task"], record["doc_id"]) for record in run.records] == [
+        ("answers", number) for number in range(4)
+    ]
+    assert run.selections["endings"].left_out == (0, 1, 2, 3)
+    assert (run.status, len(lines_in(tmp_path))) == ("complete", 4)
+    assert validate_path(tmp_path).problems == ()
+
+
+def test_ctrl_c_keeps_records_that_came_out_of_order(
+    make_lm: Callable[..., Any],
+    tmp_path: Path,
+    plugged: Callable[[Any], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    records = attributor._records
+
+    class Impatient:
+        """Presses Ctrl-C once."""
+
+        pressed = False
+
+        @hookimpl
+        def gilot_record_written(self) -> None:
+            if not self.pressed:
+                self.pressed = True
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(attributor, "_records", lambda *given: reversed(list(records(*given))))
+    plugged(Impatient())
+    _, run = explain(make_lm(), [ANSWERS], CHEAP, tmp_path)
+    assert run.status == "interrupted"
+    assert sorted(lines_in(tmp_path)) == [("answers", number) for number in range(4)]

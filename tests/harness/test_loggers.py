@@ -14,7 +14,7 @@ from lm_eval.loggers import EvaluationTracker, WandbLogger
 
 from gilot_plugin.harness.attach import attach
 from gilot_plugin.reports.tables import COLUMNS
-from tests.harness.evaluations import ANSWERS, CHEAP, artifacts_in, evaluate, save, tracked
+from tests.harness.evaluations import ANSWERS, CHEAP, artifacts_in, evaluate, save
 
 pytestmark = pytest.mark.lm_eval
 
@@ -104,9 +104,13 @@ class Hub:
 
     def __init__(self) -> None:
         self.pushed: list[set[str]] = []
+        self.results: list[tuple[str, bytes]] = []
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda **_: None
+
+    def upload_file(self, *, path_or_fileobj: str, path_in_repo: str, **_: Any) -> None:
+        self.results.append((path_in_repo, Path(path_or_fileobj).read_bytes()))
 
     def upload_folder(self, *, folder_path: str, **_: Any) -> None:
         self.pushed.append({path.name for path in Path(folder_path).iterdir()})
@@ -114,12 +118,19 @@ class Hub:
 
 def test_samples_that_are_pushed_come_with_attributions(make_lm: Callable[..., Any], tmp_path: Path) -> None:
     hub = Hub()
+    tracker = EvaluationTracker(output_path=str(tmp_path))
+    tracker.api, tracker.public_repo, tracker.gated_repo = hub, False, False
+    tracker.push_results_to_hub = tracker.push_samples_to_hub = True
+    tracker.results_repo_private = tracker.details_repo_private = "someone/details"
     with attach(CHEAP):
-        tracker, results = tracked(make_lm(), tmp_path)
-        assert isinstance(tracker, EvaluationTracker)
-        tracker.api, tracker.push_samples_to_hub, tracker.public_repo = hub, True, False
-        tracker.details_repo_private, tracker.gated_repo = "someone/details", False
+        results = evaluate(
+            make_lm(), [ANSWERS], evaluation_tracker=tracker, model_args="pretrained=tiny/llama"
+        )
+        assert hub.pushed == hub.results == []
         date = save(tracker, results)
     (pushed,) = hub.pushed
-    assert artifacts_in(tmp_path) <= pushed
     assert {f"attributions_answers_{date}.jsonl", f"attributions_manifest_{date}.json"} <= pushed
+    assert artifacts_in(tmp_path) | {f"samples_answers_{date}.jsonl", f"results_{date}.json"} == pushed
+    ((name, content),) = hub.results
+    assert name == f"tiny/llama/results_{date}.json"
+    assert content == (tmp_path / "tiny__llama" / f"results_{date}.json").read_bytes()

@@ -91,9 +91,25 @@ def test_artifacts_that_cannot_be_renamed_do_not_lose_the_samples(
         return replace(path, target)
 
     with attach(CHEAP):
+        monkeypatch.setattr("gilot_plugin.harness.attach.save_scores", lambda *_, **__: None)
         tracker, results = tracked(make_lm(), tmp_path)
         monkeypatch.setattr(Path, "replace", refuse)
         date = save(tracker, results)
     assert (tmp_path / "tiny__llama" / f"samples_answers_{date}.jsonl").exists()
     assert "the disk is gone" in caplog.text
     assert len(artifacts_in(tmp_path)) == 2
+
+
+def test_artifacts_that_cannot_be_renamed_at_first_are_explained(
+    make_lm: Callable[..., Any], tmp_path: Path, monkeypatch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError("the disk is slow")
+
+    with attach(CHEAP) as attachment:
+        monkeypatch.setattr("gilot_plugin.harness.output.rename_run", refuse)
+        date = save(*tracked(make_lm(), tmp_path))
+    assert not attachment.interrupted
+    assert "the disk is slow" in caplog.text
+    assert (tmp_path / "tiny__llama" / f"samples_answers_{date}.jsonl").exists()
+    assert len(read_run(tmp_path).records) == 4

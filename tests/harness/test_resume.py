@@ -30,6 +30,7 @@ from tests.harness.evaluations import (
     artifacts_in,
     assert_same_numbers,
     explain,
+    generation_task,
     lines_in,
     manifest_in,
     without_reasons_to_differ,
@@ -270,6 +271,17 @@ def test_choice_of_the_first_run_stays(
     plugged(Chooser())
     _, run = resumed(make_lm, tmp_path)
     assert [len(selection.choices) for selection in run.selections.values()] == [4, 4]
+
+
+def test_tasks_whose_names_look_alike_keep_their_records(make_lm: Callable[..., Any], tmp_path: Path) -> None:
+    tasks = [generation_task(name, ["Say 3."]) for name in ("a/b", "a_b")]
+    explain(make_lm(), tasks, CHEAP, tmp_path)
+    before = lines_in(tmp_path)
+    assert set(before) == {("a/b", 0), ("a_b", 0)}
+    _, run = explain(make_lm(), tasks, {**CHEAP, "resume": tmp_path}, tmp_path)
+    assert run.kept_count == 2
+    assert lines_in(tmp_path) == before
+    assert len(artifacts_in(tmp_path)) == 3
 
 
 def test_evaluation_that_fails_leaves_nothing(make_lm: Callable[..., Any], tmp_path: Path) -> None:

@@ -153,8 +153,8 @@ def run(tmp_path: Path) -> LoadedRun:
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        ({}, ["heat_films_0_p0", "heat_films_1_p1", "heat_films_2_p2", "heat_pairs_1_7_p7"]),
-        ({"limit": 1}, ["heat_films_0_p0", "heat_pairs_1_7_p7"]),
+        ({}, ["heat_films_0_p0", "heat_films_1_p1", "heat_films_2_p2", "heat_pairs_1-cf8f5fad_7_p7"]),
+        ({"limit": 1}, ["heat_films_0_p0", "heat_pairs_1-cf8f5fad_7_p7"]),
         ({"task": "films", "doc": 2}, ["heat_films_2_p2"]),
     ],
 )
@@ -165,6 +165,13 @@ def test_figures_of_a_run(run: LoadedRun, options: dict[str, Any], names: list[s
 def test_faithfulness_is_drawn_where_it_was_computed(run: LoadedRun) -> None:
     (run.folder / f"faithfulness_{run.date}.json").write_text(factories.FAITHFULNESS.model_dump_json())
     assert [found.name for found in run_figures(run, limit=0)] == ["segments", "faithfulness"]
+
+
+def test_a_hash_that_is_none_leads_nowhere(tmp_path: Path) -> None:
+    record = factories.edited(factories.make_record(), lambda record: record.update(prompt_hash="../../x"))
+    factories.write_run(tmp_path, [record])
+    *_, found = run_figures(load_run(tmp_path))
+    assert Path(found.name).name == found.name
 
 
 @pytest.mark.parametrize(

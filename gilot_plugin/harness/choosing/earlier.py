@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lm_eval.utils import sanitize_task_name
-
 from gilot_plugin.errors import ConfigError
 
 #: What says that two samples ask the same: the document and its target.
@@ -48,9 +46,15 @@ def _samples_file(place: Path, task: str) -> Path:
         return place
     if not place.is_dir():
         raise ConfigError(f"select.against={str(place)!r}: there is no such file or folder")
-    prefix = f"samples_{sanitize_task_name(task)}_"
-    # What follows the name is a date; another task's name may begin like this one.
-    files = [path for path in place.rglob(f"{prefix}*.jsonl") if path.name[len(prefix) :][:2] == "20"]
+    prefix = f"samples_{task}_"
+    # What follows the name is a date; another task's name may begin like this one. What a killed process was
+    # writing lies in a hidden folder.
+    files = [
+        path
+        for path in place.rglob("samples_*.jsonl")
+        if path.name.startswith(f"{prefix}20")
+        and not any(part.startswith(".") for part in path.relative_to(place).parts)
+    ]
     if not files:
         raise ConfigError(
             f"select.against={str(place)!r}: it has no samples of task {task!r} ({prefix}<date>.jsonl): run "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import Field, field_validator
 from gilot_plugin.errors import ConfigError, one_of
 from gilot_plugin.harness.asking.likelihoods import choice_scores, margin
 from gilot_plugin.harness.choosing.earlier import earlier_samples
+from gilot_plugin.harness.choosing.functions import is_place, load_function
 from gilot_plugin.harness.choosing.selecting import SelectionContext, SelectionStrategy, choose
 from gilot_plugin.harness.samples import Choice, Sample
 from gilot_plugin.selections import CountOptions, Options, checked_selection
@@ -63,13 +63,10 @@ class FunctionOptions(CountOptions):
 
     @field_validator("function")
     @classmethod
-    def _can_be_loaded(cls, value: str) -> str:
-        try:
-            found = _loaded(value)
-        except Exception as error:
-            raise ValueError(f"cannot be loaded, write package.module:name ({error!r})") from None
-        if not callable(found):
-            raise ValueError("is not a function")
+    def _is_a_place(cls, value: str) -> str:
+        # Settings come from task files, too, and checking them must not run what they name.
+        if not is_place(value):
+            raise ValueError("write package.module:name")
         return value
 
 
@@ -196,7 +193,7 @@ def _function(samples: Sequence[Sample], options: FunctionOptions, context: Sele
     known = {id(sample): sample for sample in samples}
     numbers: dict[Any, Sample] = {sample.identity.doc_id: sample for sample in samples}
     chosen = []
-    for given in _loaded(options.function)(samples):
+    for given in load_function(options.function)(samples):
         choice = given if isinstance(given, Choice) else Choice(given, f"chosen by {options.function}")
         if isinstance(choice.sample, int) and len(numbers) == len(samples):
             choice = Choice(numbers.get(choice.sample, choice.sample), choice.reason)
@@ -294,10 +291,6 @@ def _field(sample: Sample, path: str) -> Any:
             )
         value = value[name]
     return value
-
-
-def _loaded(place: str) -> Any:
-    return importlib.metadata.EntryPoint("", place, "").load()
 
 
 #: In the order of ``gilot methods``.

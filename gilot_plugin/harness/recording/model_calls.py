@@ -1,12 +1,13 @@
 """Hooks around the harness's calls of the model.
 
 The methods of one model object are wrapped for the time of an evaluation. Nothing is changed on the way: the
-wrapped methods receive and return what they always do, and an error in a hook stops the evaluation rather
-than alter it.
+wrapped methods receive and return what they always do, and an error in a hook, which has no part in the
+scores, is told and costs none of them.
 """
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +19,8 @@ from gilot_plugin.harness.recording.conversations import Layout, Message, layout
 from gilot_plugin.harness.recording.wrapping import Method, wrapped
 from gilot_plugin.harness.run import EvaluationRun, Feed, Rendering
 from gilot_plugin.plugins import manager
+
+_LOGGER = logging.getLogger(__name__)
 
 _REQUEST_METHODS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
 
@@ -46,15 +49,24 @@ def _watched(run: EvaluationRun) -> Iterator[None]:
         yield
 
 
+def _tell(hook: Any, run: EvaluationRun, **event: Any) -> None:
+    """Call plugins that look on: hours of scoring must not end with the bug of one of them."""
+    try:
+        hook(run=run, **event)
+    except Exception:
+        if hook.name not in run.failed_hooks:  # once, and not for each of a million prompts
+            _LOGGER.exception("a plugin failed in %s; scoring goes on", hook.name)
+        run.failed_hooks.add(hook.name)
+
+
 def _announce(run: EvaluationRun, request_type: str) -> Callable[[Method], Method]:
     def wrap(method: Method) -> Method:
         def call(requests: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
             hook = manager().hook
-            hook.gilot_requests_sending(run=run, request_type=request_type, requests=requests)
+            told = {"request_type": request_type, "requests": requests}
+            _tell(hook.gilot_requests_sending, run, **told)
             responses = method(requests, *args, **kwargs)
-            hook.gilot_requests_answered(
-                run=run, request_type=request_type, requests=requests, responses=responses
-            )
+            _tell(hook.gilot_requests_answered, run, **told, responses=responses)
             return responses
 
         return call
@@ -69,9 +81,8 @@ def _watch_scored_tokens(run: EvaluationRun) -> Callable[[Method], Method]:
         def call(requests: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
             for key, context_ids, continuation_ids in requests:
                 if key is not None:  # windows of rolling requests have none
-                    manager().hook.gilot_tokens_fed(
-                        run=run, feed=_scored_feed(run.lm, key, context_ids, continuation_ids)
-                    )
+                    feed = _scored_feed(run.lm, key, context_ids, continuation_ids)
+                    _tell(manager().hook.gilot_tokens_fed, run, feed=feed)
             return method(requests, *args, **kwargs)
 
         return call
@@ -182,7 +193,7 @@ def _watch_generation(run: EvaluationRun, encoded: Sequence[str]) -> Callable[[M
             if attended is not None and len(texts) == len(context):
                 for text, ids, seen in zip(texts, context.tolist(), attended.tolist(), strict=True):
                     fed = tuple(token for token, keep in zip(ids, seen, strict=True) if keep)
-                    manager().hook.gilot_tokens_fed(run=run, feed=Feed(text, None, fed))
+                    _tell(manager().hook.gilot_tokens_fed, run, feed=Feed(text, None, fed))
             produced = method(context, *args, **kwargs)
             if len(texts) == len(produced):
                 for text, ids in zip(texts, produced[:, context.shape[1] :].tolist(), strict=True):
