@@ -25,6 +25,7 @@ from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.config import GilotConfig, as_config
 from gilot_plugin.errors import GilotError
 from gilot_plugin.harness.explain import explain_results
+from gilot_plugin.harness.loading import ModelArguments, model_arguments
 from gilot_plugin.harness.loggers import log_after_results, log_to_trackio, log_to_wandb
 from gilot_plugin.harness.output import output_root, redate, results_folder
 from gilot_plugin.harness.recording.model_calls import hooked
@@ -54,19 +55,21 @@ class Attachment:
         self._given = given
         self._output_path = output_path
         self._tracker: EvaluationTracker | None = None
+        self._loaded_as: ModelArguments | None = None
         self._tracked: dict[EvaluationTracker, EvaluationRun] = {}
 
-    def join(self, tracker: EvaluationTracker | None) -> None:
+    def join(self, call: Mapping[str, Any]) -> None:
         """Take part in an evaluation whose ``simple_evaluate`` was called before the attachment.
 
         Args:
-            tracker: lm-eval's tracker in that call, if it has one.
+            call: The arguments of that call; empty if there is none.
 
         Raises:
             ArtifactError: The folder for artifacts cannot be written.
         """
-        self._tracker = tracker
-        root = self._output_path or output_root(tracker)
+        self._tracker = call.get("evaluation_tracker")
+        self._loaded_as = model_arguments(call)
+        root = self._output_path or output_root(self._tracker)
         if root is not None:
             check_writable(root)
 
@@ -76,14 +79,16 @@ class Attachment:
 
         @functools.wraps(original)
         def call(*args: Any, **kwargs: Any) -> Any:
-            self._tracker = signature.bind(*args, **kwargs).arguments.get("evaluation_tracker")
+            arguments = signature.bind(*args, **kwargs).arguments
+            self._tracker = arguments.get("evaluation_tracker")
+            self._loaded_as = model_arguments(arguments)
             root = self._output_path or output_root(self._tracker)
             if root is not None:
                 check_writable(root)
             try:
                 return original(*args, **kwargs)
             finally:
-                self._tracker = None
+                self._tracker = self._loaded_as = None
 
         return call
 
@@ -96,6 +101,7 @@ class Attachment:
             arguments = signature.bind(*args, **kwargs).arguments
             folder = self._output_path or results_folder(self._tracker)
             run = start_run(arguments["lm"], arguments["task_dict"], self._given, folder, self._tracker)
+            run.loaded_as = self._loaded_as
             run.has_template = bool(arguments.get("apply_chat_template"))
             self.runs.append(run)
             if self._tracker is not None:
