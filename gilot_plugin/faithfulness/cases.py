@@ -46,6 +46,7 @@ class Case:
         lengths: Characters of each choice, where they are compared per character; None for log-likelihoods.
         unscored: How many tokens of each choice belong to its context, where contexts differ; None for none.
         response: What the model answered in the evaluation; None where that is not known.
+        response_ids: Its tokens, thoughts included; None where they are not known.
     """
 
     key: SampleKey
@@ -59,6 +60,7 @@ class Case:
     lengths: tuple[int, ...] | None = None
     unscored: tuple[int, ...] | None = None
     response: str | None = None
+    response_ids: tuple[int, ...] | None = None
 
     def with_scores(self, found: Scored) -> Case:
         """The case with more scores, which win over those that it has."""
@@ -112,6 +114,7 @@ def case_of_record(record: Record, config: GilotConfig) -> Case:
         if any(choice.unscored for choice in choices)
         else None,
         response=target.response,
+        response_ids=target.response_ids,
     )
 
 
@@ -229,7 +232,9 @@ def _inquiry(
             lengths=case.lengths,
             unscored=case.unscored,
         )
-    answer = None if case.response is None else continuation_ids(tokenizer, case.prompt, case.response)
+    answer: Sequence[int] | None = case.response_ids
+    if answer is None and case.response is not None:
+        answer = continuation_ids(tokenizer, case.prompt, case.response)
     return generation_inquiry(
         backend,
         case.prompt,
