@@ -29,8 +29,8 @@ class Target:
         margin: How far the strongest right choice is ahead of the strongest other one, in nats; None where
             that means nothing.
         response: What the model answered in the evaluation; None where it was not asked to say anything.
-        response_ids: Tokens that followed the prompt, thoughts that the harness strips off included; None where
-            they are not known.
+        response_ids: Tokens that followed the prompt, thoughts that the harness strips off included; None
+            where they are not known.
     """
 
     kind: Literal["generation", "choices"]

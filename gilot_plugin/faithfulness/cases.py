@@ -151,11 +151,8 @@ def method_seconds(seconds: Mapping[str, float], methods: Mapping[str, Any]) -> 
 
 def subject_of(case: Case, methods: Sequence[str], seed: int, random_rankings: int) -> Subject:
     """The case with the rankings of the methods and of the controls."""
-    rankings = {
-        method: ranking_of(case.scores[method], sample_seed(seed, case.key))
-        for method in methods
-        if method in case.scores
-    }
+    ties = sample_seed(seed, case.key, "ties")
+    rankings = {method: ranking_of(case.scores[method], ties) for method in methods if method in case.scores}
     controls = control_rankings(case.key, len(case.units), seed, random_rankings)
     return Subject(
         *(case.key, case.prompt, case.units, {**rankings, **controls}),

@@ -13,7 +13,7 @@ from gilot_plugin.artifacts.names import samples_name
 from gilot_plugin.comparison.audit import Audit, audit_runs
 from gilot_plugin.comparison.verdict import audit_json, failures, parse_thresholds, verdict_lines
 from gilot_plugin.errors import ArtifactError, ConfigError
-from gilot_plugin.statistics import ALPHA
+from gilot_plugin.statistics.families import ALPHA
 from tests.comparison.simulated import DATE, make_record, make_run, noisy_runs
 
 
@@ -37,7 +37,7 @@ def test_the_same_run_twice_shows_nothing() -> None:
     assert nothing(audit)
     assert all(shift.test.mean == 0 for shift in (*audit.words, *audit.segments))
     assert list(failures(audit, parse_thresholds(["findings,moved,word_shift,right_to_wrong"]))) == []
-    told = "On the whole, the attributions differ by no more than those of repeated base runs."
+    told = "On the whole, the attributions are not shown to differ by more than those of repeated base runs."
     assert told in verdict_lines(audit)
 
 
@@ -74,14 +74,16 @@ def test_a_planted_word_is_found() -> None:
 def test_a_shift_that_repeated_runs_show_too_is_no_finding() -> None:
     base, tuned, _ = noisy_runs(1, 40, 3, lifted={"Tuesday": 6.0})
     audit = audit_runs(base, tuned, noise=[tuned])
-    assert audit.words[0].floor == pytest.approx(max(abs(shift.test.mean) for shift in audit.words))
+    for shift in audit.words:
+        assert shift.test.floor == pytest.approx(max(abs(shift.test.mean), 1e-3))
     assert findings(audit) == {"segments": [], "words": [], "changes": [], "flips": []}
 
 
 def test_rounding_is_no_finding() -> None:
     base, tuned = noisy_runs(2, 40, 2, noise=0.0, lifted={"Tuesday": 1.0001})
-    assert all(shift.test.p_value < 0.01 for shift in audit_runs(base, tuned).words)
-    assert nothing(audit_runs(base, tuned))
+    audit = audit_runs(base, tuned)
+    assert all(0 < abs(shift.test.mean) < 1e-3 and shift.test.p_value == 1 for shift in audit.words)
+    assert nothing(audit)
 
 
 def with_answers(answers: Iterable[bool]) -> LoadedRun:
@@ -168,8 +170,8 @@ def test_models_of_one_name_are_told_apart_by_their_folders(
 def test_few_pairs_unpaired_documents_and_a_missing_noise_run_are_told() -> None:
     base = make_run(make_record([1.0] * 10, doc=doc) for doc in range(4))
     tuned = make_run(make_record([1.0] * 10, doc=doc) for doc in range(3))
-    few, unpaired, without_noise = audit_runs(base, tuned).warnings
-    assert few.startswith("3 pairs are few")
+    audit = audit_runs(base, tuned)
+    unpaired, without_noise = audit.warnings
     assert unpaired == "1 documents could not be paired (1: not in the other run)"
     assert "--noise" in without_noise
 

@@ -86,10 +86,10 @@ def test_leave_one_out_is_that_of_the_harness(make_lm: Callable[..., Any]) -> No
     record = run.records[0]
     answer = record["target"]["hypotheses"][0]["token_ids"]
     full = logprob(lm.model, fed_ids(record), answer)
-    for unit, score in zip(record["units"], record["scores"]["logprob"], strict=True):
+    for unit, value in zip(record["units"], record["scores"]["logprob"], strict=True):
         ids = fed_ids(record)
         without = ids[: unit["start_token"]] + ids[unit["end_token"] :]
-        assert score == pytest.approx(full - logprob(lm.model, without, answer), abs=1e-4)
+        assert value == pytest.approx(full - logprob(lm.model, without, answer), abs=1e-4)
 
 
 # Texts that are scored as a whole
