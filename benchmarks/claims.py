@@ -65,12 +65,13 @@ def _rate(values: Iterable[float]) -> Rate:
     return Rate(float(found.mean()), spread / np.sqrt(len(found)))
 
 
-def table(rows: Sequence[Row]) -> Iterator[str]:
-    """Lines of Markdown."""
-    yield "| claim | world | drawn | false | found of what is there |"
-    yield "| --- | --- | ---: | ---: | ---: |"
-    for world, drawn, false, power in rows:
-        yield f"| {world.claim} | {world.world} | {drawn} | {false} | {'' if power is None else power} |"
+_HEADING = "| claim | world | drawn | false | found of what is there |\n| --- | --- | ---: | ---: | ---: |"
+
+
+def line_of(row: Row) -> str:
+    """A row of the table, in Markdown."""
+    power = "" if row.power is None else row.power
+    return f"| {row.world.claim} | {row.world.world} | {row.drawn} | {row.false} | {power} |"
 
 
 def coverage_table(drawn: int, seed: int) -> Iterator[str]:
@@ -104,18 +105,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of all drawings (default: 0)")
     parser.add_argument("--only", default="", help="worlds whose claim or description has this text")
     options = parser.parse_args(arguments)
-    rows = []
     print(f"Promised: at most {ALPHA:.0%} of the findings are false. Error: one standard error.\n")
+    print(_HEADING, flush=True)
+    broken = []
     for world in worlds():
-        if options.only in f"{world.claim} {world.world}":
-            # How often something is found need not be known as exactly as how often it is not there.
-            drawn = max(1, options.drawn // 4) if world.planted else options.drawn
-            rows.append(simulate(world, drawn, options.seed))
-    print("\n".join(table(rows)))
+        if options.only not in f"{world.claim}, {world.world}":
+            continue
+        # How often something is found need not be known as exactly as how often it is not there.
+        drawn = max(1, options.drawn // 4) if world.planted else options.drawn
+        row = simulate(world, drawn, options.seed)
+        print(line_of(row), flush=True)
+        if row.false.mean - 3 * row.false.error > ALPHA:
+            broken.append(world)
     if not options.only:
         print("\nHow often intervals hold the mean, of 95 %:\n")
         print("\n".join(coverage_table(options.drawn, options.seed)))
-    broken = [row.world for row in rows if row.false.mean - 3 * row.false.error > ALPHA]
     for world in broken:
         print(f"\nnot held: {world.claim}, {world.world}")
     return 1 if broken else 0

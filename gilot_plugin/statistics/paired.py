@@ -85,16 +85,19 @@ def paired_tests(
     given = [0.0] * len(differences) if floors is None else list(floors)
     away = [_from_floor(values, floor, one_sided) for values, floor in zip(differences, given, strict=True)]
     p_values = [1.0] * len(differences)
-    for count in sorted({len(values) for values in differences}):
-        columns = {
+    tested = {
+        place: values
+        for place, values in enumerate(away)
+        if values is not None and len(values) >= MIN_PAIRS and values.any()
+    }
+    for enumerated in (True, False):
+        own = {
             place: values
-            for place, values in enumerate(away)
-            if values is not None and len(values) == count and count >= MIN_PAIRS and values.any()
+            for place, values in tested.items()
+            if (len(values) <= _MOST_ENUMERATED) == enumerated
         }
-        if columns:
-            found = _flipped_sign_p(np.stack(list(columns.values()), axis=1), one_sided, seed)
-            for place, p_value in zip(columns, found, strict=True):
-                p_values[place] = float(p_value)
+        for place, p_value in zip(own, _flipped_sign_p(list(own.values()), one_sided, seed), strict=True):
+            p_values[place] = float(p_value)
     return [
         _described(values, floor, p_value, one_sided)
         for values, floor, p_value in zip(differences, given, p_values, strict=True)
@@ -133,12 +136,16 @@ def _described(values: np.ndarray, floor: float, p_value: float, one_sided: bool
     )
 
 
-def _flipped_sign_p(table: np.ndarray, one_sided: bool, seed: int) -> np.ndarray:
-    """P-values ``[tests]`` of differences ``[pairs, tests]``, all tests under the same signs.
+def _flipped_sign_p(differences: Sequence[np.ndarray], one_sided: bool, seed: int) -> np.ndarray:
+    """P-values, one a test, all of them under the same signs.
 
     For one test the numbers are those of scipy's permutation test, which draws the signs of each test anew.
     """
-    count = len(table)
+    if not differences:
+        return np.ones(0)
+    count = max(map(len, differences))
+    # Pairs that a test does not have differ by 0, which has no sign.
+    table = np.stack([np.pad(values, (0, count - len(values))) for values in differences], axis=1)
     if count <= _MOST_ENUMERATED:
         return _p_values(table, _all_signs(count), one_sided, observed=0)
     generator = np.random.default_rng((seed, count))

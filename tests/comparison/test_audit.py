@@ -79,6 +79,39 @@ def test_a_shift_that_repeated_runs_show_too_is_no_finding() -> None:
     assert findings(audit) == {"segments": [], "words": [], "changes": [], "flips": []}
 
 
+def test_shifts_and_noise_are_means_over_the_same_documents() -> None:
+    base, tuned, repeated = noisy_runs(3, 24, 3)
+    few = make_run(repeated.records[:10])
+    audit = audit_runs(base, tuned, noise=[few])
+    assert len(audit.pairs) == 10
+    assert {found.reason for found in audit.unpaired} == {"not in the repeated run"}
+    shorter = [make_run(run.records[:10]) for run in (base, tuned)]
+    alone = audit_runs(*shorter, noise=[few])
+    assert audit.words == alone.words
+    assert audit.changes == alone.changes
+
+
+def test_shifts_below_the_noise_do_not_make_others_findings() -> None:
+    """Dropped after the adjustment, shifts below the noise had let chance through among those above it."""
+    small = dict.fromkeys(("Answer", "briefly", "Was", "the"), 1.3)
+    base, tuned, _ = noisy_runs(4, 40, 3, noise=0.1, lifted=small)
+    _, again, _ = noisy_runs(4, 40, 3, noise=0.1, lifted=dict.fromkeys(small, 1.6))
+    audit = audit_runs(base, tuned, noise=[again])
+    by_name = {shift.name: shift for shift in audit.words}
+    for word in small:
+        shift = by_name[word.casefold()]
+        assert abs(shift.test.mean) < shift.test.floor
+        assert (shift.test.p_value, shift.q_value) == (1.0, 1.0)
+
+
+def test_too_few_samples_say_how_many_it_would_take() -> None:
+    base, tuned = noisy_runs(1, 8, 2, lifted={"Tuesday": 20.0})
+    lines = verdict_lines(audit_runs(base, tuned))
+    (told,) = (line for line in lines if line.startswith("No word can be told from chance"))
+    # One of 8 words alone needs a p-value of 0.05 / 4 / 8; 11 signs that are all alike have 1 / 1024.
+    assert told.endswith("of 8, each is in too few samples. It takes 11.")
+
+
 def test_rounding_is_no_finding() -> None:
     base, tuned = noisy_runs(2, 40, 2, noise=0.0, lifted={"Tuesday": 1.0001})
     audit = audit_runs(base, tuned)
@@ -127,7 +160,7 @@ def test_all_samples_that_were_logged_count(tmp_path: Path) -> None:
 
 
 def manifest(**settings: Any) -> Mapping[str, Any]:
-    selection = {"strategy": settings.pop("strategy", "first")}
+    selection = {"strategy": settings.pop("strategy", "first"), "options": settings.pop("options", {})}
     return {"configs": {"a": settings}, "tasks": {"films": {"selection": selection}}}
 
 
@@ -139,6 +172,16 @@ def manifest(**settings: Any) -> Mapping[str, Any]:
             manifest(),
             manifest(strategy="incorrect"),
             "samples were chosen by what a model answered (incorrect)",
+        ),
+        (
+            manifest(),
+            manifest(strategy="chain", options={"of": [{"strategy": "incorrect"}, {"strategy": "random"}]}),
+            "samples were chosen by what a model answered (incorrect)",
+        ),
+        (
+            manifest(),
+            manifest(strategy="function"),
+            "samples may have been chosen by what a model answered (function)",
         ),
         (manifest(seed=1, batch_size=8), manifest(seed=2, batch_size=2), None),
     ],
