@@ -70,7 +70,7 @@ class _Sentence(NamedTuple):
         """The sentence."""
         parts = [f"beats {listed(self.beaten)}"] if self.beaten else []
         parts += [f"is beaten by {listed(self.stronger)}"] if self.stronger else []
-        parts += [f"does not beat {listed(self.equal)}, nor is it beaten"] if self.equal else []
+        parts += [f"is not shown to differ from {listed(self.equal)}"] if self.equal else []
         return f"{method} {'; '.join(parts)}." if parts else f"{method} was compared with nothing."
 
 

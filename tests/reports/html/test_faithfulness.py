@@ -55,7 +55,7 @@ def test_faithfulness_shows_areas_and_what_is_beaten(measured: Any, open_page: O
         ["kl", "20", f"{area.mean:.3f}", interval, "0 of 1", "none"],
         ["random control", "", f"{area.mean:.3f}", interval, "", ""],
     ]
-    assert "ot beats random; does not beat kl." in said
+    assert "ot beats random; is not shown to differ from kl." in said
     assert "kl does not beat random and ot." in said
 
 
