@@ -21,6 +21,7 @@ from gilot_plugin.hookspecs import hookimpl
 from gilot_plugin.plugins import manager
 from gilot_plugin.reports.card.section import card_section
 from gilot_plugin.reports.figures import run_figures
+from gilot_plugin.statistics.families import samples_needed
 from tests.harness.evaluations import ANSWERS, CHEAP, explain
 
 Faithful = Callable[..., Any]
@@ -64,7 +65,8 @@ def test_a_run_is_tested_with_its_own_scores_and_prompts(
     assert f"pretrained={settings.model}" == settings.model_args
     assert set(found.seconds) >= {"ot", "l2"}
     assert "similarity, delete (4 samples): cosine similarity" in ended.out
-    assert "similarity, delete: ot: no claim from 4 samples, 6 are needed." in ended.out
+    told = f"no claim from 4 samples; with {found.comparisons} comparisons"
+    assert f"similarity, delete: ot: {told}, {samples_needed(found.comparisons)} are needed." in ended.out
     assert "\x1b" not in ended.out
     assert validate_path(tmp_path).ok
 
