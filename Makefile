@@ -22,7 +22,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-compare test test-slow test-all test-newest test-oldest lint format bench bench-evaluation bench-faithfulness bench-planted clean
+.PHONY: help demo demo-compare test test-slow test-all test-newest test-oldest lint format bench bench-evaluation \
+	bench-faithfulness bench-planted bench-statistics clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -72,6 +73,9 @@ bench-faithfulness: $(VENV)/.installed-bench ## Measure which settings and metho
 
 bench-planted: $(VENV)/.installed-bench ## Measure how often methods find causes that are known (minutes)
 	@HF_HUB_OFFLINE=1 $(PY) benchmarks/planted.py $(BENCH_ARGS)
+
+bench-statistics: $(VENV)/.installed ## Simulate how often the reports' claims are false (half an hour)
+	@OMP_NUM_THREADS=1 $(PY) benchmarks/claims.py $(BENCH_ARGS)
 
 clean: ## Remove the virtual environment, caches and build outputs
 	rm -rf $(VENV) $(NEWEST) $(OLDEST) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -154,7 +154,7 @@ def _attributed(
             if not isinstance(found, Scored):
                 raise found
             for name in kept:
-                ranking = ranking_of(found.scores[name], sample_seed(options.seed, case.key))
+                ranking = ranking_of(found.scores[name], sample_seed(options.seed, case.key, "ties"))
                 rankings[case.key][arm.ranking(name)] = ranking
                 seconds.setdefault(arm.ranking(name), []).append(found.seconds[name])
     return Attributed(list(rankings.values()), seconds)

@@ -13,7 +13,8 @@ from gilot_plugin.faithfulness.controls import SampleRankings, by_measure, with_
 from gilot_plugin.faithfulness.curves import QUANTITIES, Curves, SampleCurves
 from gilot_plugin.faithfulness.subjects import Ranking
 from gilot_plugin.faithfulness.summary import interval_of
-from gilot_plugin.statistics import PairedTest, adjusted, paired_test
+from gilot_plugin.statistics.families import judge
+from gilot_plugin.statistics.paired import PairedTest, paired_test
 
 _COLUMNS = (
     "ranking",
@@ -131,7 +132,7 @@ def _table(rows: Sequence[_Row], attributed: Attributed, against: str, seed: int
             [getattr(one, name) for one in row.curves]
             for name in ("area", "comprehensiveness", "sufficiency")
         )
-        area, comprehensiveness, sufficiency = (_interval(interval_of(found, seed)) for found in numbers)
+        area, comprehensiveness, sufficiency = (_interval(interval_of(found)) for found in numbers)
         agreement = spent = ""
         if row.name in attributed.seconds:
             spent = f"{np.mean(attributed.seconds[row.name]):.2f}"
@@ -151,7 +152,9 @@ def _table(rows: Sequence[_Row], attributed: Attributed, against: str, seed: int
 
 
 def _adjusted(tests: Sequence[PairedTest | None]) -> Iterator[str]:
-    known = iter(adjusted([test.p_value for test in tests if test is not None]))
+    own = [test for test in tests if test is not None]
+    judged = judge([test.p_value for test in own], [test.attainable for test in own])
+    known = iter([judgement.q_value for judgement in judged])
     for test in tests:
         yield "" if test is None else f"{next(known):.2g}"
 

@@ -12,6 +12,7 @@ from gilot_plugin.artifacts.file_checks import parse_line
 from gilot_plugin.artifacts.names import companion_name
 from gilot_plugin.artifacts.schemas import schema_problems
 from gilot_plugin.errors import ArtifactError
+from gilot_plugin.statistics.families import ALPHA
 
 FAITHFULNESS_VERSION: Final = "1.0"
 
@@ -25,7 +26,7 @@ class Interval(_Strict):
 
     Attributes:
         mean: The mean.
-        low: Lower end of its 95 % bootstrap interval; None with too few samples.
+        low: Lower end of its 95 % interval; None with too few samples.
         high: Upper end.
     """
 
@@ -48,6 +49,11 @@ class ControlResult(_Strict):
     difference: Interval
     p_value: float
     beaten: bool
+
+    @property
+    def beats(self) -> bool:
+        """Whether the control is better than the method, by more than chance."""
+        return not self.beaten and self.p_value <= ALPHA and self.difference.mean < 0
 
 
 class MethodDifference(_Strict):
@@ -152,7 +158,9 @@ class Resemblance(_Strict):
         is_control: Whether it is a control.
         samples: Samples that it was computed for.
         correlation: Spearman's rank correlation of both attributions.
-        passes: Whether the interval lies below the threshold: the attribution hangs on what was learnt.
+        passes: Whether the correlation is below the threshold by more than chance: the attribution hangs on
+            what was learnt.
+        p_value: Of the one-sided permutation test of that, adjusted for all methods; None in older files.
         apart_from_order: The correlation with the order of the prompt partialled out. Random weights tend to
             follow that order, for a word is read by all that come after it. None where nothing is left.
     """
@@ -163,6 +171,7 @@ class Resemblance(_Strict):
     correlation: Interval
     passes: bool
     apart_from_order: Interval | None = None
+    p_value: float | None = None
 
 
 class Randomization(_Strict):
@@ -170,7 +179,7 @@ class Randomization(_Strict):
 
     Attributes:
         seed: Of the random weights.
-        threshold: What the interval of the correlation has to lie below.
+        threshold: What the correlation has to be below.
         methods: One an attribution method or control.
     """
 
@@ -227,6 +236,14 @@ class Faithfulness(_Strict):
     measures: tuple[Measure, ...]
     seconds: Mapping[str, float]
     randomization: Randomization | None = None
+
+    @property
+    def comparisons(self) -> int:
+        """Number of comparisons, for which p-values are adjusted."""
+        return sum(
+            len(measure.differences) + sum(len(curves.controls) for curves in measure.methods)
+            for measure in self.measures
+        )
 
     @pydantic.model_validator(mode="after")
     def _lengths(self) -> Faithfulness:

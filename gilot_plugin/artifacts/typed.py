@@ -29,6 +29,8 @@ class Target:
         margin: How far the strongest right choice is ahead of the strongest other one, in nats; None where
             that means nothing.
         response: What the model answered in the evaluation; None where it was not asked to say anything.
+        response_ids: Tokens that followed the prompt, thoughts that the harness strips off included; None
+            where they are not known.
     """
 
     kind: Literal["generation", "choices"]
@@ -37,6 +39,7 @@ class Target:
     gold: tuple[int, ...] = ()
     margin: float | None = None
     response: str | None = None
+    response_ids: tuple[int, ...] | None = None
 
     @property
     def outcomes(self) -> Sequence[Choice | Hypothesis]:
@@ -208,6 +211,7 @@ def _target(target: Mapping[str, Any]) -> Target:
         gold=tuple(target.get("gold", ())),
         margin=target.get("margin"),
         response=target.get("response"),
+        response_ids=None if (ids := target.get("response_ids")) is None else tuple(ids),
     )
 
 

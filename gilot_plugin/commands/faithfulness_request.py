@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gilot_plugin import plugins
-from gilot_plugin.artifacts.loading import load_run
+from gilot_plugin.artifacts.loading import LoadedRun, load_run
 from gilot_plugin.artifacts.names import companion_name
 from gilot_plugin.artifacts.typed import scored_methods
 from gilot_plugin.attribution.prompt.units import make_units
@@ -107,11 +107,8 @@ def request_of_run(options: argparse.Namespace) -> Request:
         reasons = "; ".join(f"{reason} ({number})" for reason, number in left_out.items())
         raise ConfigError(f"{run.folder}: no sample can be tested: {reasons or 'the run has no records'}")
     described = run.manifest["model"]
-    recorded: Mapping[str, Any] = {"model_args": {"pretrained": described["name"]}}
-    if run.evaluation is not None:
-        recorded = run.evaluation.arguments
     return Request(
-        source=_source(options, recorded),
+        source=_source(options, _recorded(run, described)),
         model_name=str(described["name"]),
         cases=tuple(cases),
         prompts=(),
@@ -130,6 +127,15 @@ def request_of_run(options: argparse.Namespace) -> Request:
         folder=options.output or run.folder,
         date=run.date,
     )
+
+
+def _recorded(run: LoadedRun, described: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the run says of how its model was loaded: lm-eval's results, else the manifest."""
+    if run.evaluation is not None and run.evaluation.arguments.get("model_args"):
+        return run.evaluation.arguments
+    if "model_args" in described:
+        return {"model": described.get("lm_eval_model"), "model_args": described["model_args"]}
+    return {"model_args": {"pretrained": described["name"]}}
 
 
 def request_of_prompts(options: argparse.Namespace) -> Request:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gilot_plugin.artifacts.loading import LoadedRun
+from gilot_plugin.artifacts.strategies import answer_strategies, chosen_by_answer
 from gilot_plugin.comparison.changes import Change, measure_changes
 from gilot_plugin.comparison.flips import Flips, count_flips
 from gilot_plugin.comparison.measures import Measures, measure_pair
@@ -19,11 +20,6 @@ from gilot_plugin.errors import ArtifactError
 _WITHOUT_EFFECT = frozenset(
     {"batch_size", "budget", "memory_budget", "num_threads", "output_path", "resume", "seed", "select"}
 )
-
-#: Strategies that choose by what the model answered.
-_BY_ANSWER = frozenset({"correct", "entropy", "flips", "incorrect", "margin"})
-
-_FEW_PAIRS = 20
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ def audit_runs(
         ArtifactError: The runs have no document in common, or not the method.
     """
     method = common_method(base, tuned, method)
-    pairs, unpaired = pair_runs(base, tuned, method)
+    pairs, repeated, unpaired = pair_runs(base, tuned, method, noise)
     if not pairs:
         reasons = Counter(reason for _, _, reason in unpaired).most_common(3)
         told = "; ".join(f"{count} documents: {reason}" for reason, count in reasons)
@@ -89,7 +85,6 @@ def audit_runs(
             f"{base.folder} and {tuned.folder} have no document in common: choose samples alike in both "
             f"runs, e.g. select.strategy=first or the same seed. {told}"
         )
-    repeated = [pair_runs(base, run, method)[0] for run in noise]
     measures = tuple(measure_pair(pair, method) for pair in pairs)
     noise_measures = [tuple(measure_pair(pair, method) for pair in found) for found in repeated]
     base_name, tuned_name = _names(base, tuned)
@@ -103,7 +98,7 @@ def audit_runs(
         unpaired=unpaired,
         segments=segment_shifts(pairs, repeated, seed),
         words=word_shifts(pairs, repeated, seed),
-        changes=measure_changes(pairs, measures, repeated, noise_measures, seed),
+        changes=measure_changes(measures, noise_measures, seed),
         flips=count_flips(base, tuned, pairs),
         warnings=tuple(_warnings(base, tuned, pairs, unpaired, noise)),
     )
@@ -131,8 +126,6 @@ def _warnings(
     unpaired: Sequence[Unpaired],
     noise: Sequence[LoadedRun],
 ) -> Iterable[str]:
-    if len(pairs) < _FEW_PAIRS:
-        yield f"{len(pairs)} pairs are few: only large shifts can be found, see the smallest detectable ones"
     if unpaired:
         reasons = Counter(reason for _, _, reason in unpaired).most_common(3)
         told = "; ".join(f"{count}: {reason}" for reason, count in reasons)
@@ -144,11 +137,20 @@ def _warnings(
         )
     for name, value, other in _different_settings(base, tuned):
         yield f"the runs have different settings: {name} is {value} in the base run, {other} in the other"
-    strategies = _BY_ANSWER & {_strategy(run, task) for run in (base, tuned) for task in run.tasks}
+    strategies = {
+        name for run in (base, tuned) for task in run.tasks for name in answer_strategies(run.manifest, task)
+    }
     if strategies:
+        chosen = chosen_by_answer(sorted(strategies))
+        yield f"{chosen}, so the shifts hold for such samples, not for the tasks"
+    refined = sum(
+        bool(pair.base.coarse_units or pair.tuned.coarse_units) and pair.base.spans != pair.tuned.spans
+        for pair in pairs
+    )
+    if refined:
         yield (
-            f"samples were chosen by what a model answered ({', '.join(sorted(strategies))}), so the shifts "
-            "hold for such samples, not for the tasks"
+            f"units: auto cut {refined} prompts differently: they were compared on the smallest pieces that "
+            "all runs measured"
         )
     if any(pair.coverage < 1 for pair in pairs):
         low = min(pair.coverage for pair in pairs)
@@ -170,8 +172,3 @@ def _settings(run: LoadedRun) -> Mapping[str, Any]:
             if value not in found.setdefault(name, []):
                 found[name].append(value)
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
-
-
-def _strategy(run: LoadedRun, task: str) -> str:
-    selection = (run.manifest or {}).get("tasks", {}).get(task, {}).get("selection") or {}
-    return str(selection.get("strategy"))

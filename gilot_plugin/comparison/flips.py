@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from gilot_plugin.artifacts.loading import LoadedRun
 from gilot_plugin.artifacts.verdicts import is_correct
-from gilot_plugin.comparison.judging import audit_q_values
+from gilot_plugin.comparison.judging import judge_p_values
 from gilot_plugin.comparison.pairs import Pair
-from gilot_plugin.statistics import ALPHA, mcnemar
+from gilot_plugin.statistics.families import ALPHA
+from gilot_plugin.statistics.paired import mcnemar, mcnemar_attainable
 
 
 class Flips(NamedTuple):
@@ -57,7 +58,8 @@ def count_flips(base: LoadedRun, tuned: LoadedRun, pairs: Sequence[Pair]) -> tup
             worse = sum(a and not b for a, b in judged)
             better = sum(b and not a for a, b in judged)
             counted.append((task, judged, worse, better, mcnemar(worse, better), of_all))
-    q_values = audit_q_values([found[4] for found in counted])
+    attainable = [mcnemar_attainable(worse + better) for _, _, worse, better, _, _ in counted]
+    judged_tasks = judge_p_values([found[4] for found in counted], attainable)
     return tuple(
         Flips(
             task,
@@ -67,10 +69,12 @@ def count_flips(base: LoadedRun, tuned: LoadedRun, pairs: Sequence[Pair]) -> tup
             worse,
             better,
             p_value,
-            q_value,
+            judgement.q_value,
             of_all,
         )
-        for (task, judged, worse, better, p_value, of_all), q_value in zip(counted, q_values, strict=True)
+        for (task, judged, worse, better, p_value, of_all), judgement in zip(
+            counted, judged_tasks, strict=True
+        )
     )
 
 

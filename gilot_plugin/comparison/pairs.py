@@ -1,40 +1,20 @@
-"""Samples of two runs, paired, with their scores on common pieces of the prompt."""
+"""Samples of two runs and of repetitions, paired, with their scores on common pieces of the prompt."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import NamedTuple
 
 from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
+from gilot_plugin.artifacts.records import RecordKey
 from gilot_plugin.artifacts.typed import DEFAULT_METHOD, Record, scored_methods
+from gilot_plugin.comparison.pieces import PairedPiece, common_pieces
 from gilot_plugin.errors import ArtifactError, one_of
 
 #: Least share of the words that two prompts must have in common.
 MIN_COVERAGE = 0.5
-
-_WORD = re.compile(r"\S+")
-
-
-class PairedPiece(NamedTuple):
-    """A piece of the prompt that both runs scored.
-
-    Attributes:
-        text: Its characters.
-        segment: The part of the base's prompt that it lies in.
-        position: Its middle, as a share of the length of the base's prompt.
-        base: Its score in the base run.
-        tuned: Its score in the other run.
-    """
-
-    text: str
-    segment: str
-    position: float
-    base: float
-    tuned: float
 
 
 @dataclass(frozen=True)
@@ -68,37 +48,78 @@ class Unpaired(NamedTuple):
     reason: str
 
 
-def pair_runs(
-    base: LoadedRun, tuned: LoadedRun, method: str
-) -> tuple[tuple[Pair, ...], tuple[Unpaired, ...]]:
-    """Pair the samples of two runs by task and document hash.
+class Paired(NamedTuple):
+    """Documents of two runs, and of repetitions of the base run.
+
+    Attributes:
+        pairs: The base run with the other one.
+        repeated: For each repetition, the base run with it: the same documents, on the same pieces, as in
+            ``pairs``, so that a shift and what repeating the base run shifts are means over the same things.
+        unpaired: Documents that not all runs have, or that cannot be compared.
+    """
+
+    pairs: tuple[Pair, ...]
+    repeated: tuple[tuple[Pair, ...], ...]
+    unpaired: tuple[Unpaired, ...]
+
+
+def pair_runs(base: LoadedRun, tuned: LoadedRun, method: str, noise: Sequence[LoadedRun] = ()) -> Paired:
+    """Pair the samples of runs by task and document hash.
 
     Args:
         base: The one run.
         tuned: The other run.
         method: Whose scores are compared.
-
-    Returns:
-        The pairs, and what could not be paired.
+        noise: Repetitions of the base run.
     """
     pairs: list[Pair] = []
+    repeated: list[list[Pair]] = [[] for _ in noise]
     unpaired: list[Unpaired] = []
     others = dict(_numbered(tuned.records))
-    older = [{record.key for record in run.without_first_position} for run in (base, tuned)]
+    repetitions = [dict(_numbered(run.records)) for run in noise]
+    older = [{record.key for record in run.without_first_position} for run in (base, tuned, *noise)]
     for key, record in _numbered(base.records):
-        other = others.pop(key, None)
-        problem = _problem(record, other, method)
-        if other is not None and (record.key in older[0]) != (other.key in older[1]):
-            problem = problem or f"in one of the runs {FIRST_POSITION_LEFT_OUT}"
-        if other is not None and problem is None:
-            pieces, coverage = common_pieces(record, other, method)
-            if coverage >= MIN_COVERAGE:
-                pairs.append(Pair(record, other, pieces, coverage))
-                continue
-            problem = f"the prompts have only {coverage:.0%} of their words in common"
-        unpaired.append(Unpaired(record.task, record.doc_id, problem or ""))
+        other, again = others.pop(key, None), [records.get(key) for records in repetitions]
+        found = _paired(record, other, again, method)
+        if not isinstance(found, str) and _is_mixed((record, other, *again), older):
+            found = f"in one of the runs {FIRST_POSITION_LEFT_OUT}"
+        if isinstance(found, str):
+            unpaired.append(Unpaired(record.task, record.doc_id, found))
+            continue
+        pairs.append(found[0])
+        for sequence, pair in zip(repeated, found[1:], strict=True):
+            sequence.append(pair)
     unpaired += [Unpaired(record.task, record.doc_id, "not in the base run") for record in others.values()]
-    return tuple(pairs), tuple(unpaired)
+    return Paired(tuple(pairs), tuple(map(tuple, repeated)), tuple(unpaired))
+
+
+def _is_mixed(records: Sequence[Record | None], older: Sequence[Collection[RecordKey]]) -> bool:
+    """Whether the scores of some leave out the first token of the answer, and those of others do not."""
+    return len({record.key in keys for record, keys in zip(records, older, strict=True) if record}) > 1
+
+
+def _paired(
+    base: Record, tuned: Record | None, again: Sequence[Record | None], method: str
+) -> list[Pair] | str:
+    """The base run's record with that of the other run and of each repetition, or why there is no pair."""
+    known: list[Record] = []
+    for name, record in (("base", base), ("other", tuned), *(("repeated", found) for found in again)):
+        if record is None:
+            return f"not in the {name} run"
+        if record.status != "ok":
+            return f"{record.status} in the {name} run: {record.reason}"
+        if method not in record.scores:
+            return f"no scores by method {method!r} in the {name} run"
+        known.append(record)
+    pieces = common_pieces(known, method)
+    if pieces.problem is not None:
+        return pieces.problem
+    if pieces.coverage < MIN_COVERAGE:
+        return f"the prompts have only {pieces.coverage:.0%} of their words in common"
+    return [
+        Pair(base, record, pieces.paired(number), pieces.coverage)
+        for number, record in enumerate(known[1:], start=1)
+    ]
 
 
 def common_method(base: LoadedRun, tuned: LoadedRun, method: str | None) -> str:
@@ -119,74 +140,6 @@ def common_method(base: LoadedRun, tuned: LoadedRun, method: str | None) -> str:
     return method
 
 
-def common_pieces(base: Record, tuned: Record, method: str) -> tuple[tuple[PairedPiece, ...], float]:
-    """Scores of two records on the same pieces: on units if those are alike, else on words.
-
-    A unit's score is spread over its characters, white space aside, so that units of different tokenizers can
-    be compared.
-
-    Returns:
-        The pieces, and the share of the words that both prompts have.
-    """
-    length = max(len(base.prompt), 1)
-    if base.prompt == tuned.prompt and base.spans == tuned.spans:
-        found = tuple(
-            PairedPiece(unit.text, unit.segment, (start + end) / 2 / length, score, other)
-            for unit, (start, end), score, other in zip(
-                base.units, base.spans, base.scores[method], tuned.scores[method], strict=True
-            )
-        )
-        return found, 1.0
-    words, others = _words(base, method), _words(tuned, method)
-    matcher = SequenceMatcher(
-        None, [word.text for word in words], [word.text for word in others], autojunk=False
-    )
-    matched = [
-        (words[block.a + step], others[block.b + step])
-        for block in matcher.get_matching_blocks()
-        for step in range(block.size)
-    ]
-    found = tuple(
-        PairedPiece(word.text, word.segment, (word.start + word.end) / 2 / length, word.score, other.score)
-        for word, other in matched
-    )
-    return found, len(matched) / max(len(words), len(others), 1)
-
-
-class _Word(NamedTuple):
-    text: str
-    start: int
-    end: int
-    segment: str
-    score: float
-
-
-def _words(record: Record, method: str) -> list[_Word]:
-    """The words of the prompt that units reach, with the part of the units' scores that is theirs."""
-    found: list[_Word] = []
-    spans = [
-        (start, end, sum(not character.isspace() for character in record.prompt[start:end]))
-        for start, end in record.spans
-    ]
-    first = 0
-    for match in _WORD.finditer(record.prompt):
-        while first < len(spans) and spans[first][1] <= match.start():
-            first += 1
-        score, reach, segment = 0.0, 0, ""
-        for index in range(first, len(spans)):
-            start, end, size = spans[index]
-            if start >= match.end():
-                break
-            overlap = min(end, match.end()) - max(start, match.start())
-            if overlap > 0 and size:
-                score += record.scores[method][index] * overlap / size
-                if overlap > reach:
-                    reach, segment = overlap, record.units[index].segment
-        if reach:
-            found.append(_Word(match[0], *match.span(), segment, score))
-    return found
-
-
 def _numbered(records: Sequence[Record]) -> Iterator[tuple[tuple[str, str, int], Record]]:
     """Records by task and document; copies of a document are told apart by their order."""
     seen: Counter[tuple[str, str]] = Counter()
@@ -194,14 +147,3 @@ def _numbered(records: Sequence[Record]) -> Iterator[tuple[tuple[str, str, int],
         key = record.task, record.doc_hash
         yield (*key, seen[key]), record
         seen[key] += 1
-
-
-def _problem(base: Record, tuned: Record | None, method: str) -> str | None:
-    if tuned is None:
-        return "not in the other run"
-    for name, record in (("base", base), ("other", tuned)):
-        if record.status != "ok":
-            return f"{record.status} in the {name} run: {record.reason}"
-        if method not in record.scores:
-            return f"no scores by method {method!r} in the {name} run"
-    return None

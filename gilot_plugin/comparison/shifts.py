@@ -1,16 +1,18 @@
-"""Where attention went: shares of the attribution by segment and by word."""
+"""Where the attribution went: its shares by segment and by word."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from gilot_plugin.comparison.judging import ROUNDING, audit_q_values
+from gilot_plugin.comparison.judging import ROUNDING, judge_tests
 from gilot_plugin.comparison.measures import piece_shares
 from gilot_plugin.comparison.pairs import Pair
-from gilot_plugin.statistics import ALPHA, MIN_PAIRS, PairedTest, paired_test
+from gilot_plugin.statistics.families import ALPHA
+from gilot_plugin.statistics.paired import MIN_PAIRS, PairedTest, paired_tests
+from gilot_plugin.statistics.power import detectable
 
 #: Words that are tested: the most frequent ones, which does not depend on how they shifted.
 MAX_WORDS = 200
@@ -24,9 +26,12 @@ class Shift(NamedTuple):
         name: The segment or the word.
         base: Its mean share in the base run.
         tuned: Its mean share in the other run.
-        test: Of the differences.
-        q_value: Its p-value, adjusted for all shifts of its kind (Benjamini and Hochberg).
-        floor: Shift that repeated runs of the base model show.
+        test: Of whether the mean difference is larger than the floor, which is the shift that repeated runs
+            of the base model show.
+        q_value: Its p-value, adjusted for all shifts of its kind; 1 where the pairs are too few to be a
+            finding.
+        detectable: The smallest shift that this audit, with all its tests, would have shown with a
+            probability of 80 %; None where the pairs are too few for any.
     """
 
     task: str | None
@@ -35,95 +40,97 @@ class Shift(NamedTuple):
     tuned: float
     test: PairedTest
     q_value: float
-    floor: float
+    detectable: float | None
 
     @property
     def is_finding(self) -> bool:
-        """Whether it is more than chance, and more than noise."""
-        return self.q_value <= ALPHA and abs(self.test.mean) > self.floor
+        """Whether it is more than chance and noise."""
+        return self.q_value <= ALPHA
 
 
-#: For what is tested, the shares of it in the pairs that have it: base, tuned.
-_Shares = dict[tuple[str | None, str], list[tuple[float, float]]]
-
-
-def segment_shifts(pairs: Sequence[Pair], repeated: Sequence[Sequence[Pair]], seed: int) -> tuple[Shift, ...]:
-    """Shifts by task and segment; ``repeated`` are the pairs of the base run with its repetitions."""
-    return _shifts(_segment_table(pairs), [_segment_table(found) for found in repeated], seed)
-
-
-def _segment_table(pairs: Iterable[Pair]) -> _Shares:
-    """By task and segment; a task whose prompts are in one part has nothing to shift."""
-    found: _Shares = {}
-    for pair in pairs:
-        base, tuned = piece_shares(pair)
-        if not (base.any() and tuned.any()):
-            continue
-        shares: dict[str, list[float]] = {}
-        for piece, before, after in zip(pair.pieces, base, tuned, strict=True):
-            entry = shares.setdefault(piece.segment, [0.0, 0.0])
-            entry[0] += before
-            entry[1] += after
-        if len(shares) > 1:
-            for segment, (before, after) in shares.items():
-                found.setdefault((pair.base.task, segment), []).append((before, after))
-    return found
-
-
-def word_shifts(pairs: Sequence[Pair], repeated: Sequence[Sequence[Pair]], seed: int) -> tuple[Shift, ...]:
-    """Shifts by word, whatever its case, over all tasks; ``repeated`` as in :func:`segment_shifts`."""
-    table = _word_table(pairs)
-    frequent = sorted(
-        (key for key in table if len(table[key]) >= MIN_PAIRS), key=lambda key: -len(table[key])
-    )
-    kept = {key: table[key] for key in frequent[:MAX_WORDS]}
-    return _shifts(kept, [_word_table(found) for found in repeated], seed)
-
-
-def _word_table(pairs: Iterable[Pair]) -> _Shares:
-    found: _Shares = {}
-    for pair in pairs:
-        base, tuned = piece_shares(pair)
-        if not (base.any() and tuned.any()):
-            continue
-        shares: dict[str, list[float]] = {}
-        for piece, before, after in zip(pair.pieces, base, tuned, strict=True):
-            if word := piece.text.strip(_AROUND_WORDS).casefold():
-                entry = shares.setdefault(word, [0.0, 0.0])
-                entry[0] += before
-                entry[1] += after
-        for word, (before, after) in shares.items():
-            found.setdefault((None, word), []).append((before, after))
-    return found
-
+#: For what is tested, the shares of it in the documents that have it: base, tuned, each repetition.
+_Shares = dict[tuple[str | None, str], list[tuple[float, ...]]]
 
 _AROUND_WORDS = " \t\r\n.,:;!?\"'()[]{}“”‘’"
 
 
-def _shifts(shares: _Shares, noise: Sequence[_Shares], seed: int) -> tuple[Shift, ...]:
-    tests = {
-        key: paired_test(np.array([after - before for before, after in found]), seed=seed)
-        for key, found in shares.items()
-    }
-    q_values = audit_q_values([test.p_value for test in tests.values()])
+def segment_shifts(pairs: Sequence[Pair], repeated: Sequence[Sequence[Pair]], seed: int) -> tuple[Shift, ...]:
+    """Shifts by task and segment.
+
+    Args:
+        pairs: The base run with the other one.
+        repeated: For each repetition of the base run, the base run with it: the same documents in the same
+            order.
+        seed: Of the resampling.
+    """
+    found: _Shares = {}
+    for pair, shares in _documents(pairs, repeated):
+        of_segments = _summed(shares, [piece.segment for piece in pair.pieces])
+        # A prompt in one part has nothing to shift.
+        if len(of_segments) > 1:
+            for segment, sums in of_segments.items():
+                found.setdefault((pair.base.task, segment), []).append(sums)
+    return _shifts(found, seed)
+
+
+def word_shifts(pairs: Sequence[Pair], repeated: Sequence[Sequence[Pair]], seed: int) -> tuple[Shift, ...]:
+    """Shifts by word, whatever its case, over all tasks; arguments as in :func:`segment_shifts`."""
+    found: _Shares = {}
+    for pair, shares in _documents(pairs, repeated):
+        words = [piece.text.strip(_AROUND_WORDS).casefold() for piece in pair.pieces]
+        for word, sums in _summed(shares, words).items():
+            if word:
+                found.setdefault((None, word), []).append(sums)
+    frequent = sorted(
+        (key for key in found if len(found[key]) >= MIN_PAIRS), key=lambda key: -len(found[key])
+    )
+    return _shifts({key: found[key] for key in frequent[:MAX_WORDS]}, seed)
+
+
+def _documents(
+    pairs: Sequence[Pair], repeated: Sequence[Sequence[Pair]]
+) -> Iterator[tuple[Pair, np.ndarray]]:
+    """Pairs with the shares of their pieces, ``[base, tuned and each repetition; pieces]``.
+
+    Left out where one of the runs has no scores but 0.
+    """
+    for pair, *again in zip(pairs, *repeated, strict=True):
+        shares = np.array([*piece_shares(pair), *(piece_shares(found)[1] for found in again)])
+        if shares.any(axis=1).all():
+            yield pair, shares
+
+
+def _summed(shares: np.ndarray, names: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Shares of the pieces of each name, added up."""
+    found: dict[str, np.ndarray] = {}
+    for name, column in zip(names, shares.T, strict=True):
+        found[name] = found[name] + column if name in found else column
+    return {name: tuple(map(float, column)) for name, column in found.items()}
+
+
+def _shifts(shares: _Shares, seed: int) -> tuple[Shift, ...]:
+    tables = {key: np.array(found) for key, found in shares.items()}
+    tests = paired_tests(
+        [table[:, 1] - table[:, 0] for table in tables.values()],
+        [_floor(table) for table in tables.values()],
+        seed=seed,
+    )
     found = [
         Shift(
-            task=key[0],
-            name=key[1],
-            base=float(np.mean([before for before, _ in shares[key]])),
-            tuned=float(np.mean([after for _, after in shares[key]])),
+            task=task,
+            name=name,
+            base=float(table[:, 0].mean()),
+            tuned=float(table[:, 1].mean()),
             test=test,
-            q_value=q_value,
-            floor=_floor([table.get(key, []) for table in noise]),
+            q_value=judged.q_value,
+            detectable=detectable(test, judged),
         )
-        for (key, test), q_value in zip(tests.items(), q_values, strict=True)
+        for ((task, name), table), test, judged in zip(tables.items(), tests, judge_tests(tests), strict=True)
     ]
     return tuple(sorted(found, key=lambda shift: (not shift.is_finding, -abs(shift.test.mean))))
 
 
-def _floor(repetitions: Iterable[Sequence[tuple[float, float]]]) -> float:
+def _floor(table: np.ndarray) -> float:
     """The largest mean shift of a repetition, at least what rounding may do."""
-    means = [
-        abs(float(np.mean([after - before for before, after in found]))) for found in repetitions if found
-    ]
-    return max([ROUNDING, *means])
+    again = table[:, 2:] - table[:, :1]
+    return float(max([ROUNDING, *np.abs(again.mean(axis=0))]))

@@ -10,11 +10,12 @@ from gilot_plugin import __version__
 from gilot_plugin.comparison.audit import Audit
 from gilot_plugin.comparison.changes import Change
 from gilot_plugin.comparison.flips import Flips
+from gilot_plugin.comparison.judging import pairs_needed
 from gilot_plugin.comparison.shifts import Shift
 from gilot_plugin.errors import ConfigError
-from gilot_plugin.statistics import ALPHA
+from gilot_plugin.statistics.families import ALPHA
 
-AUDIT_VERSION = "1.0"
+AUDIT_VERSION = "1.1"
 
 #: What a :class:`Change` measures, and whether it is a share.
 _CHANGES = {
@@ -42,18 +43,37 @@ def verdict_lines(audit: Audit) -> list[str]:
             f"{change_words(apart[0])}"
         )
     elif audit.noise_runs:
-        lines.append("On the whole, the attributions differ by no more than those of repeated base runs.")
-    for kind, shifts in (("words", audit.words), ("parts of the prompts", audit.segments)):
+        lines.append(
+            "On the whole, the attributions are not shown to differ by more than those of repeated base runs."
+        )
+    for kind, several, shifts in (
+        ("word", "words", audit.words),
+        ("part of the prompts", "parts of the prompts", audit.segments),
+    ):
         found = [shift for shift in shifts if shift.is_finding]
         lines += [shift_words(shift) for shift in found[:_NAMED]]
         if len(found) > _NAMED:
-            lines.append(f"{len(found) - _NAMED} more {kind} changed their weight by more than chance.")
+            lines.append(f"{len(found) - _NAMED} more {several} changed their weight by more than chance.")
         if shifts and not found:
-            lines.append(
-                f"No {kind} changed their weight by more than chance ({len(shifts)} tested, false discovery "
-                f"rate {ALPHA:.0%})."
-            )
+            lines.append(_nothing_words(kind, shifts))
     return lines
+
+
+def _nothing_words(kind: str, shifts: Sequence[Shift]) -> str:
+    """What it means that nothing was found: what could have been, or how many samples it would take."""
+    found = [shift.detectable for shift in shifts if shift.detectable is not None]
+    if not found:
+        return (
+            f"No {kind} can be told from chance, however far it shifted: of {len(shifts)}, each is in too "
+            f"few samples. It takes {pairs_needed(len(shifts))}."
+        )
+    few = len(shifts) - len(found)
+    left_out = f", {few} more are in too few samples to be told from chance" if few else ""
+    return (
+        f"No {kind} is shown to weigh more or less than before: {len(found)} tested{left_out} (false "
+        f"discovery rate {ALPHA:.0%}). A shift of {100 * min(found):.1f} percentage points is the smallest "
+        "that would have been found four times in five; smaller ones may be there."
+    )
 
 
 def flip_words(flips: Flips) -> str:
@@ -68,8 +88,10 @@ def flip_words(flips: Flips) -> str:
 
 
 def shift_words(shift: Shift) -> str:
-    """One shift of attention."""
-    of_what = "The word" if shift.task is None else f"{shift.task}: the part"
+    """One shift of the attribution."""
+    of_what = f"{shift.task}: the part"
+    if shift.task is None:
+        of_what = "The word" if len(shift.name.split()) == 1 else "The text"
     more = "more" if shift.test.mean > 0 else "less"
     return (
         f"{of_what} {shift.name!r} weighs {more}: {shift.base:.1%} of the attribution before, "

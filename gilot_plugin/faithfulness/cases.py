@@ -46,6 +46,7 @@ class Case:
         lengths: Characters of each choice, where they are compared per character; None for log-likelihoods.
         unscored: How many tokens of each choice belong to its context, where contexts differ; None for none.
         response: What the model answered in the evaluation; None where that is not known.
+        response_ids: Its tokens, thoughts included; None where they are not known.
     """
 
     key: SampleKey
@@ -59,6 +60,7 @@ class Case:
     lengths: tuple[int, ...] | None = None
     unscored: tuple[int, ...] | None = None
     response: str | None = None
+    response_ids: tuple[int, ...] | None = None
 
     def with_scores(self, found: Scored) -> Case:
         """The case with more scores, which win over those that it has."""
@@ -112,6 +114,7 @@ def case_of_record(record: Record, config: GilotConfig) -> Case:
         if any(choice.unscored for choice in choices)
         else None,
         response=target.response,
+        response_ids=target.response_ids,
     )
 
 
@@ -148,11 +151,8 @@ def method_seconds(seconds: Mapping[str, float], methods: Mapping[str, Any]) -> 
 
 def subject_of(case: Case, methods: Sequence[str], seed: int, random_rankings: int) -> Subject:
     """The case with the rankings of the methods and of the controls."""
-    rankings = {
-        method: ranking_of(case.scores[method], sample_seed(seed, case.key))
-        for method in methods
-        if method in case.scores
-    }
+    ties = sample_seed(seed, case.key, "ties")
+    rankings = {method: ranking_of(case.scores[method], ties) for method in methods if method in case.scores}
     controls = control_rankings(case.key, len(case.units), seed, random_rankings)
     return Subject(
         *(case.key, case.prompt, case.units, {**rankings, **controls}),
@@ -229,7 +229,9 @@ def _inquiry(
             lengths=case.lengths,
             unscored=case.unscored,
         )
-    answer = None if case.response is None else continuation_ids(tokenizer, case.prompt, case.response)
+    answer: Sequence[int] | None = case.response_ids
+    if answer is None and case.response is not None:
+        answer = continuation_ids(tokenizer, case.prompt, case.response)
     return generation_inquiry(
         backend,
         case.prompt,

@@ -37,9 +37,12 @@ CONTROLS = (*COMMON_CONTROLS, REVERSED)
 _PREFIX = "control:"
 
 
-def sample_seed(seed: int, key: SampleKey) -> int:
-    """A seed of the sample's own, the same in whatever order and company samples are looked at."""
-    digest = hashlib.sha256(repr((seed, *key)).encode()).digest()
+def sample_seed(seed: int, key: SampleKey, purpose: str = "") -> int:
+    """A seed of the sample's own, the same in whatever order and company samples are looked at.
+
+    Another one for each purpose: what is drawn for one is not drawn again for another.
+    """
+    digest = hashlib.sha256(repr((seed, *key, *filter(None, [purpose]))).encode()).digest()
     return int.from_bytes(digest[:8], "big")
 
 

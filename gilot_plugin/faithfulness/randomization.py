@@ -5,7 +5,7 @@ Adebayo et al. 2018, Sanity Checks for Saliency Maps, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +15,13 @@ from gilot_plugin.artifacts.faithfulness import Randomization, Resemblance
 from gilot_plugin.faithfulness.controls import FIRST_TO_LAST, RANDOM, sample_seed
 from gilot_plugin.faithfulness.curves import SampleKey
 from gilot_plugin.faithfulness.summary import interval_of
-from gilot_plugin.statistics import MIN_SAMPLES
+from gilot_plugin.statistics.families import ALPHA, judge
+from gilot_plugin.statistics.paired import PairedTest, paired_test
 
-#: Where the interval of the mean rank correlation has to lie below. A correlation of 0.5 means that a quarter
-#: of the variance of the ranks (its square) is there without any training. Attributions of the same model
-#: have 1, independent ones 0 with a deviation of 1 / sqrt(units - 1) a sample; an untrained network still
-#: has its architecture, so that a correlation somewhat above 0 says nothing against a method.
+#: What the mean rank correlation has to be below, by more than chance. A correlation of 0.5 means that a
+#: quarter of the variance of the ranks (its square) is there without any training. Attributions of the same
+#: model have 1, independent ones 0 with a deviation of 1 / sqrt(units - 1) a sample; an untrained network
+#: still has its architecture, so that a correlation somewhat above 0 says nothing against a method.
 THRESHOLD = 0.5
 
 #: Fewer units have too few orders to be compared.
@@ -64,32 +65,27 @@ def compare_with_random_weights(
         seed: Of the random scores and of the resampling.
     """
     wide = sorted(twin for twin in twins if _units(twin) >= MIN_UNITS)
-    results = [
-        _resemblance(
-            method,
-            [
-                (twin.trained[method], twin.random[method])
-                for twin in wide
-                if method in twin.trained and method in twin.random
-            ],
-            seed,
-        )
+    compared = {
+        method: [
+            (twin.trained[method], twin.random[method])
+            for twin in wide
+            if method in twin.trained and method in twin.random
+        ]
         for method in methods
-    ]
-    in_order = [(range(_units(twin)), range(_units(twin))) for twin in wide]
+    }
     drawn = []
     for twin in wide:
         one, other = np.random.default_rng(sample_seed(seed, twin.key)).random((2, _units(twin)))
         drawn.append((one.tolist(), other.tolist()))
-    controls = [
-        _resemblance(FIRST_TO_LAST.name, in_order, seed, is_control=True),
-        _resemblance(RANDOM.name, drawn, seed, is_control=True),
-    ]
-    return Randomization(
-        seed=weights_seed,
-        threshold=THRESHOLD,
-        methods=tuple(found for found in (*results, *controls) if found is not None),
-    )
+    controls: dict[str, list[_Pair]] = {
+        FIRST_TO_LAST.name: [(range(_units(twin)), range(_units(twin))) for twin in wide],
+        RANDOM.name: drawn,
+    }
+    found = list(_resemblances(compared, seed))
+    # Each control by itself: what is known beforehand must not make it easier for a method.
+    for name, pairs in controls.items():
+        found += _resemblances({name: pairs}, seed, is_control=True)
+    return Randomization(seed=weights_seed, threshold=THRESHOLD, methods=tuple(found))
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
@@ -115,22 +111,32 @@ def partial_rank_correlation(one: Sequence[float], other: Sequence[float]) -> fl
     return None if left < _ROUNDING else float((together - by_order * others) / np.sqrt(left))
 
 
-def _resemblance(
-    name: str, pairs: Sequence[_Pair], seed: int, *, is_control: bool = False
-) -> Resemblance | None:
-    known = [value for pair in pairs if (value := rank_correlation(*pair)) is not None]
-    if not known:
-        return None
-    interval = interval_of(known, seed)
-    apart = [value for pair in pairs if (value := partial_rank_correlation(*pair)) is not None]
-    return Resemblance(
-        method=name,
-        is_control=is_control,
-        samples=len(known),
-        correlation=interval,
-        passes=len(known) >= MIN_SAMPLES and interval.high is not None and interval.high < THRESHOLD,
-        apart_from_order=interval_of(apart, seed) if apart else None,
-    )
+def _resemblances(
+    compared: Mapping[str, Sequence[_Pair]], seed: int, *, is_control: bool = False
+) -> Iterator[Resemblance]:
+    """Of each method that has correlations, one family of tests."""
+    correlations = {
+        name: np.array([value for pair in pairs if (value := rank_correlation(*pair)) is not None])
+        for name, pairs in compared.items()
+    }
+    known = {name: values for name, values in correlations.items() if len(values)}
+    tests = [_below_threshold(values, seed) for values in known.values()]
+    judged = judge([test.p_value for test in tests], [test.attainable for test in tests])
+    for (name, values), judgement in zip(known.items(), judged, strict=True):
+        apart = [value for pair in compared[name] if (value := partial_rank_correlation(*pair)) is not None]
+        yield Resemblance(
+            method=name,
+            is_control=is_control,
+            samples=len(values),
+            correlation=interval_of(values),
+            passes=judgement.q_value <= ALPHA,
+            p_value=judgement.q_value,
+            apart_from_order=interval_of(apart) if apart else None,
+        )
+
+
+def _below_threshold(correlations: np.ndarray, seed: int) -> PairedTest:
+    return paired_test(THRESHOLD - correlations, one_sided=True, seed=seed)
 
 
 def _units(twin: Twin) -> int:

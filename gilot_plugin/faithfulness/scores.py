@@ -95,5 +95,6 @@ class Scorer:
             *(SCHEMA_VERSION, case.config.hash, self.weights_seed, list(methods), method),
             *(units, case.choices, case.lengths, case.response),
             *(() if case.unscored is None else (case.unscored,)),
+            *(() if case.response_ids is None else (case.response_ids,)),
         )
         return [self.store.key("score", None, of_all, place) for place in range(len(units) + 1)]

@@ -25,7 +25,9 @@ from gilot_plugin.faithfulness.controls import (
     with_controls,
 )
 from gilot_plugin.faithfulness.curves import QUANTITIES, Curves, SampleCurves
-from gilot_plugin.statistics import ALPHA, PairedTest, adjusted, bootstrap_interval, paired_test
+from gilot_plugin.statistics.families import ALPHA, judge
+from gilot_plugin.statistics.intervals import mean_interval
+from gilot_plugin.statistics.paired import PairedTest, paired_tests
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +54,28 @@ class _Comparison:
         method: A method.
         other: A control, or another method.
         is_control: Which of the two the other is.
-        test: Of the areas' differences.
+        differences: Of the areas, one a sample.
     """
 
     place: int
     method: str
     other: str
     is_control: bool
+    differences: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """A comparison, its test, and the p-value that is adjusted for all comparisons."""
+
+    comparison: _Comparison
     test: PairedTest
+    p_value: float
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the two differ by more than chance."""
+        return self.p_value <= ALPHA
 
 
 def summarize(
@@ -68,8 +84,8 @@ def summarize(
     """Compare methods with controls and with each other.
 
     Tests are two-sided, so that a method that is worse than its control is found as well and a claim to be
-    better errs half as often. All tests of the summary are one family, adjusted by Benjamini and Hochberg.
-    Below :data:`gilot_plugin.statistics.MIN_SAMPLES` samples there are no intervals and no claims.
+    better errs half as often. All tests of the summary are one family, see
+    :func:`gilot_plugin.statistics.families.judge`: of few samples nothing is claimed.
 
     Args:
         curves: Of all samples, rankings and absences; the order of samples does not matter.
@@ -92,19 +108,21 @@ def summarize(
         if (quantity, absence) in found
     ]
     comparisons = [
-        comparison
-        for place, group in enumerate(groups)
-        for comparison in _comparisons(place, group, methods, seed)
+        comparison for place, group in enumerate(groups) for comparison in _comparisons(place, group, methods)
     ]
-    p_values = adjusted([comparison.test.p_value for comparison in comparisons])
-    judged = list(zip(comparisons, p_values, strict=True))
+    tests = paired_tests([comparison.differences for comparison in comparisons], seed=seed)
+    judgements = judge([test.p_value for test in tests], [test.attainable for test in tests])
+    judged = [
+        _Judged(comparison, test, judgement.q_value)
+        for comparison, test, judgement in zip(comparisons, tests, judgements, strict=True)
+    ]
     return tuple(
-        _measure(group, methods, [pair for pair in judged if pair[0].place == place], seed)
+        _measure(group, methods, [found for found in judged if found.comparison.place == place])
         for place, group in enumerate(groups)
     )
 
 
-def _comparisons(place: int, group: _Samples, methods: Sequence[str], seed: int) -> Iterator[_Comparison]:
+def _comparisons(place: int, group: _Samples, methods: Sequence[str]) -> Iterator[_Comparison]:
     for method in methods:
         for control in COMMON_CONTROLS:
             pairs = [
@@ -113,11 +131,11 @@ def _comparisons(place: int, group: _Samples, methods: Sequence[str], seed: int)
                 if method in sample.methods and control.name in sample.controls
             ]
             if pairs:
-                yield _Comparison(place, method, control.name, True, _test(pairs, seed))
+                yield _Comparison(place, method, control.name, True, _differences(pairs))
         own = [sample.methods[method] for sample in group.rankings if method in sample.methods]
         if own:
             mirrored = [(curves, curves.mirrored) for curves in own]
-            yield _Comparison(place, method, REVERSED.name, True, _test(mirrored, seed))
+            yield _Comparison(place, method, REVERSED.name, True, _differences(mirrored))
     for method, other in combinations(methods, 2):
         pairs = [
             (sample.methods[method], sample.methods[other])
@@ -125,16 +143,14 @@ def _comparisons(place: int, group: _Samples, methods: Sequence[str], seed: int)
             if method in sample.methods and other in sample.methods
         ]
         if pairs:
-            yield _Comparison(place, method, other, False, _test(pairs, seed))
+            yield _Comparison(place, method, other, False, _differences(pairs))
 
 
-def _test(pairs: Sequence[tuple[Curves, Curves]], seed: int) -> PairedTest:
-    return paired_test(np.array([one.area - other.area for one, other in pairs]), seed=seed)
+def _differences(pairs: Sequence[tuple[Curves, Curves]]) -> np.ndarray:
+    return np.array([one.area - other.area for one, other in pairs])
 
 
-def _measure(
-    group: _Samples, methods: Sequence[str], judged: Sequence[tuple[_Comparison, float]], seed: int
-) -> Measure:
+def _measure(group: _Samples, methods: Sequence[str], judged: Sequence[_Judged]) -> Measure:
     by_method = {
         method: [sample.methods[method] for sample in group.rankings if method in sample.methods]
         for method in methods
@@ -156,13 +172,13 @@ def _measure(
                 samples=len(own),
                 morf=mean_curves(own).morf,
                 lerf=mean_curves(own).lerf,
-                area=_interval(own, lambda curves: curves.area, seed),
-                comprehensiveness=_interval(own, lambda curves: curves.comprehensiveness, seed),
-                sufficiency=_interval(own, lambda curves: curves.sufficiency, seed),
+                area=_interval(own, lambda curves: curves.area),
+                comprehensiveness=_interval(own, lambda curves: curves.comprehensiveness),
+                sufficiency=_interval(own, lambda curves: curves.sufficiency),
                 controls=tuple(
-                    _control_result(comparison, p_value)
-                    for comparison, p_value in judged
-                    if comparison.is_control and comparison.method == method
+                    _control_result(found)
+                    for found in judged
+                    if found.comparison.is_control and found.comparison.method == method
                 ),
             )
             for method, own in by_method.items()
@@ -173,57 +189,50 @@ def _measure(
                 control=control,
                 morf=mean_curves(own).morf,
                 lerf=mean_curves(own).lerf,
-                area=_interval(own, lambda curves: curves.area, seed),
+                area=_interval(own, lambda curves: curves.area),
             )
             for control, own in by_control.items()
             if own
         ),
-        differences=tuple(
-            _method_difference(comparison, p_value)
-            for comparison, p_value in judged
-            if not comparison.is_control
-        ),
+        differences=tuple(_method_difference(found) for found in judged if not found.comparison.is_control),
     )
 
 
-def interval_of(values: Sequence[float], seed: int) -> Interval:
-    """Mean of one number a sample, with its bootstrap interval."""
+def interval_of(values: Sequence[float] | np.ndarray) -> Interval:
+    """Mean of one number a sample, with its interval."""
     numbers = np.asarray(values, dtype=float)
-    low, high = bootstrap_interval(numbers, seed)
+    low, high = mean_interval(numbers)
     return Interval(mean=float(np.mean(numbers)), low=low, high=high)
 
 
-def _interval(own: Sequence[Curves], number: Callable[[Curves], float], seed: int) -> Interval:
-    return interval_of([number(curves) for curves in own], seed)
+def _interval(own: Sequence[Curves], number: Callable[[Curves], float]) -> Interval:
+    return interval_of([number(curves) for curves in own])
 
 
-def _control_result(comparison: _Comparison, p_value: float) -> ControlResult:
+def _control_result(found: _Judged) -> ControlResult:
     return ControlResult(
-        control=comparison.other,
-        difference=_difference(comparison.test),
-        p_value=p_value,
-        beaten=_is_significant(comparison.test, p_value) and comparison.test.mean > 0,
+        control=found.comparison.other,
+        difference=_difference(found.test),
+        p_value=found.p_value,
+        beaten=found.is_significant and found.test.mean > 0,
     )
 
 
-def _method_difference(comparison: _Comparison, p_value: float) -> MethodDifference:
-    better = comparison.method if comparison.test.mean > 0 else comparison.other
+def _method_difference(found: _Judged) -> MethodDifference:
+    comparison = found.comparison
+    better = comparison.method if found.test.mean > 0 else comparison.other
     return MethodDifference(
         method=comparison.method,
         other=comparison.other,
-        samples=comparison.test.pairs,
-        difference=_difference(comparison.test),
-        p_value=p_value,
-        better=better if _is_significant(comparison.test, p_value) else None,
+        samples=found.test.pairs,
+        difference=_difference(found.test),
+        p_value=found.p_value,
+        better=better if found.is_significant else None,
     )
 
 
 def _difference(test: PairedTest) -> Interval:
     return Interval(mean=test.mean, low=test.low, high=test.high)
-
-
-def _is_significant(test: PairedTest, p_value: float) -> bool:
-    return p_value < ALPHA and test.low is not None
 
 
 def mean_seconds(seconds: Iterable[Mapping[str, float]]) -> dict[str, float]:

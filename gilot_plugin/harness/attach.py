@@ -29,6 +29,7 @@ from gilot_plugin.config_sources import given_settings
 from gilot_plugin.errors import GilotError
 from gilot_plugin.harness.choosing.functions import load_function
 from gilot_plugin.harness.explain import explain_results, give_up
+from gilot_plugin.harness.loading import ModelArguments, model_arguments
 from gilot_plugin.harness.loggers import log_after_results, log_to_trackio, log_to_wandb
 from gilot_plugin.harness.output import output_root, redate, results_folder
 from gilot_plugin.harness.recording.model_calls import hooked
@@ -75,31 +76,34 @@ class Attachment:
         self._given = given
         self._output_path = output_path
         self._tracker: EvaluationTracker | None = None
+        self._loaded_as: ModelArguments | None = None
         self._tracked: dict[EvaluationTracker, EvaluationRun] = {}
         #: Dates of what was saved before it was explained.
         self._saved: dict[EvaluationTracker, str] = {}
         self._in_simple_evaluate = False
         self._scored: _Scored | None = None
 
-    def join(self, tracker: EvaluationTracker | None) -> None:
+    def join(self, call: Mapping[str, Any]) -> None:
         """Take part in an evaluation whose ``simple_evaluate`` was called before the attachment.
 
         Args:
-            tracker: lm-eval's tracker in that call, if it has one.
+            call: The arguments of that call; empty if there is none.
 
         Raises:
             ArtifactError: The folder for artifacts cannot be written.
         """
-        self._begin(tracker)
+        if call:
+            self._begin(call)
 
-    def _begin(self, tracker: EvaluationTracker | None) -> None:
+    def _begin(self, call: Mapping[str, Any]) -> None:
+        tracker = call.get("evaluation_tracker")
         root = self._output_path or output_root(tracker)
         if root is not None:
             check_writable(root)
-        self._tracker, self._in_simple_evaluate = tracker, True
+        self._tracker, self._loaded_as, self._in_simple_evaluate = tracker, model_arguments(call), True
 
     def _end(self) -> None:
-        self._tracker, self._in_simple_evaluate = None, False
+        self._tracker, self._loaded_as, self._in_simple_evaluate = None, None, False
 
     def let_go(self) -> None:
         """Let other processes write the files of the runs."""
@@ -112,7 +116,7 @@ class Attachment:
 
         @functools.wraps(original)
         def call(*args: Any, **kwargs: Any) -> Any:
-            self._begin(signature.bind(*args, **kwargs).arguments.get("evaluation_tracker"))
+            self._begin(signature.bind(*args, **kwargs).arguments)
             try:
                 return original(*args, **kwargs)
             finally:
@@ -132,6 +136,7 @@ class Attachment:
             arguments = signature.bind(*args, **kwargs).arguments
             folder = self._output_path or results_folder(self._tracker)
             run = start_run(arguments["lm"], arguments["task_dict"], self._given, folder, self._tracker)
+            run.loaded_as = self._loaded_as
             run.has_template = bool(arguments.get("apply_chat_template"))
             self.runs.append(run)
             if self._tracker is not None:

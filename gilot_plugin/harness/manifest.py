@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from gilot_plugin.artifacts.names import attributions_name
 from gilot_plugin.artifacts.records import SCHEMA_VERSION
+from gilot_plugin.harness.loading import arguments_of_model
 from gilot_plugin.harness.run import EvaluationRun
 from gilot_plugin.plugins import third_party_plugins
 
@@ -44,6 +45,9 @@ def manifest_of(run: EvaluationRun, status: Literal["complete", "interrupted"]) 
 def describe_model(run: EvaluationRun) -> dict[str, Any]:
     """What the manifest says of the model."""
     described: dict[str, Any] = {"name": run.model_name, "lm_class": type(run.lm).__name__}
+    loaded_as = run.loaded_as or arguments_of_model(run.lm)
+    if loaded_as is not None:
+        described |= {"lm_eval_model": loaded_as.model, "model_args": dict(loaded_as.arguments)}
     model = getattr(run.lm, "model", None)
     if run.backend is not None:
         described |= {

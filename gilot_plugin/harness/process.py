@@ -48,7 +48,7 @@ def attach_process(settings: Mapping[str, Any]) -> Attachment:
     """
     stack = ExitStack()
     attachment = stack.enter_context(attach(settings))
-    attachment.join(_tracker_of_call())
+    attachment.join(_call_under_way())
 
     def end() -> None:
         stack.close()
@@ -58,14 +58,14 @@ def attach_process(settings: Mapping[str, Any]) -> Attachment:
     return attachment
 
 
-def _tracker_of_call() -> Any:
-    """lm-eval's tracker in a call of ``simple_evaluate`` that is under way; None if there is none.
+def _call_under_way() -> Mapping[str, Any]:
+    """The variables of a call of lm-eval's ``simple_evaluate`` that is under way; empty if there is none.
 
     A model class is made inside that call and is not told where results will go.
     """
     frame = inspect.currentframe()
     while frame is not None:
         if frame.f_code.co_name == "simple_evaluate" and frame.f_globals is vars(lm_eval.evaluator):
-            return frame.f_locals.get("evaluation_tracker")
+            return frame.f_locals
         frame = frame.f_back
-    return None
+    return {}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gilot_plugin.artifacts.writer import RecordWriter
     from gilot_plugin.attribution.noise import Remeasured
     from gilot_plugin.backends.protocol import Backend
+    from gilot_plugin.harness.loading import ModelArguments
     from gilot_plugin.harness.samples import Choice, Sample
 
 #: What identifies a fed prompt: the context, and the continuation of a log-likelihood request.
@@ -115,6 +116,7 @@ class EvaluationRun:
         team: The processes that evaluate together.
         budget: What explaining may cost.
         resumed: Manifest of the run that this one goes on with.
+        loaded_as: How lm-eval was told to load the model; None where it was given one that was loaded.
         has_template: Whether prompts are conversations in the model's chat template.
         feeds: Prompts as fed, recorded while the harness called the model.
         failed_hooks: Names of hooks around the model's calls in which a plugin failed.
@@ -145,6 +147,7 @@ class EvaluationRun:
     team: Team = field(default_factory=Team)
     budget: Budget | None = None
     resumed: Mapping[str, Any] | None = None
+    loaded_as: ModelArguments | None = None
     has_template: bool = False
     feeds: dict[FeedKey, Feed] = field(default_factory=dict)
     failed_hooks: set[str] = field(default_factory=set)

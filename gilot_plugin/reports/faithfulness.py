@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
@@ -16,30 +17,61 @@ from gilot_plugin.artifacts.faithfulness import (
     Randomization,
     Resemblance,
 )
-from gilot_plugin.statistics import CONFIDENCE, MIN_PAIRS, MIN_SAMPLES
+from gilot_plugin.statistics.families import samples_needed
+from gilot_plugin.statistics.intervals import CONFIDENCE
 
 
 def verdict_lines(found: Faithfulness) -> Iterator[str]:
     """Plain sentences: what each method beats, quantity by quantity."""
     for measure in found.measures:
-        yield from (f"{measure.title}: {line}" for line in measure_lines(measure))
+        yield from (f"{measure.title}: {line}" for line in measure_lines(measure, found.comparisons))
     if found.randomization is not None:
         yield from randomization_lines(found.randomization)
 
 
-def measure_lines(measure: Measure) -> Iterator[str]:
-    """One sentence a method."""
+def measure_lines(measure: Measure, comparisons: int) -> Iterator[str]:
+    """One sentence a method.
+
+    Args:
+        measure: The measure.
+        comparisons: Number of comparisons in the file, for which p-values are adjusted.
+    """
     for curves in measure.methods:
-        if curves.samples < MIN_PAIRS:
-            yield f"{curves.method}: no claim from {curves.samples} samples, {MIN_PAIRS} are needed."
-            continue
-        beaten = [_control_name(one.control, measure) for one in curves.controls if one.beaten]
-        missed = [_control_name(one.control, measure) for one in curves.controls if not one.beaten]
+        sentence = _Sentence([], [], [])
+        for control in curves.controls:
+            name = _control_name(control.control, measure)
+            sentence.put(name, 1 if control.beaten else -1 if control.beats else 0)
         for pair in measure.differences:
             if curves.method in (pair.method, pair.other):
                 other = pair.other if pair.method == curves.method else pair.method
-                (beaten if pair.better == curves.method else missed).append(other)
-        yield _sentence(curves.method, beaten, missed)
+                sentence.put(other, {None: 0, curves.method: 1}.get(pair.better, -1))
+        needed = samples_needed(comparisons)
+        if not sentence.beaten and not sentence.stronger and curves.samples < needed:
+            yield (
+                f"{curves.method}: no claim from {curves.samples} samples; with {comparisons} comparisons, "
+                f"{needed} are needed."
+            )
+        else:
+            yield sentence.of(curves.method)
+
+
+class _Sentence(NamedTuple):
+    """What a method beats, what beats it, and what it is not told apart from."""
+
+    beaten: list[str]
+    stronger: list[str]
+    equal: list[str]
+
+    def put(self, name: str, outcome: int) -> None:
+        """Add one: 1 for beaten, -1 for stronger, 0 for neither."""
+        {1: self.beaten, -1: self.stronger, 0: self.equal}[outcome].append(name)
+
+    def of(self, method: str) -> str:
+        """The sentence."""
+        parts = [f"beats {listed(self.beaten)}"] if self.beaten else []
+        parts += [f"is beaten by {listed(self.stronger)}"] if self.stronger else []
+        parts += [f"is not shown to differ from {listed(self.equal)}"] if self.equal else []
+        return f"{method} {'; '.join(parts)}." if parts else f"{method} was compared with nothing."
 
 
 def _control_name(control: str, measure: Measure) -> str:
@@ -48,29 +80,26 @@ def _control_name(control: str, measure: Measure) -> str:
     return f"{control} (control)" if is_taken else control
 
 
-def _sentence(method: str, beaten: Sequence[str], missed: Sequence[str]) -> str:
-    parts = [f"beats {listed(beaten)}"] if beaten else []
-    if missed:
-        parts.append(f"does not beat {listed(missed)}")
-    return f"{method} {'; '.join(parts)}." if parts else f"{method} was compared with nothing."
-
-
 def claim_line(curves: MethodCurves) -> str:
     """The claim that a method's curves support, or why there is none."""
     if curves.is_finding:
         return f"{curves.method} ranks words better than every control."
-    missed = [control.control for control in curves.controls if not control.beaten]
-    why = f"it does not beat {listed(missed)}" if missed else "it was held against no control"
-    return f"{curves.method}: no claim, because {why}."
+    stronger = [control.control for control in curves.controls if control.beats]
+    missed = [control.control for control in curves.controls if not control.beaten and not control.beats]
+    why = [f"it is beaten by {listed(stronger)}"] if stronger else []
+    why += [f"it does not beat {listed(missed)}"] if missed else []
+    return f"{curves.method}: no claim, because {' and '.join(why) or 'it was held against no control'}."
 
 
 def randomization_lines(test: Randomization) -> Iterator[str]:
     """What the model-randomisation test says."""
+    methods = sum(not found.is_control for found in test.methods)
     for found in test.methods:
         words = interval_words(found.correlation, ".2f")
         name = f"{found.method} (control)" if found.is_control else found.method
-        if found.correlation.low is None:
-            yield f"random weights: {name}: no claim from {found.samples} samples, {MIN_SAMPLES} are needed."
+        needed = samples_needed(methods, one_sided=True)
+        if not found.passes and found.samples < needed:
+            yield f"random weights: {name}: no claim from {found.samples} samples, {needed} are needed."
         else:
             verdict = (
                 "depends on what the model learnt"

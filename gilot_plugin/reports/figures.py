@@ -22,7 +22,7 @@ from gilot_plugin.artifacts.typed import Record, chosen_method
 from gilot_plugin.errors import ArtifactError, one_of
 from gilot_plugin.reports.heat import heat_pieces
 from gilot_plugin.reports.palette import LIGHT, SERIES, heat_levels
-from gilot_plugin.reports.segments import SegmentShare, summarize_segments
+from gilot_plugin.reports.segments import SegmentShare, summarize_tasks
 from gilot_plugin.reports.visible import visible
 
 FORMATS = (".png", ".svg")
@@ -115,7 +115,7 @@ def segments_figure(summaries: Mapping[str, Sequence[SegmentShare]], method: str
     """Mean share of each part of the prompt, with intervals; one panel a task.
 
     Args:
-        summaries: By task, see :func:`gilot_plugin.reports.segments.summarize_segments`.
+        summaries: By task, see :func:`gilot_plugin.reports.segments.summarize_tasks`.
         method: Whose scores, for the label of the axis.
     """
     rows = [max(1, len(shares)) for shares in summaries.values()]
@@ -192,7 +192,8 @@ def run_figures(
     ]
     if not any(wanted):
         raise ArtifactError(f"{run.folder}: no such sample was explained; `gilot show --list` lists them")
-    summaries = {name: summarize_segments(records, method) for name, records in by_task.items()}
+    found = summarize_tasks(list(chain.from_iterable(by_task.values())), method)
+    summaries = {name: found.get(name, ()) for name in by_task}
     words = f"Mean share of {method} by part of the prompt"
     yield NamedFigure("segments", segments_figure(summaries, method), words)
     faithfulness = read_faithfulness(run.folder, run.date)

@@ -12,14 +12,15 @@ from gilot_plugin.comparison.audit import Audit
 from gilot_plugin.comparison.shifts import Shift
 from gilot_plugin.comparison.verdict import q_cell
 from gilot_plugin.reports.visible import visible
-from gilot_plugin.statistics import ALPHA
+from gilot_plugin.statistics.families import ALPHA
 
 _ROWS = 8
 
 LEGEND = (
     "before, after: mean share of the attribution, which is how much each word matters to the outcome; "
-    "shift: in percentage points; noise: the shift between repeated base runs; q: p-value, adjusted for the "
-    f"number of tests; finding: q is at most {ALPHA:g}, and the shift is larger than the noise."
+    "shift: in percentage points; noise: the shift between repeated base runs; q: p-value of a shift larger "
+    f"than the noise, adjusted for the number of tests; finding: q is at most {ALPHA:g}; few: in too few "
+    "samples to be told from chance, whatever the shift."
 )
 
 
@@ -60,7 +61,7 @@ def _numbers(shift: Shift) -> tuple[str, ...]:
         f"{shift.tuned:.1%}",
         f"{100 * shift.test.mean:+.1f}",
         str(shift.test.pairs),
-        f"{100 * shift.floor:.1f}",
+        f"{100 * shift.test.floor:.1f}",
         q_cell(shift.q_value),
-        "yes" if shift.is_finding else "no",
+        "yes" if shift.is_finding else "few" if shift.detectable is None else "no",
     )

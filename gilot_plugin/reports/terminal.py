@@ -20,7 +20,7 @@ from gilot_plugin.artifacts.loading import (
 from gilot_plugin.artifacts.reader import Run
 from gilot_plugin.artifacts.typed import Record, chosen_method
 from gilot_plugin.errors import ArtifactError, one_of
-from gilot_plugin.reports.segments import dominant_segment, summarize_segments
+from gilot_plugin.reports.segments import dominant_segment, summarize_tasks
 from gilot_plugin.reports.sheet import Sheet
 from gilot_plugin.reports.visible import crop, glyphs_for, visible
 
@@ -162,18 +162,18 @@ def _overview(records: Sequence[Record], method: str, console: Console) -> Table
         table.add_column(title, overflow="fold", no_wrap=True)
     table.add_column("seconds a sample", justify="right")
     table.add_column(f"mean share of {spelled(method)} by segment", overflow="fold")
+    segments = summarize_tasks([record for record in records if record.status == "ok"], method)
     for task in dict.fromkeys(record.task for record in records):
         own = [record for record in records if record.task == task]
         ok = [record for record in own if record.status == "ok"]
         judged = [record.correct for record in own if record.correct is not None]
         seconds = [record.diagnostics.get("seconds", {}).get("total", 0.0) for record in ok]
-        shares = summarize_segments(ok, method)
         table.add_row(
             spelled(task),
             f"{len(ok)} of {len(own)}",
             f"{sum(judged)} of {len(judged)}" if judged else "",
             f"{fmean(seconds):.2g}" if seconds else "",
-            spelled(", ".join(f"{share.segment} {share.mean:.0%}" for share in shares)),
+            spelled(", ".join(f"{share.segment} {share.mean:.0%}" for share in segments.get(task, ()))),
         )
     return table
 

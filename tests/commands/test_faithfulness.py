@@ -23,6 +23,8 @@ from gilot_plugin.hookspecs import hookimpl
 from gilot_plugin.plugins import manager
 from gilot_plugin.reports.card.section import card_section
 from gilot_plugin.reports.figures import run_figures
+from gilot_plugin.statistics.families import samples_needed
+from tests.harness.evaluations import ANSWERS, CHEAP, explain
 
 Faithful = Callable[..., Any]
 
@@ -65,8 +67,23 @@ def test_a_run_is_tested_with_its_own_scores_and_prompts(
     assert f"pretrained={settings.model}" == settings.model_args
     assert set(found.seconds) >= {"ot", "l2"}
     assert "similarity, delete (4 samples): cosine similarity" in ended.out
-    assert "similarity, delete: ot: no claim from 4 samples, 6 are needed." in ended.out
+    told = f"no claim from 4 samples; with {found.comparisons} comparisons"
+    assert f"similarity, delete: ot: {told}, {samples_needed(found.comparisons)} are needed." in ended.out
     assert "\x1b" not in ended.out
+    assert validate_path(tmp_path).ok
+
+
+def test_without_lm_evals_results_the_model_is_the_one_of_the_run(
+    faithfulness: Faithful, model_dir: Path, tmp_path: Path
+) -> None:
+    explain(
+        *("hf", [ANSWERS], {**CHEAP, "select": {"n": 1}, "units": "word"}, tmp_path),
+        model_args=f"pretrained={model_dir},dtype=bfloat16,revision=main",
+        device="cpu",
+    )
+    ended = faithfulness(tmp_path, "--quantities", "logprob")
+    assert ended.code == cli.DONE, ended.err
+    assert figures(tmp_path).settings.model_args == f"pretrained={model_dir},dtype=bfloat16,revision=main"
     assert validate_path(tmp_path).ok
 
 

@@ -12,7 +12,7 @@ from gilot_plugin.artifacts.loading import LoadedRun
 from gilot_plugin.comparison.audit import Audit, audit_runs
 from gilot_plugin.comparison.verdict import audit_json, failures, parse_thresholds, verdict_lines
 from gilot_plugin.errors import ArtifactError, ConfigError
-from gilot_plugin.statistics import ALPHA
+from gilot_plugin.statistics.families import ALPHA
 from tests.comparison.simulated import DATE, make_record, make_run, noisy_runs
 
 
@@ -36,7 +36,7 @@ def test_the_same_run_twice_shows_nothing() -> None:
     assert nothing(audit)
     assert all(shift.test.mean == 0 for shift in (*audit.words, *audit.segments))
     assert list(failures(audit, parse_thresholds(["findings,moved,word_shift,right_to_wrong"]))) == []
-    told = "On the whole, the attributions differ by no more than those of repeated base runs."
+    told = "On the whole, the attributions are not shown to differ by more than those of repeated base runs."
     assert told in verdict_lines(audit)
 
 
@@ -73,14 +73,49 @@ def test_a_planted_word_is_found() -> None:
 def test_a_shift_that_repeated_runs_show_too_is_no_finding() -> None:
     base, tuned, _ = noisy_runs(1, 40, 3, lifted={"Tuesday": 6.0})
     audit = audit_runs(base, tuned, noise=[tuned])
-    assert audit.words[0].floor == pytest.approx(max(abs(shift.test.mean) for shift in audit.words))
+    for shift in audit.words:
+        assert shift.test.floor == pytest.approx(max(abs(shift.test.mean), 1e-3))
     assert findings(audit) == {"segments": [], "words": [], "changes": [], "flips": []}
+
+
+def test_shifts_and_noise_are_means_over_the_same_documents() -> None:
+    base, tuned, repeated = noisy_runs(3, 24, 3)
+    few = make_run(repeated.records[:10])
+    audit = audit_runs(base, tuned, noise=[few])
+    assert len(audit.pairs) == 10
+    assert {found.reason for found in audit.unpaired} == {"not in the repeated run"}
+    shorter = [make_run(run.records[:10]) for run in (base, tuned)]
+    alone = audit_runs(*shorter, noise=[few])
+    assert audit.words == alone.words
+    assert audit.changes == alone.changes
+
+
+def test_shifts_below_the_noise_do_not_make_others_findings() -> None:
+    """Dropped after the adjustment, shifts below the noise had let chance through among those above it."""
+    small = dict.fromkeys(("Answer", "briefly", "Was", "the"), 1.3)
+    base, tuned, _ = noisy_runs(4, 40, 3, noise=0.1, lifted=small)
+    _, again, _ = noisy_runs(4, 40, 3, noise=0.1, lifted=dict.fromkeys(small, 1.6))
+    audit = audit_runs(base, tuned, noise=[again])
+    by_name = {shift.name: shift for shift in audit.words}
+    for word in small:
+        shift = by_name[word.casefold()]
+        assert abs(shift.test.mean) < shift.test.floor
+        assert (shift.test.p_value, shift.q_value) == (1.0, 1.0)
+
+
+def test_too_few_samples_say_how_many_it_would_take() -> None:
+    base, tuned = noisy_runs(1, 8, 2, lifted={"Tuesday": 20.0})
+    lines = verdict_lines(audit_runs(base, tuned))
+    (told,) = (line for line in lines if line.startswith("No word can be told from chance"))
+    # One of 8 words alone needs a p-value of 0.05 / 4 / 8; 11 signs that are all alike have 1 / 1024.
+    assert told.endswith("of 8, each is in too few samples. It takes 11.")
 
 
 def test_rounding_is_no_finding() -> None:
     base, tuned = noisy_runs(2, 40, 2, noise=0.0, lifted={"Tuesday": 1.0001})
-    assert all(shift.test.p_value < 0.01 for shift in audit_runs(base, tuned).words)
-    assert nothing(audit_runs(base, tuned))
+    audit = audit_runs(base, tuned)
+    assert all(0 < abs(shift.test.mean) < 1e-3 and shift.test.p_value == 1 for shift in audit.words)
+    assert nothing(audit)
 
 
 def with_answers(answers: Iterable[bool]) -> LoadedRun:
@@ -124,7 +159,7 @@ def test_all_samples_that_were_logged_count(tmp_path: Path) -> None:
 
 
 def manifest(**settings: Any) -> Mapping[str, Any]:
-    selection = {"strategy": settings.pop("strategy", "first")}
+    selection = {"strategy": settings.pop("strategy", "first"), "options": settings.pop("options", {})}
     return {"configs": {"a": settings}, "tasks": {"films": {"selection": selection}}}
 
 
@@ -136,6 +171,16 @@ def manifest(**settings: Any) -> Mapping[str, Any]:
             manifest(),
             manifest(strategy="incorrect"),
             "samples were chosen by what a model answered (incorrect)",
+        ),
+        (
+            manifest(),
+            manifest(strategy="chain", options={"of": [{"strategy": "incorrect"}, {"strategy": "random"}]}),
+            "samples were chosen by what a model answered (incorrect)",
+        ),
+        (
+            manifest(),
+            manifest(strategy="function"),
+            "samples may have been chosen by what a model answered (function)",
         ),
         (manifest(seed=1, batch_size=8), manifest(seed=2, batch_size=2), None),
     ],
@@ -167,8 +212,8 @@ def test_models_of_one_name_are_told_apart_by_their_folders(
 def test_few_pairs_unpaired_documents_and_a_missing_noise_run_are_told() -> None:
     base = make_run(make_record([1.0] * 10, doc=doc) for doc in range(4))
     tuned = make_run(make_record([1.0] * 10, doc=doc) for doc in range(3))
-    few, unpaired, without_noise = audit_runs(base, tuned).warnings
-    assert few.startswith("3 pairs are few")
+    audit = audit_runs(base, tuned)
+    unpaired, without_noise = audit.warnings
     assert unpaired == "1 documents could not be paired (1: not in the other run)"
     assert "--noise" in without_noise
 

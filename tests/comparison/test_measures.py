@@ -9,14 +9,16 @@ import pytest
 from gilot_plugin.artifacts.typed import Record, Target
 from gilot_plugin.attribution.types import Choice, Hypothesis, TotalFlow
 from gilot_plugin.comparison.measures import Measures, dissimilarities, measure_pair
-from gilot_plugin.comparison.pairs import Pair, common_pieces
+from gilot_plugin.comparison.pairs import Pair
+from gilot_plugin.comparison.pieces import common_pieces
 from tests.comparison.simulated import make_record, two_choices
 
 FOUR = (("A", "first"), (" b", "first"), (" c", "second"), (" d", "second"))
 
 
 def measured(base: Record, tuned: Record) -> Measures:
-    return measure_pair(Pair(base, tuned, *common_pieces(base, tuned, "ot")), "ot")
+    pieces = common_pieces([base, tuned], "ot")
+    return measure_pair(Pair(base, tuned, pieces.paired(1), pieces.coverage), "ot")
 
 
 def four(*scores: float) -> Record:
@@ -48,7 +50,7 @@ def test_the_distance_is_optimal_transport_along_the_prompt() -> None:
     generator = np.random.default_rng(3)
     base, tuned = generator.random((2, 10))
     records = make_record(base), make_record(tuned)
-    places = np.array([piece.position for piece in common_pieces(*records, "ot")[0]])
+    places = np.array([piece.position for piece in common_pieces(records, "ot").spots])
     oracle = ot.emd2(base / base.sum(), tuned / tuned.sum(), np.abs(places[:, None] - places))
     assert measured(*records).distance == pytest.approx(oracle, abs=1e-12)
 

@@ -11,9 +11,9 @@ from gilot_plugin.comparison.verdict import (
     share_words,
     shift_words,
 )
-from gilot_plugin.statistics import PairedTest
+from gilot_plugin.statistics.paired import PairedTest
 
-TEST = PairedTest(pairs=24, mean=-0.25, low=-0.3, high=-0.2, effect_size=-1.0, p_value=0.001, detectable=0.1)
+TEST = PairedTest(24, -0.25, low=-0.3, high=-0.2, effect_size=-1.0, p_value=0.001, attainable=1e-6, floor=0.0)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_no_share_but_nothing_is_called_nothing(share: float, words: str) -> Non
     ("task", "of_what"), [(None, "The word 'good'"), ("films", "films: the part 'good'")]
 )
 def test_shifts(task: str | None, of_what: str) -> None:
-    shift = Shift(task, "good", 0.75, 0.5, TEST, 0.02, 0.001)
+    shift = Shift(task, "good", 0.75, 0.5, TEST, 0.02, 0.1)
     assert shift_words(shift) == (
         f"{of_what} weighs less: 75.0% of the attribution before, 50.0% after (mean of 24 samples, q = 0.02)."
     )

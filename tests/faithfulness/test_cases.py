@@ -71,6 +71,16 @@ def test_rankings_follow_the_scores_and_controls_do_not() -> None:
     assert subject_of(found, ["ot"], 0, 2).rankings == subject.rankings
 
 
+def test_scores_that_are_all_equal_are_no_random_control() -> None:
+    """Ties are broken at random, and not as the control's units are ordered."""
+    for doc in range(20):
+        found = case(doc_id=doc, scores={"ot": [0.5] * 6})
+        subject = subject_of(found, ["ot"], seed=0, random_rankings=1)
+        if subject.rankings["ot"] != subject.rankings["control:random:1"]:
+            return
+    pytest.fail("the rankings of 20 samples are those of the control")
+
+
 def test_groups_keep_the_order_and_never_mix_settings() -> None:
     other = GilotConfig(num_beams=2)
     configs = [CONFIG] * (TOGETHER + 1) + [other] * 2

@@ -48,12 +48,12 @@ def test_a_planted_effect_is_found_and_a_loser_named() -> None:
     assert good.is_finding
     assert not any(control.beaten for control in bad.controls)
     assert [pair.better for pair in measure.differences] == ["good"]
-    assert list(measure_lines(measure)) == [
+    assert list(measure_lines(measure, 9)) == [
         "good beats random, first_to_last, last_to_first, reversed and bad.",
-        "bad does not beat random, first_to_last, last_to_first, reversed and good.",
+        "bad is beaten by random, first_to_last, last_to_first, reversed and good.",
     ]
     assert claim_line(good) == "good ranks words better than every control."
-    assert claim_line(bad).startswith("bad: no claim, because it does not beat random, first_to_last,")
+    assert claim_line(bad).startswith("bad: no claim, because it is beaten by random, first_to_last,")
 
 
 def test_a_moderate_effect_is_mostly_found() -> None:
@@ -89,9 +89,18 @@ def test_few_samples_make_no_claims() -> None:
         assert method.area.low is None
         assert not any(control.beaten for control in method.controls)
     assert [pair.better for pair in measure.differences] == [None]
-    assert list(measure_lines(measure)) == [
-        "ot: no claim from 4 samples, 6 are needed.",
-        "kl: no claim from 4 samples, 6 are needed.",
+    assert list(measure_lines(measure, 9)) == [
+        "ot: no claim from 4 samples; with 9 comparisons, 9 are needed.",
+        "kl: no claim from 4 samples; with 9 comparisons, 9 are needed.",
+    ]
+
+
+def test_what_is_not_told_apart_is_beaten_neither_way() -> None:
+    measure = one_measure(20, {"ot": 0.3, "kl": 0.3})
+    assert list(measure_lines(measure, 9)) == [
+        f"{method} beats random, first_to_last, last_to_first and reversed; is not shown to differ from "
+        f"{other}."
+        for method, other in (("ot", "kl"), ("kl", "ot"))
     ]
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gilot_plugin.errors import ConfigError
-from gilot_plugin.harness.loading import load_model, model_source
+from gilot_plugin.harness.loading import arguments_of_model, load_model, model_arguments, model_source
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,29 @@ def test_a_device_that_is_not_there_is_told(model_dir: Path) -> None:
     source = model_source({}, model_args=f"pretrained={model_dir}", device="cuda")
     with pytest.raises(ConfigError, match=f"pretrained={model_dir}: lm-eval cannot load it: .*CUDA"):
         load_model(source)
+
+
+def test_what_makes_a_model_this_model_is_kept_and_what_opens_doors_is_not() -> None:
+    call = {"model": "hf", "model_args": "pretrained=a,peft=b,revision=c,dtype=float16,token=secret"}
+    found = model_arguments(call)
+    assert found is not None
+    assert found.model == "hf"
+    assert found.arguments == {"pretrained": "a", "peft": "b", "revision": "c", "dtype": "float16"}
+    typed = model_arguments({"model": "hf", "model_args": {"pretrained": "a", "dtype": torch.float16}})
+    assert typed is not None
+    assert typed.arguments == {"pretrained": "a", "dtype": "float16"}
+
+
+@pytest.mark.parametrize(
+    "call", [{}, {"model": object()}, {"model": "hf", "model_args": {"pretrained": object()}}]
+)
+def test_a_model_that_no_arguments_can_load_has_none(call: dict[str, object]) -> None:
+    assert model_arguments(call) is None
+
+
+def test_a_model_that_was_loaded_before_says_what_it_is(model_dir: Path) -> None:
+    source = model_source({}, model_args=f"pretrained={model_dir},dtype=bfloat16", device="cpu")
+    found = arguments_of_model(load_model(source).lm)
+    assert found is not None
+    assert found.arguments == {"pretrained": str(model_dir), "revision": "main", "dtype": "bfloat16"}
+    assert arguments_of_model(object()) is None

@@ -10,7 +10,7 @@ import torch
 
 from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.faithfulness.cases import case_of_record, subject_of
+from gilot_plugin.faithfulness.cases import Scored, case_of_record, score, subject_of
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
 from gilot_plugin.faithfulness.store import ValueStore
 from gilot_plugin.harness.attach import attach
@@ -88,10 +88,10 @@ def test_leave_one_out_is_that_of_the_harness(make_lm: Callable[..., Any]) -> No
     record = run.records[0]
     answer = record["target"]["hypotheses"][0]["token_ids"]
     full = logprob(lm.model, fed_ids(record), answer)
-    for unit, score in zip(record["units"], record["scores"]["logprob"], strict=True):
+    for unit, value in zip(record["units"], record["scores"]["logprob"], strict=True):
         ids = fed_ids(record)
         without = ids[: unit["start_token"]] + ids[unit["end_token"] :]
-        assert score == pytest.approx(full - logprob(lm.model, without, answer), abs=1e-4)
+        assert value == pytest.approx(full - logprob(lm.model, without, answer), abs=1e-4)
 
 
 # Texts that are scored as a whole
@@ -295,6 +295,21 @@ def test_thoughts_are_part_of_what_the_model_said(make_lm: Callable[..., Any], a
     target = run.records[0]["target"]
     assert target["response"] == "A bird"
     assert lm.tok_decode(target["hypotheses"][0]["token_ids"]) == "It can fly! A bird"
+
+
+def test_methods_added_later_explain_the_same_answer(make_lm: Callable[..., Any]) -> None:
+    """Its text, encoded again, lacks the thoughts that the model had said before it."""
+    lm = make_lm()
+    lm.think_end_token = "!"
+    ids = said(lm, "It can fly! A bird")
+    _, run = explain(lm, [generation_task("answers", ["Why?"], max_gen_toks=16)], {**GIVEN, "units": "word"})
+    record = Record.from_json(run.records[0])
+    assert record.target is not None
+    assert record.target.response_ids == tuple(ids)
+    case = case_of_record(record, run.tasks["answers"].config)
+    ((_, later),) = score(TransformersBackend(lm.model), lm.tokenizer, None, [case], ["logprob"])
+    assert isinstance(later, Scored)
+    assert later.scores["logprob"] == pytest.approx(case.scores["logprob"], abs=1e-5)
 
 
 def test_thoughts_that_are_not_known(make_lm: Callable[..., Any], tmp_path: Any) -> None:

@@ -22,7 +22,7 @@ from gilot_plugin.reports.figures import (
     segments_figure,
 )
 from gilot_plugin.reports.palette import LIGHT
-from gilot_plugin.reports.segments import summarize_segments
+from gilot_plugin.reports.segments import summarize_tasks
 from tests.artifacts import factories
 
 #: Of the factories' text: Is the film not good ?
@@ -100,7 +100,7 @@ def test_a_method_that_is_not_there_is_refused() -> None:
 
 def test_segments_show_share_interval_and_length(tmp_path: Path) -> None:
     records = [record(scores={"ot": [0.1, 0.2, 0.3, 0.1 * n, 0.1, 0.0]}) for n in range(6)]
-    summaries = {"films": summarize_segments(records, "ot"), "empty": ()}
+    summaries = {**summarize_tasks(records, "ot"), "empty": ()}
     figure = segments_figure(summaries, "ot")
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["films", "empty"]
     (bar,) = figure.axes[0].patches

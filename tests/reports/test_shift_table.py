@@ -32,7 +32,7 @@ def test_each_row_has_a_line_of_its_own_and_findings_come_first(width: int) -> N
     found = audit.words[0]
     assert rows[0] == [
         *("tuesday", f"{found.base:.1%}", f"{found.tuned:.1%}", f"{100 * found.test.mean:+.1f}"),
-        *(str(found.test.pairs), f"{100 * found.floor:.1f}", "<0.001", "yes"),
+        *(str(found.test.pairs), f"{100 * found.test.floor:.1f}", "<0.001", "yes"),
     ]
 
 

@@ -95,9 +95,9 @@ def question_about(run: EvaluationRun, sample: Sample, *, measured: bool = True)
         run.progress.units_done,
         answer=answer,
     )
-    return Question(
-        asked_generation, fed, lambda _: {} if fed.response is None else {"response": fed.response}
-    )
+    said = {"response": fed.response, "response_ids": answer}
+    described = {name: value for name, value in said.items() if value is not None}
+    return Question(asked_generation, fed, lambda _: described)
 
 
 def _prompt_of(run: EvaluationRun, sample: Sample, task: TaskInfo) -> SamplePrompt:

@@ -13,14 +13,15 @@ from matplotlib.figure import Figure
 
 from gilot_plugin.artifacts.faithfulness import Faithfulness, Measure, read_faithfulness
 from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
+from gilot_plugin.artifacts.strategies import answer_strategies, chosen_by_answer
 from gilot_plugin.artifacts.typed import Record, chosen_method, scored_methods
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.card.markdown import markdown
 from gilot_plugin.reports.faithfulness import claim_line, randomization_lines
 from gilot_plugin.reports.figures import faithfulness_figure, heat_map_figure
-from gilot_plugin.reports.segments import SegmentShare, summarize_segments
+from gilot_plugin.reports.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
 from gilot_plugin.reports.wording import selection_words, value_words
-from gilot_plugin.statistics import CONFIDENCE
+from gilot_plugin.statistics.intervals import CONFIDENCE
 
 #: Folder of the figures, beside the card.
 FIGURES = "gilot"
@@ -73,10 +74,7 @@ def card_section(run: LoadedRun, method: str | None = None) -> Section:
         raise ArtifactError(f"{run.folder}: the run has no records to tell of; `gilot show` says why")
     method = chosen_method(run.records, method)
     faithfulness = read_faithfulness(run.folder, run.date)
-    segments = {
-        task: summarize_segments([record for record in run.explained if record.task == task], method)
-        for task in run.tasks
-    }
+    segments = summarize_tasks(run.explained, method)
     examples = _examples(run.explained, method)
     pictures = [_heat_map(number, record, method) for number, record in enumerate(examples, start=1)]
     values = {
@@ -87,7 +85,7 @@ def card_section(run: LoadedRun, method: str | None = None) -> Section:
         "method": method,
         "confidence": f"{CONFIDENCE:.0%}",
         "segments": [_segment(task, share) for task, found in segments.items() for share in found],
-        "enough": any(share.low is not None for found in segments.values() for share in found),
+        "verdict": verdict_line(segments),
         "findings": [
             _finding(task, share, method)
             for task, found in segments.items()
@@ -181,7 +179,6 @@ def _scores(run: LoadedRun) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _segment(task: str, share: SegmentShare) -> dict[str, str]:
-    judged = ("more" if share.excess > 0 else "less") if share.stands_out else "not told apart"
     return {
         "task": task,
         "part": share.segment,
@@ -189,7 +186,7 @@ def _segment(task: str, share: SegmentShare) -> dict[str, str]:
         "share": f"{share.mean:.0%}",
         "interval": _interval(share.low, share.high) or "too few samples",
         "expected": f"{share.expected:.0%}",
-        "judged": judged if share.low is not None else "too few samples",
+        "judged": judged_words(share),
     }
 
 
@@ -197,9 +194,12 @@ def _finding(task: str, share: SegmentShare, method: str) -> str:
     more = "more" if share.excess > 0 else "less"
     return (
         f"{task}: {share.segment} has {share.mean:.0%} of the scores of {method}, {more} than the "
-        f"{share.expected:.0%} of its length (difference {share.excess:+.0%}, "
-        f"{_interval(share.excess_low, share.excess_high, '+.0%')})"
+        f"{share.expected:.0%} of its length ({share.samples} samples, {_p_words(share.q_value)})"
     )
+
+
+def _p_words(q_value: float) -> str:
+    return "adjusted p < 0.001" if q_value < 0.001 else f"adjusted p = {q_value:.2g}"
 
 
 def _interval(low: float | None, high: float | None, form: str = ".0%") -> str:
@@ -248,7 +248,7 @@ def _faithfulness(found: Faithfulness) -> dict[str, Any]:
             "difference": f"{control.difference.mean:+.3f}",
             "difference_interval": _interval(control.difference.low, control.difference.high, "+.3f"),
             "p_value": f"{control.p_value:.2g}",
-            "judged": "beaten" if control.beaten else "not beaten",
+            "judged": "beaten" if control.beaten else "better" if control.beats else "not beaten",
         }
         for measure in found.measures
         for curves in measure.methods
@@ -276,6 +276,9 @@ def _per_quantity(found: Faithfulness) -> Iterable[Measure]:
 def _limits(run: LoadedRun, faithfulness: Faithfulness | None) -> Iterator[str]:
     explained = run.explained
     yield f"{len(explained)} samples were explained; what holds for them need not hold for others."
+    for task in run.tasks:
+        if strategies := answer_strategies(run.manifest, task):
+            yield f"{task}: {chosen_by_answer(strategies)}, so nothing here holds for the task as a whole."
     manifest = run.manifest or {}
     if manifest.get("status") != "complete":
         yield "The run did not finish: these are the samples that were explained before it ended."

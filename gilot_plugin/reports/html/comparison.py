@@ -14,7 +14,7 @@ from gilot_plugin.comparison.verdict import change_words, flip_words, q_cell, ve
 from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, rounded, shown
 from gilot_plugin.reports.html.page import render_page
 from gilot_plugin.reports.html.samples import sample_link, sample_view
-from gilot_plugin.statistics import ALPHA
+from gilot_plugin.statistics.families import ALPHA
 
 _FLOWS = 8
 _WORDS = 30
@@ -117,7 +117,7 @@ def _shift(shift: Shift) -> dict[str, Any]:
         "effect": "" if test.effect_size is None else f"{test.effect_size:+.2f}",
         "q_value": q_cell(shift.q_value),
         "pairs": test.pairs,
-        "floor": f"{100 * shift.floor:.1f}",
-        "detectable": "" if test.detectable is None else f"{100 * test.detectable:.1f}",
+        "floor": f"{100 * test.floor:.1f}",
+        "detectable": "none" if shift.detectable is None else f"{100 * shift.detectable:.1f}",
         "finding": shift.is_finding,
     }

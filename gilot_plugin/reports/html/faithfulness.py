@@ -15,15 +15,19 @@ def faithfulness_section(found: Faithfulness) -> dict[str, Any]:
     return {
         "samples": found.samples,
         "left_out": [(shown(reason), count) for reason, count in found.left_out.items()],
-        "main": [_measure(measure) for measure in found.measures if measure.quantity == first],
-        "others": [_measure(measure) for measure in found.measures if measure.quantity != first],
+        "main": [
+            _measure(measure, found.comparisons) for measure in found.measures if measure.quantity == first
+        ],
+        "others": [
+            _measure(measure, found.comparisons) for measure in found.measures if measure.quantity != first
+        ],
         "random_weights": []
         if found.randomization is None
         else [shown(line) for line in randomization_lines(found.randomization)],
     }
 
 
-def _measure(measure: Measure) -> dict[str, Any]:
+def _measure(measure: Measure, comparisons: int) -> dict[str, Any]:
     return {
         "title": shown(measure.title),
         "summary": shown(measure.summary),
@@ -46,7 +50,7 @@ def _measure(measure: Measure) -> dict[str, Any]:
             }
             for curves in measure.controls
         ],
-        "lines": [shown(line) for line in measure_lines(measure)],
+        "lines": [shown(line) for line in measure_lines(measure, comparisons)],
     }
 
 

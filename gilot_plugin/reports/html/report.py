@@ -16,9 +16,9 @@ from gilot_plugin.reports.html.faithfulness import faithfulness_section
 from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, shown
 from gilot_plugin.reports.html.page import render_page
 from gilot_plugin.reports.html.samples import list_row, sample_view, search_text
-from gilot_plugin.reports.segments import SegmentShare, summarize_segments
+from gilot_plugin.reports.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
 from gilot_plugin.reports.wording import cache_use_lines, score_words, selection_error, selection_words
-from gilot_plugin.statistics import CONFIDENCE
+from gilot_plugin.statistics.intervals import CONFIDENCE
 
 
 def report_page(run: LoadedRun) -> str:
@@ -35,6 +35,7 @@ def report_page(run: LoadedRun) -> str:
     method = chosen_method(run.records)
     models = ", ".join(dict.fromkeys(record.model for record in run.records))
     faithfulness = read_faithfulness(run.folder, run.date)
+    segments = summarize_tasks(run.explained, method)
     reasons = Counter(f"{record.status}: {record.reason}" for record in run.records if record.status != "ok")
     reasons.update(
         f"without scores by {name}: {reason}"
@@ -46,7 +47,7 @@ def report_page(run: LoadedRun) -> str:
         "report.js",
         _data(run, method),
         {
-            "title": shown(f"What {models.rpartition('/')[2]} attends to"),
+            "title": shown(f"What the answers of {models.rpartition('/')[2]} hang on"),
             "subtitle": shown(f"{models} · {run.date}"),
             "version": __version__,
             "chunk": CHUNK,
@@ -56,7 +57,8 @@ def report_page(run: LoadedRun) -> str:
             "chosen": len(run.records),
             "notes": [shown(line) for line in _notes(run)],
             "reasons": [(shown(reason), count) for reason, count in reasons.most_common(5)],
-            "tasks": [_task(run, task, method) for task in run.tasks],
+            "tasks": [_task(run, task, segments.get(task, ())) for task in run.tasks],
+            "segments_verdict": shown(verdict_line(segments)),
             "faithfulness": None if faithfulness is None else faithfulness_section(faithfulness),
             "segments": sorted({unit.segment for record in run.records for unit in record.units}),
             "facts": [(name, shown(value)) for name, value in _facts(run)],
@@ -78,12 +80,11 @@ def _data(run: LoadedRun, method: str) -> Iterator[Packed]:
     yield from pack_chunks([sample_view(record, samples.get(record.key)) for record in run.records])
 
 
-def _task(run: LoadedRun, task: str, method: str) -> dict[str, Any]:
+def _task(run: LoadedRun, task: str, segments: Sequence[SegmentShare]) -> dict[str, Any]:
     own = [record for record in run.records if record.task == task]
     ok = [record for record in own if record.status == "ok"]
     judged = [record.correct for record in ok if record.correct is not None]
     scored = run.evaluation.tasks.get(task) if run.evaluation is not None else None
-    segments = summarize_segments(ok, method)
     seconds = sum(record.diagnostics.get("seconds", {}).get("total", 0.0) for record in ok)
     error = selection_error(run, task)
     return {
@@ -111,7 +112,7 @@ def _segment(share: SegmentShare) -> dict[str, Any]:
         "value": share.mean,
         "interval": interval,
         "expected": f"{share.expected:.0%}",
-        "judged": ("more" if share.excess > 0 else "less") if share.stands_out else "",
+        "judged": judged_words(share),
         "dominant": f"{share.dominant} of {share.samples}",
     }
 

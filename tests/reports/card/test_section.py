@@ -83,13 +83,15 @@ def test_a_part_that_its_length_explains_is_no_finding(tmp_path: Path) -> None:
     records = [film(doc, scores={"ot": by_length[doc % 3]}) for doc in range(9)]
     section = card_section(run_of(tmp_path, records))
     assert {row[6] for row in tables(section.text)[-1][1:]} == {"not told apart"}
-    assert "No part stands out from what its length alone would give it." in section.text
+    told = "No part is shown to have more or less than its length would give it"
+    assert f"{told} (2 of 2 have samples enough to be tested)." in section.text
 
 
 def test_few_samples_show_nothing(tmp_path: Path) -> None:
     section = card_section(run_of(tmp_path, [film(0)]))
     assert {row[6] for row in tables(section.text)[-1][1:]} == {"too few samples"}
-    assert "There are too few samples to say more." in section.text
+    told = "with so few samples, none of 2 can be told from chance. It takes 7 samples of each."
+    assert f"Nothing is claimed of any part: {told}" in section.text
 
 
 def test_examples_are_one_right_and_one_wrong(run: LoadedRun) -> None:

@@ -55,8 +55,8 @@ def test_faithfulness_shows_areas_and_what_is_beaten(measured: Any, open_page: O
         ["kl", "20", f"{area.mean:.3f}", interval, "0 of 1", "none"],
         ["random control", "", f"{area.mean:.3f}", interval, "", ""],
     ]
-    assert "ot beats random; does not beat kl." in said
-    assert "kl does not beat random and ot." in said
+    assert "ot beats random; is not shown to differ from kl." in said
+    assert "kl is not shown to differ from random and ot." in said
 
 
 def test_without_controls_there_is_no_claim(measured: Any, open_page: Open) -> None:

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from gilot_plugin.statistics import (
-    ALPHA,
-    POWER,
-    adjusted,
-    bootstrap_interval,
-    detectable_effect,
-    mcnemar,
-    paired_test,
-)
+from gilot_plugin.statistics.intervals import mean_interval
+from gilot_plugin.statistics.paired import mcnemar, mcnemar_attainable, paired_test, paired_tests, smallest_p
 
 
 def enumerated(differences: np.ndarray) -> float:
@@ -64,15 +57,31 @@ def test_without_any_difference_the_rate_of_small_p_values_is_what_they_say() ->
         assert small >= scipy.stats.binom.ppf(0.0001, 400, rate - 2 / 2**9)
 
 
-def test_one_finding_among_hundreds_of_tests_can_be_told_from_chance() -> None:
-    p_value = paired_test(np.random.default_rng(0).normal(2, 1, 60)).p_value
-    assert adjusted([p_value, *[0.5] * 199], families=4)[0] <= ALPHA
+def test_tests_together_are_those_alone() -> None:
+    generator = np.random.default_rng(8)
+    differences = [generator.normal(0.3, 1, count) for count in (9, 20, 9, 20, 3)]
+    together = paired_tests(differences, [0.0, 0.1, 0.1, 0.0, 0.0], seed=2)
+    alone = [
+        paired_test(values, floor=floor, seed=2)
+        for values, floor in zip(differences, [0.0, 0.1, 0.1, 0.0, 0.0], strict=True)
+    ]
+    assert [one.p_value for one in together] == pytest.approx([one.p_value for one in alone])
 
 
-def test_p_values_are_adjusted_for_each_other_and_for_the_families() -> None:
-    # Benjamini and Hochberg by hand: 0.01 * 3 / 1, 0.02 * 3 / 2, 0.9 * 3 / 3; then four families.
-    assert adjusted([0.02, 0.9, 0.001], families=4) == pytest.approx([4 * 0.03, 1.0, 4 * 0.003])
-    assert adjusted([]) == []
+def test_the_floor_is_part_of_what_is_tested() -> None:
+    differences = np.random.default_rng(3).normal(1.0, 0.3, 10)
+    assert paired_test(differences, floor=0.5).p_value == pytest.approx(enumerated(differences - 0.5))
+    assert paired_test(-differences, floor=0.5).p_value == pytest.approx(enumerated(differences - 0.5))
+    # Certainly not 0, and certainly not above the floor.
+    assert paired_test(differences).p_value < 0.01
+    assert paired_test(differences, floor=1.5).p_value == 1
+
+
+def test_at_the_floor_small_p_values_are_as_rare_as_they_say() -> None:
+    generator = np.random.default_rng(5)
+    tests = paired_tests([generator.normal(0.2, 0.5, 12) for _ in range(600)], [0.2] * 600)
+    small = sum(test.p_value <= 0.1 for test in tests)
+    assert small <= scipy.stats.binom.ppf(0.9999, 600, 0.1)
 
 
 def test_numbers_of_a_test() -> None:
@@ -90,7 +99,7 @@ def test_numbers_of_a_test() -> None:
 def test_too_few_pairs_show_nothing(count: int) -> None:
     found = paired_test(np.ones(count))
     assert found.p_value == 1
-    assert found.detectable is None
+    assert found.attainable == 1
 
 
 def test_pairs_without_any_difference_show_nothing() -> None:
@@ -100,20 +109,26 @@ def test_pairs_without_any_difference_show_nothing() -> None:
 
 def test_values_that_are_equal_but_for_rounding_have_an_interval() -> None:
     values = np.array([1.0, 1.0, np.nextafter(1.0, 0), 1.0, 1.0, 1.0])
-    low, high = bootstrap_interval(values)
+    low, high = mean_interval(values)
     assert (low, high) == (pytest.approx(1), pytest.approx(1))
 
 
-@pytest.mark.parametrize("pairs", [6, 10, 30, 100])
-def test_the_detectable_effect_is_found_four_times_in_five(pairs: int) -> None:
-    generator = np.random.default_rng(pairs)
-    samples = generator.normal(detectable_effect(pairs), 1, (20_000, pairs))
-    found = scipy.stats.ttest_1samp(samples, 0, axis=1).pvalue <= ALPHA
-    assert np.mean(found) == pytest.approx(POWER, abs=0.015)
+def test_an_interval_keeps_to_what_a_mean_can_be() -> None:
+    shares = np.array([0.0, 0.0, 0.0, 0.0, 0.9])
+    assert mean_interval(shares, 0.0, 1.0)[0] == 0
+    assert mean_interval(shares)[0] < 0  # type: ignore[operator]
+    assert mean_interval(shares[:4]) == (None, None)
+
+
+def test_the_smallest_p_value_is_that_of_signs_that_are_all_alike() -> None:
+    for count in (6, 9, 14):
+        assert paired_test(np.arange(1.0, count + 1)).p_value == smallest_p(count) == 0.5 ** (count - 1)
+        assert paired_test(np.arange(1.0, count + 1), one_sided=True).p_value == 0.5**count
+    assert smallest_p(5) == 1
 
 
 def test_mcnemar_by_hand() -> None:
     assert mcnemar(0, 0) == 1
-    assert mcnemar(0, 6) == pytest.approx(2 / 2**6)
-    assert mcnemar(5, 5) == 1
+    assert mcnemar(0, 6) == mcnemar_attainable(6) == pytest.approx(2 / 2**6)
+    assert mcnemar(5, 5) == mcnemar_attainable(0) == 1
     assert mcnemar(1, 7) == pytest.approx(2 * (1 + 8) / 2**8)
