@@ -11,9 +11,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gilot_plugin.backends.transformers import TransformersBackend
 from tests.attribution import engine_calls
 from tests.attribution.altered_models import read_last_token_only
-from tests.attribution.closeness import CLOSE
+from tests.attribution.closeness import CLOSE, CLOSE_LOGPROBS
 from tests.attribution.engine_calls import EVERY_TOKEN, PROMPT, SPANS
 
 
@@ -61,6 +62,14 @@ def test_same_call_gives_the_same_result(tiny_model):
     assert (first.scores, first.flows, first.hypotheses) == (second.scores, second.flows, second.hypotheses)
 
 
+#: Scaling of rotary embeddings whose factors change with the length, of heads of 8 dimensions.
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10_000.0,
+    "short_factor": [1.0] * 4,
+    "long_factor": [1.0, 1.5, 4.0, 9.0],
+}
+
 ALL = engine_calls.methods("ot", "kl", "l2", "js", "tv", "logprob")
 
 MODES = st.fixed_dictionaries(
@@ -91,7 +100,8 @@ def prompts_with_spans(draw):
 def _assert_scores(attribution, expected, order=None):
     for name, values in expected.scores.items():
         wanted = values if order is None else [values[index] for index in order]
-        np.testing.assert_allclose(attribution.scores[name], wanted, rtol=CLOSE, atol=CLOSE, err_msg=name)
+        tolerance = CLOSE_LOGPROBS if name == "logprob" else CLOSE
+        np.testing.assert_allclose(attribution.scores[name], wanted, rtol=CLOSE, atol=tolerance, err_msg=name)
 
 
 @few_examples
@@ -111,6 +121,40 @@ def test_order_batches_threads_and_solver_do_not_matter(tiny_model, case, modes,
         **modes,
     )
     _assert_scores(permuted, expected, order)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("llama", {}),
+        ("mistral", {"sliding_window": 24}),
+        ("gemma2", {"sliding_window": 24, "layer_types": ["sliding_attention", "full_attention"]}),
+        ("qwen2_moe", {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 0}),
+        ("phi3", {"original_max_position_embeddings": 64, "rope_scaling": LONGROPE}),
+    ],
+    ids=["llama", "mistral-window", "gemma2-window", "qwen2_moe-window", "phi3-longrope"],
+)
+def test_the_size_of_passes_does_not_matter(make_tiny_model, family, settings):
+    """Of a prompt longer than the passes, the model's window, and the length where longrope changes."""
+    model = make_tiny_model(family, max_position_embeddings=256, **settings)
+    prompt = engine_calls.prompt_of([3 + (7 * place * place) % 311 for place in range(90)])
+    units = engine_calls.units_at(prompt, [(0, 1), (20, 24), (60, 61), (88, 90)])
+    found = [
+        engine_calls.attribute_generation(
+            TransformersBackend(model, pass_tokens=tokens),
+            prompt,
+            units,
+            engine_calls.recipe(
+                hypotheses="response", steps="mean", methods=ALL, batch_size=batch_size, num_threads=threads
+            ),
+            str,
+            str,
+        )
+        for tokens, batch_size, threads in ((None, None, 1), (8, None, 2), (33, 1, 1), (33, 3, 2))
+    ]
+    for other in found[1:]:
+        _assert_scores(other, found[0])
+        assert other.hypotheses[0].token_ids == found[0].hypotheses[0].token_ids
 
 
 @few_examples
