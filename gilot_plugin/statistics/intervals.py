@@ -16,8 +16,8 @@ def mean_interval(
 ) -> tuple[float | None, float | None]:
     """Student's interval of the mean at :data:`CONFIDENCE`; Nones with too few values.
 
-    Of the fewest values, bootstraps hold the mean less often, for resamples scatter less than samples; of skewed
-    values both hold it less often than they say (``make bench-statistics`` counts it).
+    Of the fewest values, bootstraps hold the mean less often, for resamples scatter less than samples; of
+    skewed values both hold it less often than they say (``make bench-statistics`` counts it).
 
     Args:
         values: ``[samples]``, independent of each other.
