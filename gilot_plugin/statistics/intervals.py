@@ -16,8 +16,8 @@ def mean_interval(
 ) -> tuple[float | None, float | None]:
     """Student's interval of the mean at :data:`CONFIDENCE`; Nones with too few values.
 
-    For 5 to 20 values it covers the mean more often than bootstraps do, whose resamples scatter less than
-    samples (``make bench-statistics`` counts both).
+    Of the fewest values, bootstraps hold the mean less often, for resamples scatter less than samples; of
+    skewed values both hold it less often than they say (``make bench-statistics`` counts it).
 
     Args:
         values: ``[samples]``, independent of each other.
