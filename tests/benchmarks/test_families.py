@@ -1,4 +1,4 @@
-"""The table of families: what a default run measures of each kind, and, slowly, of every one that there is."""
+"""The table of families: what is measured of each kind, and, slowly, of every one that there is."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import transformers
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "families.md"
 
-#: One of each kind, and how it is read: positions learned, rotary, by distance; windows told by argument or by
-#: mask alone; chunks; latent keys; sinks; states; scalings by length.
+#: One of each kind, and how it is read: positions learned, rotary, by distance; windows told by argument or
+#: by mask alone; chunks; latent keys; sinks; states; scalings by length.
 KINDS = {
     "llama": "trees",
     "mistral": "trees",

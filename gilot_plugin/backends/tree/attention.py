@@ -123,7 +123,8 @@ def tree_attention(
                 if fused
                 else _in_two_parts(*states, past, masks, scale, softcap, s_aux)
             )
-    return (out[0] if len(out) == 1 else torch.cat(out)), None
+    # Some models take views of it.
+    return (out[0] if len(out) == 1 else torch.cat(out)).contiguous(), None
 
 
 def tree_mask(*_: Any, mask_function: MaskFunction, use_vmap: bool = False, **__: Any) -> torch.Tensor:
