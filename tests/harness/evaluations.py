@@ -105,13 +105,12 @@ def evaluate(model: Any, tasks: Sequence[Any], **arguments: Any) -> Any:
     """``lm_eval.simple_evaluate`` without the bootstrap, which forks processes."""
     defaults = {"task_manager": suite_manager(), "bootstrap_iters": 0}
     # Called through the module, as the command line does.
-    return lm_eval.evaluator.simple_evaluate(
-        model=model, tasks=_loadable(copy.deepcopy(list(tasks))), **{**defaults, **arguments}
-    )
+    return lm_eval.evaluator.simple_evaluate(model=model, tasks=loadable(tasks), **{**defaults, **arguments})
 
 
-def _loadable(tasks: list[Any]) -> list[Any]:
+def loadable(tasks: Sequence[Any]) -> list[Any]:
     """Tasks as this release of lm-eval takes them; before 0.4.12 those in memory are built and listed."""
+    tasks = copy.deepcopy(list(tasks))  # which lm-eval changes
     if hasattr(TaskManager, "load"):
         return tasks
     for task in tasks:

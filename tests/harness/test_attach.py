@@ -25,6 +25,7 @@ from tests.harness.evaluations import (
     essence,
     evaluate,
     explain,
+    loadable,
     manifest_in,
     suite_manager,
 )
@@ -114,7 +115,7 @@ def test_model_is_left_as_it_was(make_lm: Callable[..., Any], build_model: Calla
 
 
 def test_simple_evaluate_with_settings(make_lm: Callable[..., Any], tmp_path: Path) -> None:
-    arguments = {"tasks": [ANSWERS], "task_manager": suite_manager(), "bootstrap_iters": 0}
+    arguments = {"tasks": loadable([ANSWERS]), "task_manager": suite_manager(), "bootstrap_iters": 0}
     config = GilotConfig(**CHEAP, output_path=tmp_path)
     results = gilot_plugin.simple_evaluate(model=make_lm(), gilot=config, **arguments)
     assert essence(results) == essence(evaluate(make_lm(), [ANSWERS]))
@@ -123,6 +124,7 @@ def test_simple_evaluate_with_settings(make_lm: Callable[..., Any], tmp_path: Pa
     assert {row["gilot"]["config_hash"] for row in rows} == set(manifest_in(tmp_path)["configs"])
 
 
+@pytest.mark.lm_eval(since="0.4.12")
 def test_evaluate_by_itself(make_lm: Callable[..., Any], tmp_path: Path) -> None:
     """Without ``simple_evaluate`` around it, with tasks as lm-eval gave them before 0.4.12."""
     loaded = suite_manager().load([ANSWERS, ENDINGS])["tasks"]

@@ -16,7 +16,9 @@ from tests.harness.evaluations import QUESTIONS, manifest_in
 
 
 @pytest.mark.any_release
-def test_run_report_and_check(model_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.slow  # lm-eval reads the list of all its tasks
+@pytest.mark.timeout(900)
+def test_run(model_dir: Path, tmp_path: Path) -> None:
     """An evaluation of two kinds of tasks, whose samples are explained at full speed."""
     docs = [{"question": question, "options": [" dog", " can fly"], "gold": 0} for question in QUESTIONS]
     (tmp_path / "docs.jsonl").write_text("".join(json.dumps(doc) + "\n" for doc in docs), encoding="utf-8")
@@ -45,22 +47,19 @@ def test_run_report_and_check(model_dir: Path, tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(yaml.safe_dump({**task, **own}), encoding="utf-8")
 
-    def gilot(*arguments: str) -> str:
-        command = [sys.executable, "-m", "gilot_plugin.cli", *arguments]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-        return done.stdout + done.stderr
-
     model = ("--model", "hf", "--model_args", f"pretrained={model_dir},dtype=float32", "--device", "cpu")
     output = tmp_path / "output"
     settings = "max_new_tokens=3,num_threads=1,select.n=2"
-    said = gilot(
-        *("run", *model, "--tasks", "short_answers,short_endings", "--include_path", str(tmp_path / "tasks")),
-        *("--limit", "3", "--log_samples", "--output_path", str(output), "--gilot_args", settings),
+    command = (
+        *(sys.executable, "-m", "gilot_plugin.cli", "run", *model, "--limit", "3", "--log_samples"),
+        *("--tasks", "short_answers,short_endings", "--include_path", str(tmp_path / "tasks")),
+        *("--output_path", str(output), "--gilot_args", settings),
     )
-    assert "4 samples (4 ok)" in said
-    assert "slow:" not in said
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert "4 samples (4 ok)" in done.stderr
+    assert "slow:" not in done.stderr
     used = manifest_in(output)["cache_use"]
     assert (used["key_value_cache"], used["prefix_trees"]) == (True, True)
     records = read_run(output).records
@@ -69,5 +68,3 @@ def test_run_report_and_check(model_dir: Path, tmp_path: Path) -> None:
         *(("short_endings", 0), ("short_endings", 1)),
     ]
     assert all(max(record["scores"]["ot"]) > 0 for record in records)
-    assert ".html" in gilot("report", str(output))
-    assert "prefix trees: used" in gilot("check", *model)
