@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -23,9 +24,14 @@ def floors(run: Any) -> list[Any]:
     return [record["diagnostics"]["noise_floor"] for record in run.records]
 
 
+def in_half_precision(lm: Any) -> Any:
+    # A copy: the tiny models are shared by all tests.
+    lm._model = copy.deepcopy(lm.model).to(torch.bfloat16)
+    return lm
+
+
 def test_in_half_precision(make_lm: Callable[..., Any], tmp_path: Path) -> None:
-    lm = make_lm()
-    lm.model.to(torch.bfloat16)
+    lm = in_half_precision(make_lm())
     _, run = explain(lm, [generation_task("answers", QUESTIONS)], output_path=tmp_path)
     assert validate_path(tmp_path).problems == ()
     found = floors(run)
@@ -63,8 +69,7 @@ def test_in_single_precision_only_if_asked(make_lm: Callable[..., Any]) -> None:
 
 
 def test_never_if_not_wanted(make_lm: Callable[..., Any]) -> None:
-    lm = make_lm()
-    lm.model.to(torch.bfloat16)
+    lm = in_half_precision(make_lm())
     _, run = explain(lm, [generation_task("answers", QUESTIONS[:1])], {"noise_floor": False})
     assert floors(run) == [None]
 
