@@ -10,7 +10,8 @@ every setting of the method. A setting that has no effect because of what a stro
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
@@ -19,11 +20,10 @@ from typing import Any
 
 import yaml
 
-from gilot_plugin.config import PRESETS, GilotConfig, preset_settings, uncombined
+from gilot_plugin.config import GilotConfig, uncombined
 from gilot_plugin.errors import ConfigError
+from gilot_plugin.merging import GaveWay, Merged, Settings, Source, merge_sources, settle
 from gilot_plugin.selections import functions_in
-
-Settings = Mapping[str, Any]
 
 #: Settings that hold for a run, and for no task alone.
 _OF_RUNS = ("budget", "resume", "output_path")
@@ -109,33 +109,12 @@ def split_arguments(argument: str) -> list[str]:
     return [part for part in (*parts, current) if part.strip()]
 
 
-def merge(*sources: Settings) -> dict[str, Any]:
-    """Merge sources of settings, weakest first."""
-    merged: dict[str, Any] = {}
-    for source in sources:
-        preset = source.get("preset")
-        if isinstance(preset, str) and preset in PRESETS:
-            merged.update(preset_settings(preset))
-        weaker = merged.get("select")
-        merged.update(source)
-        if "select" in source:
-            merged["select"] = _merged_selection(weaker, source["select"])
-    return merged
-
-
-def _merged_selection(weaker: Any, stronger: Any) -> Any:
-    """Options without a strategy are those of the strategy that a weaker source names."""
-    if weaker is None or not isinstance(stronger, Mapping) or "strategy" in stronger:
-        return stronger
-    if isinstance(weaker, str):
-        return {"strategy": weaker, **stronger}
-    if isinstance(weaker, (list, tuple)):
-        return {"strategy": "union", "of": weaker, **stronger}
-    return {**weaker, **stronger} if isinstance(weaker, Mapping) else stronger
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, option: str = "--gilot") -> dict[str, Any]:
     """Read a settings file.
+
+    Args:
+        path: The file.
+        option: How it was named, for messages.
 
     Raises:
         ConfigError: It cannot be read, is not YAML, or is not a mapping.
@@ -143,10 +122,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = _load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--gilot {path}: cannot be read ({error})") from None
+        raise ConfigError(f"{option} {path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"--gilot {path}: not valid YAML ({error})") from None
-    return _mapping(content, f"--gilot {path}")
+        raise ConfigError(f"{option} {path}: not valid YAML ({error})") from None
+    return _mapping(content, f"{option} {path}")
 
 
 def _mapping(content: Any, where: str) -> dict[str, Any]:
@@ -161,7 +140,7 @@ def _mapping(content: Any, where: str) -> dict[str, Any]:
 
 
 @cache
-def _shipped() -> tuple[tuple[tuple[str, ...], Settings], ...]:
+def _shipped() -> tuple[tuple[tuple[str, ...], Source], ...]:
     """Name patterns and settings of ``task_configs/``."""
     packaged = resources.files("gilot_plugin") / "task_configs"
     # An editable install has the folder beside the package instead of in it.
@@ -169,19 +148,24 @@ def _shipped() -> tuple[tuple[tuple[str, ...], Settings], ...]:
     loaded = []
     for path in sorted(folder.glob("*.yaml")):
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        loaded.append((tuple(content["tasks"]), content["settings"]))
+        source = Source(f"task_configs/{path.name}", content["settings"])
+        loaded.append((tuple(content["tasks"]), source))
     return tuple(loaded)
 
 
 def shipped_settings(task: str) -> Settings:
     """Settings that ship for a task's name; of several patterns that match it, the longest counts."""
+    return _shipped_source(task).settings
+
+
+def _shipped_source(task: str) -> Source:
     matching = [
-        (len(pattern), settings)
-        for patterns, settings in _shipped()
+        (len(pattern), source)
+        for patterns, source in _shipped()
         for pattern in patterns
         if fnmatchcase(task, pattern)
     ]
-    return max(matching, key=lambda match: match[0])[1] if matching else {}
+    return max(matching, key=lambda match: match[0])[1] if matching else Source("task_configs", {})
 
 
 def _of_given_tokens(count: int) -> dict[str, Any]:
@@ -214,22 +198,57 @@ def given_settings(settings: GilotConfig | Settings | None) -> dict[str, Any]:
     return given
 
 
+@dataclass(frozen=True, slots=True)
+class TaskSettings:
+    """Settings as they hold for a task.
+
+    Attributes:
+        config: The settings.
+        origins: The source of each one that is given anywhere; the others are defaults.
+        gave_way: Settings that have no effect because of what a stronger source says.
+    """
+
+    config: GilotConfig
+    origins: Mapping[str, str]
+    gave_way: tuple[GaveWay, ...]
+
+
+def command_sources(file: Path | None, arguments: Iterable[str], section: Source | None = None) -> Merged:
+    """What a command line gives: the section of lm-eval's configuration, the YAML file, the arguments.
+
+    Raises:
+        ConfigError: One of them cannot be read, or a setting is unknown or not allowed.
+    """
+    sources = [section] if section is not None else []
+    if file is not None:
+        sources.append(Source(f"--gilot {file}", read_yaml(file)))
+    return settle([*sources, Source("--gilot_args", parse_args(arguments))])
+
+
 def task_config(
     task: str, metadata: Settings | None, given: Settings, output_type: str | None = None
 ) -> GilotConfig:
-    """Settings of one task.
+    """Settings of one task, see :func:`task_settings`.
+
+    Raises:
+        ConfigError: They are wrong; the message names the task.
+    """
+    return task_settings(task, metadata, Source("given", given), output_type).config
+
+
+def task_settings(
+    task: str, metadata: Settings | None, given: Source, output_type: str | None = None
+) -> TaskSettings:
+    """Settings of one task, with the sources they came from.
 
     With ``rolling_target=N``, a task whose texts are scored as a whole is explained by what its last N tokens
     are, one after the other, unless something else is given.
 
     Args:
-        task: Its name.
+        task: Its name; empty for any that has no settings of its own.
         metadata: What its YAML has under ``metadata: {gilot: ...}``.
         given: What the user gave for the run (YAML file and arguments merged, or the fields set in Python).
         output_type: lm-eval's ``output_type`` of the task, where it is known already.
-
-    Returns:
-        The merged settings.
 
     Raises:
         ConfigError: They are wrong; the message names the task.
@@ -245,23 +264,13 @@ def task_config(
             f"task {task}: metadata.gilot: {of_runs[0]} holds for a whole run: give it with --gilot or "
             "--gilot_args"
         )
-    sources = (shipped_settings(task), own, given)
-    merged = merge(*sources)
-    if output_type == "loglikelihood_rolling" and isinstance(merged.get("rolling_target"), int):
-        merged = {**_of_given_tokens(merged["rolling_target"]), **merged}
+    sources = [_shipped_source(task), Source("the task's own metadata", own), given]
+    rolling = merge_sources(sources).values.get("rolling_target")
+    if output_type == "loglikelihood_rolling" and isinstance(rolling, int):
+        sources.insert(0, Source(f"rolling_target={rolling}", _of_given_tokens(rolling)))
     try:
-        return GilotConfig(**_without_outweighed(merged, sources))
+        merged = settle(sources)
+        config = GilotConfig(**merged.values)
     except ConfigError as error:
-        raise ConfigError(f"task {task}: {error}") from None
-
-
-def _without_outweighed(merged: Settings, sources: Sequence[Settings]) -> dict[str, Any]:
-    """Leave out settings that have no effect because of what a stronger source says."""
-    strength = {name: place for place, source in enumerate(sources) for name in merge(source)}
-    kept = dict(merged)
-    outweighed = {
-        found.setting
-        for found in uncombined(kept).contradictions()
-        if found.setting in kept and strength.get(found.setting, -1) < strength.get(found.because, -1)
-    }
-    return {name: value for name, value in kept.items() if name not in outweighed}
+        raise ConfigError(f"task {task}: {error}" if task else str(error)) from None
+    return TaskSettings(config, merged.origins, merged.gave_way)

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from gilot_plugin.config import GilotConfig, preset_settings
 from gilot_plugin.config_sources import (
     given_settings,
-    merge,
     parse_args,
     read_yaml,
     shipped_settings,
     task_config,
 )
 from gilot_plugin.errors import ConfigError
+from gilot_plugin.merging import merge
 
 #: A task whose settings ship, and one that has none.
 SHIPPED, PLAIN = "gsm8k", "somebodys_task"

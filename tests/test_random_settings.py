@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from gilot_plugin.config import PRESETS, GilotConfig
-from gilot_plugin.config_sources import merge, parse_args, read_yaml, task_config
+from gilot_plugin.config_sources import parse_args, read_yaml, task_config
 from gilot_plugin.errors import ConfigError
 from gilot_plugin.harness import model as lm_eval_model
+from gilot_plugin.merging import merge
 
 _FIELDS = (*GilotConfig.model_fields, "num_beam", "", "select.n", "budget.samples", "units.regex", "a.b.c")
 

@@ -17,7 +17,7 @@ from gilot_plugin.artifacts.typed import scored_methods
 from gilot_plugin.attribution.prompt.units import make_units
 from gilot_plugin.checking import member
 from gilot_plugin.config import AUTO_UNITS, GilotConfig
-from gilot_plugin.config_sources import merge, parse_args, read_yaml
+from gilot_plugin.config_sources import command_sources
 from gilot_plugin.errors import ConfigError, PromptError
 from gilot_plugin.faithfulness.cases import Case, case_of_record, removable
 from gilot_plugin.faithfulness.curves import (
@@ -146,10 +146,7 @@ def request_of_prompts(options: argparse.Namespace) -> Request:
     """
     path: Path = options.prompts
     written = read_prompts(path)[: options.limit]
-    given = merge(
-        read_yaml(options.gilot) if options.gilot is not None else {}, parse_args(options.gilot_args)
-    )
-    config = GilotConfig(**given)
+    config = GilotConfig(**command_sources(options.gilot, options.gilot_args).values)
     if config.target == "choices":
         raise ConfigError("target='choices': a prompt has no choices; allowed are 'auto' and 'generation'")
     if config.units == AUTO_UNITS:

@@ -13,10 +13,11 @@ from typing import Any, NoReturn
 from lm_eval.api.model import LM
 from lm_eval.api.registry import get_model
 
-from gilot_plugin.config_sources import merge, parse_args, read_yaml, split_arguments
+from gilot_plugin.config_sources import parse_args, read_yaml, split_arguments
 from gilot_plugin.errors import ConfigError
 from gilot_plugin.harness.attach import is_attached
 from gilot_plugin.harness.process import attach_process, environment_settings
+from gilot_plugin.merging import merge
 
 #: The model argument that names a settings file, and what precedes the name of a setting in others.
 _FILE, _PREFIX = "gilot", "gilot."

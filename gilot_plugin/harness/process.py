@@ -12,9 +12,10 @@ from typing import Any
 
 import lm_eval.evaluator
 
-from gilot_plugin.config_sources import merge, parse_args, read_yaml
+from gilot_plugin.config_sources import parse_args, read_yaml
 from gilot_plugin.harness.attach import Attachment, attach
 from gilot_plugin.harness.summary import print_summary
+from gilot_plugin.merging import merge
 
 #: Environment variables with settings: a YAML file, and ``key=value`` pairs, which win over it.
 FILE_VARIABLE, ARGS_VARIABLE = "GILOT", "GILOT_ARGS"
