@@ -20,6 +20,7 @@ from gilot_plugin.commands import (
     plugins,
     report,
     run,
+    settings,
     show,
     validate,
 )
@@ -29,7 +30,10 @@ from gilot_plugin.errors import ConfigError, GilotError
 __all__ = ["DONE", "FAILED", "WRONG", "main"]
 
 #: In the order of ``--help``.
-_COMMANDS = (run, check, show, report, compare, figures, card, faithfulness, validate, methods, plugins)
+_COMMANDS = (
+    *(run, settings, check, show, report, compare, figures, card, faithfulness),
+    *(validate, methods, plugins),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -229,7 +229,7 @@ class GilotConfig(BaseModel):
     def _known_solver(cls, value: Any) -> Any:
         return member(value, SOLVER_NAMES)
 
-    @field_validator("methods", mode="before")
+    @field_validator("methods", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _known_methods(cls, value: Any) -> Any:
         names = (value,) if isinstance(value, str) else value
@@ -265,7 +265,7 @@ class GilotConfig(BaseModel):
             raise ValueError(f"allowed are {one_of(SCOPES)} and the name of a segment")
         return value
 
-    @field_validator("select", mode="before")
+    @field_validator("select", mode="before", json_schema_input_type=str | list[Any] | dict[str, Any])
     @classmethod
     def _known_selection(cls, value: Any) -> dict[str, Any]:
         return checked_selection(value)
@@ -289,7 +289,7 @@ class GilotConfig(BaseModel):
             return value
         raise ValueError("allowed are 'auto' and whole numbers from 1")
 
-    @field_validator("memory_budget", mode="before")
+    @field_validator("memory_budget", mode="before", json_schema_input_type=int | str | None)
     @classmethod
     def _parse_budget(cls, value: Any) -> Any:
         size = value

@@ -125,10 +125,15 @@ def read_yaml(path: Path, option: str = "--gilot") -> dict[str, Any]:
         raise ConfigError(f"{option} {path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{option} {path}: not valid YAML ({error})") from None
-    return _mapping(content, f"{option} {path}")
+    return as_mapping(content, f"{option} {path}")
 
 
-def _mapping(content: Any, where: str) -> dict[str, Any]:
+def as_mapping(content: Any, where: str) -> dict[str, Any]:
+    """Settings as they were read from a file.
+
+    Raises:
+        ConfigError: They are no mapping from names; the message begins with ``where``.
+    """
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -253,7 +258,7 @@ def task_settings(
     Raises:
         ConfigError: They are wrong; the message names the task.
     """
-    own = _mapping(metadata, f"task {task}: metadata.gilot")
+    own = as_mapping(metadata, f"task {task}: metadata.gilot")
     for place in functions_in(own.get("select")):
         raise ConfigError(
             f"task {task}: metadata.gilot: select.function={place!r} is code to be run, which is taken from "

@@ -347,7 +347,7 @@ def test_a_folder_may_be_named_in_several_ways(options: list[str], refused: Refu
             "If --samples is not None, then --limit must be None",
         ),
         (["--fewshot_as_multiturn"], "`apply_chat_template` must be set"),
-        (["--config", "nowhere.yaml"], "Config file not found"),
+        (["--config", "nowhere.yaml"], "--config nowhere.yaml: cannot be read"),
         (["--config", "unknown.yaml"], "frobnicate"),
         (["--model", "nosuch"], "--model nosuch: no model for this name found"),
     ],
@@ -367,6 +367,21 @@ def test_options_and_tasks_may_come_from_a_config_file_of_lm_eval(refused: Refus
         refused("--config", "config.yaml", "--tasks", "plain")
 
 
+def test_a_section_of_lm_evals_configuration_has_settings_and_is_no_matter_of_lm_evals(
+    refused: Refused, of_tasks: list[str]
+) -> None:
+    options = {"tasks": ["plain"], "include_path": of_tasks[3], "output_path": "out"}
+    Path("config.yaml").write_text(yaml.safe_dump({**options, "gilot": {"num_beams": 0}}))
+    assert "num_beams=0" in refused("--config", "config.yaml")
+    Path("gilot.yaml").write_text("num_beams: 2")
+    with pytest.raises(ModelLoadsError):
+        refused("--config", "config.yaml", "--gilot", "gilot.yaml")
+    Path("config.yaml").write_text(yaml.safe_dump({**options, "gilot": "num_beams=0"}))
+    assert "--config config.yaml: gilot: must be a mapping" in refused("--config", "config.yaml")
+    Path("config.yaml").write_text(yaml.safe_dump({**options, "gilot": {}, "gilott": {}}))
+    assert "gilott" in refused("--config", "config.yaml")
+
+
 def test_an_older_index_is_read_through_the_files(tasks: Path) -> None:
     """lm-eval before 0.4.12 keeps paths instead of contents, and mappings instead of entries."""
     (tasks / "function.yaml").write_text(
@@ -381,10 +396,10 @@ def test_an_older_index_is_read_through_the_files(tasks: Path) -> None:
             "python": {"type": "python_task", "yaml_path": str(tasks / "right.yaml")},
         }
 
-    settings = list(task_files.own_settings(Manager(), ["tagged", "python", "unheard_of"]))
+    settings = list(task_files.task_files(Manager(), ["tagged", "python", "unheard_of"]))
     assert sorted(settings, key=str) == [
-        ("function", {"num_beams": 0}),
-        ("plain", None),
-        ("right", {"num_beams": 2}),
-        ("unheard_of", None),
+        ("function", {"num_beams": 0}, "generate_until"),
+        ("plain", None, "generate_until"),
+        ("right", {"num_beams": 2}, "generate_until"),
+        ("unheard_of", None, None),
     ]

@@ -19,12 +19,13 @@ from lm_eval.utils import setup_logging
 
 from gilot_plugin.artifacts.reader import locate_run
 from gilot_plugin.artifacts.writer import check_writable
-from gilot_plugin.config_sources import given_settings, merge, parse_args, read_yaml, task_config
+from gilot_plugin.config_sources import command_sources, given_settings, task_config
 from gilot_plugin.errors import ArtifactError, ConfigError
 from gilot_plugin.harness.attach import Attachment, attach
+from gilot_plugin.harness.harness_config import read_section, without_section
 from gilot_plugin.harness.locking import locked
 from gilot_plugin.harness.resumption import find_resumed, refuse_other_settings
-from gilot_plugin.harness.task_files import own_settings
+from gilot_plugin.harness.task_files import TaskFile, task_files
 
 _OWN_OPTIONS = ("gilot", "gilot_args")
 
@@ -45,8 +46,9 @@ def make_parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         help="Attribution settings as key=value,key2=value2; they win over the YAML file, which wins over "
-        "the settings of a task (metadata: {gilot: ...}), which win over those that ship for well-known "
-        "tasks. Values are YAML, dots nest: "
+        "a section `gilot` in the file of --config, which wins over the settings of a task "
+        "(metadata: {gilot: ...}), which win over those that ship for well-known tasks. Values are YAML, "
+        "dots nest: "
         "units=word,num_beams=4,methods=[ot,kl],select.strategy=random,select.n=5",
     )
     return parser
@@ -69,18 +71,35 @@ def run_command(argv: list[str]) -> Attachment:
         arguments = make_parser().parse_args(argv)
     except ValueError as error:  # lm-eval's reading of JSON options
         raise ConfigError(str(error)) from None
-    given = given_settings(
-        merge(
-            read_yaml(arguments.gilot) if arguments.gilot is not None else {},
-            parse_args(arguments.gilot_args),
-        )
-    )
+    section = read_section(arguments.config) if arguments.config else None
+    given = given_settings(command_sources(arguments.gilot, arguments.gilot_args, section).values)
     for option in _OWN_OPTIONS:
         delattr(arguments, option)
-    check_before_loading(arguments, given)
-    with attach(given) as attachment:
-        arguments.func(arguments)
+    with without_section():
+        check_before_loading(arguments, given)
+        with attach(given) as attachment:
+            arguments.func(arguments)
     return attachment
+
+
+def named_tasks(arguments: argparse.Namespace) -> tuple[EvaluatorConfig, list[TaskFile]]:
+    """Options as lm-eval reads them, and the tasks that they name.
+
+    Args:
+        arguments: Parsed options of ``lm_eval run``, or some of them.
+
+    Raises:
+        ConfigError: An option, or a task's name or file, is wrong.
+    """
+    with _quiet():
+        try:
+            checked = EvaluatorConfig.from_cli(copy.deepcopy(arguments))
+            manager = checked.process_tasks(checked.metadata)
+        except (ValueError, TypeError, OSError, yaml.YAMLError, ImportError, AttributeError) as error:
+            raise ConfigError(str(error)) from None
+    if not checked.tasks:
+        raise ConfigError("no tasks are named: add --tasks NAME (`lm_eval ls tasks` lists them)")
+    return checked, list(task_files(manager, checked.tasks))
 
 
 def check_before_loading(arguments: argparse.Namespace, given: Mapping[str, Any]) -> None:
@@ -94,22 +113,15 @@ def check_before_loading(arguments: argparse.Namespace, given: Mapping[str, Any]
         ConfigError: An option, a task's name or file, or a task's own settings are wrong, or there is no
             output folder that can be written.
     """
-    with _quiet():
-        try:
-            checked = EvaluatorConfig.from_cli(copy.deepcopy(arguments))
-            manager = checked.process_tasks(checked.metadata)
-        except (ValueError, TypeError, OSError, yaml.YAMLError, ImportError, AttributeError) as error:
-            raise ConfigError(str(error)) from None
-    if not checked.tasks:
-        raise ConfigError("no tasks are named: add --tasks NAME (`lm_eval ls tasks` lists them)")
+    checked, tasks = named_tasks(arguments)
     if isinstance(checked.samples, str):
         raise ConfigError(f"--samples {checked.samples!r}: neither JSON nor a file")
     folder = _output_folder(given.get("output_path"), checked.output_path)
-    own = dict(own_settings(manager, checked.tasks))
-    for task, settings in own.items():
-        task_config(task, settings, given)
+    for task in tasks:
+        task_config(task.name, task.settings, given, task.output_type)
     resume = given.get("resume")
     if resume is not None and (earlier := find_resumed(resume, folder)):
+        own = {task.name: task.settings for task in tasks}
         known = {
             task: task_config(task, own.get(task), given, entry["output_type"])
             for task, entry in earlier["tasks"].items()

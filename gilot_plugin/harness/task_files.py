@@ -8,22 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from gilot_plugin.errors import ConfigError, one_of
 
 
-def own_settings(manager: Any, names: Iterable[str | Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Tasks that are named, and members of groups and tags, with their ``metadata: {gilot: ...}``.
+class TaskFile(NamedTuple):
+    """What a task's configuration says before the task is built.
+
+    Attributes:
+        name: Of the task.
+        settings: Its ``metadata: {gilot: ...}``; None where it has none.
+        output_type: lm-eval's kind of requests; None where the configuration cannot be read without running
+            code.
+    """
+
+    name: str
+    settings: Any
+    output_type: str | None
+
+
+def task_files(manager: Any, names: Iterable[str | Mapping[str, Any]]) -> Iterator[TaskFile]:
+    """Tasks that are named, and members of groups and tags.
 
     Args:
         manager: lm-eval's ``TaskManager``.
         names: Names as resolved by lm-eval; inline configurations, too.
-
-    Yields:
-        Task name, and settings where it has some, else None.
 
     Raises:
         ConfigError: A configuration names neither a task nor a group, or a group has settings, which lm-eval
@@ -37,7 +49,7 @@ def own_settings(manager: Any, names: Iterable[str | Mapping[str, Any]]) -> Iter
         settings = metadata.get("gilot") if isinstance(metadata, Mapping) else None
         members = config.get("members", config.get("task"))
         if isinstance(members, str):
-            yield members, settings
+            yield TaskFile(members, settings, config.get("output_type"))
             continue
         if "group" not in config:
             raise ConfigError(f"a task file names neither a task nor a group; it has {one_of(tuple(config))}")
