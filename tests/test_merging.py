@@ -72,7 +72,7 @@ def test_what_a_rolling_target_stands_for_is_told() -> None:
 
 
 def test_an_error_names_the_task_if_there_is_one() -> None:
-    with pytest.raises(ConfigError, match="^task a: num_beams=0"):
+    with pytest.raises(ConfigError, match=r"^task a: num_beams=0"):
         task_settings("a", {"num_beams": 0}, Source("given", {}))
-    with pytest.raises(ConfigError, match="^absence='replace' needs"):
+    with pytest.raises(ConfigError, match=r"^absence='replace' needs"):
         task_settings("", None, Source("given", {"absence": "replace"}))

@@ -60,7 +60,8 @@ def _title(names: list[str]) -> str:
 def _rows(settings: TaskSettings) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
     """Name, value, default and source of the settings that are not as by default, and of the others."""
     defaults = GilotConfig().model_dump(mode="json")
-    changed, unchanged = [], []
+    changed: list[tuple[str, ...]] = []
+    unchanged: list[tuple[str, ...]] = []
     for name, value in settings.config.model_dump(mode="json").items():
         origin = settings.origins.get(name, DEFAULT)
         row = (name, _spelled(value), _spelled(defaults[name]), origin)
