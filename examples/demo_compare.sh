@@ -19,4 +19,4 @@ evaluate base 8 "$model_args"
 evaluate base-again 3 "$model_args"
 evaluate tuned 8 "$model_args,peft=$output/adapter"
 
-gilot compare "$output/base" "$output/tuned" --noise "$output/base-again" --output "$output"
+gilot compare "$output/base" "$output/tuned" --noise "$output/base-again" --output_path "$output"

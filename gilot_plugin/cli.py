@@ -24,10 +24,10 @@ from gilot_plugin.commands import (
     show,
     validate,
 )
-from gilot_plugin.commands.shared import DONE, FAILED, WRONG
+from gilot_plugin.commands.shared import DONE, FAILED, UNEXPLAINED, WRONG, underscored
 from gilot_plugin.errors import ConfigError, GilotError
 
-__all__ = ["DONE", "FAILED", "WRONG", "main"]
+__all__ = ["DONE", "FAILED", "UNEXPLAINED", "WRONG", "main"]
 
 #: In the order of ``--help``.
 _COMMANDS = (
@@ -43,9 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments after the program's name; None for the process's own.
 
     Returns:
-        0 done; 1 something failed and is named; 2 the command or a setting is wrong.
+        0 done; 1 something failed and is named; 2 the command or a setting is wrong; 3 the scores are
+        complete, and not all of the chosen samples were explained.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = underscored(sys.argv[1:] if argv is None else argv)
     errors = Console(stderr=True, emoji=False)
     try:
         if arguments[:1] == ["run"]:

@@ -16,6 +16,7 @@ import pytest
 import gilot_plugin
 from gilot_plugin import cli
 from gilot_plugin.artifacts.names import manifest_name
+from gilot_plugin.commands.shared import underscored
 from gilot_plugin.errors import GilotError
 from gilot_plugin.harness import command
 from gilot_plugin.harness.attach import Attachment
@@ -54,7 +55,7 @@ def test_help_lists_the_commands(gilot: Gilot) -> None:
     ended = gilot("--help")
     assert ended.code == cli.DONE
     for name in (
-        *("run", "show", "report", "figures", "card", "compare"),
+        *("run", "settings", "show", "report", "figures", "card", "compare"),
         *("validate", "methods", "plugins", "faithfulness"),
     ):
         assert re.search(rf"^    {name}\s", ended.out, re.M)
@@ -134,6 +135,7 @@ def _run_with(*statuses: str, **state: Any) -> Attachment:
     for record in records[: state.get("without_a_method", 0)]:
         record["diagnostics"] = {"failed_methods": {"gradient": "ValueError: why"}}
     run = EvaluationRun(lm=None, tasks={}, model_name="m", folder=Path("out"), date="d", records=records)
+    run.failed_hooks |= state.get("failed_hooks", set())
     run.selections["a"] = Selection(len(statuses), error=state.get("selection_error"))
     attachment = Attachment({}, None)
     attachment.runs.append(run)
@@ -148,14 +150,19 @@ def _run_with(*statuses: str, **state: Any) -> Attachment:
         (_run_with("ok", "ok"), cli.DONE, ["2 samples (2 ok)", "gilot show out"]),
         (_run_with(), cli.DONE, ["0 samples (none chosen)"]),
         (_run_with("ok", "skipped"), cli.DONE, ["1 ok, 1 skipped", "skipped: a doc 1: because 1"]),
-        (_run_with("ok", "failed"), cli.FAILED, ["1 ok, 1 failed", "failed: a doc 1: because 1"]),
+        (_run_with("ok", "failed"), cli.UNEXPLAINED, ["1 ok, 1 failed", "failed: a doc 1: because 1"]),
         (
             _run_with("ok", without_a_method=1),
-            cli.FAILED,
+            cli.UNEXPLAINED,
             ["1 ok", "failed: method gradient of a doc 0: ValueError: why"],
         ),
-        (_run_with("ok", interrupted=True), cli.FAILED, ["not every chosen sample was explained"]),
-        (_run_with(selection_error="no such metric"), cli.FAILED, ["a: nothing chosen: no such metric"]),
+        (_run_with("ok", interrupted=True), cli.UNEXPLAINED, ["not every chosen sample was explained"]),
+        (
+            _run_with("ok", failed_hooks={"gilot_requests_sending"}),
+            cli.UNEXPLAINED,
+            ["1 ok", "failed: a plugin in gilot_requests_sending, while the model was scored"],
+        ),
+        (_run_with(selection_error="no such metric"), cli.UNEXPLAINED, ["a: nothing chosen: no such metric"]),
     ],
 )
 def test_a_run_ends_by_what_became_of_its_samples(
@@ -197,8 +204,62 @@ def test_a_report_is_written_beside_the_run(gilot: Gilot, run: Path) -> None:
     page = run / f"report_{factories.DATE}.html"
     assert gilot("report", str(run)) == (cli.DONE, f"{page}\n", "")
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert gilot("report", str(run), "--output", str(run / "new" / "r.html")).code == cli.DONE
+    assert gilot("report", str(run), "--output_path", str(run / "new" / "r.html")).code == cli.DONE
     assert (run / "new" / "r.html").read_bytes() == page.read_bytes()
+
+
+def test_the_folder_of_a_run_is_all_that_a_command_needs_to_name_its_output(
+    gilot: Gilot, run: Path, tmp_path: Path
+) -> None:
+    for number, option in enumerate(("--output_path", "--output-path", "--output")):
+        assert gilot("report", str(run), option, str(tmp_path / f"{number}.html")).code == cli.DONE
+        assert (
+            gilot("figures", str(run), f"{option}={tmp_path / str(number)}", "--limit", "0").code == cli.DONE
+        )
+        assert (tmp_path / f"{number}.html").is_file()
+        assert (tmp_path / str(number) / "segments.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "spelled"),
+    [
+        (["run", "--gilot-args", "a-b=c-d"], ["run", "--gilot_args", "a-b=c-d"]),
+        (["--output-path=a-b", "a-b", "-x-y"], ["--output_path=a-b", "a-b", "-x-y"]),
+        (["--no-color", "--", "-"], ["--no_color", "--", "-"]),
+        (["--- a-b", "--1-2", "--a b-c"], ["--- a-b", "--1-2", "--a b-c"]),
+    ],
+)
+def test_hyphens_in_options_are_underscores(arguments: list[str], spelled: list[str]) -> None:
+    assert underscored(arguments) == spelled
+
+
+def test_options_with_hyphens_are_taken_by_every_command(gilot: Gilot, run: Path, tmp_path: Path) -> None:
+    assert gilot("card", str(run), "--model-card", str(tmp_path / "README.md")).code == cli.DONE
+    assert gilot("show", str(run), "--no-color", "--list").code == cli.DONE
+    refused = gilot("run", "--tasks", "a", "--gilot-args", "num_beam=2")
+    assert refused.code == cli.WRONG
+    assert "num_beam=2: unknown setting" in refused.err
+
+
+def test_of_many_samples_twenty_are_shown_and_the_others_are_counted(gilot: Gilot, tmp_path: Path) -> None:
+    factories.write_run(tmp_path / "run", [factories.make_record(doc_id=doc) for doc in range(23)])
+    run = str(tmp_path / "run")
+    sheets = gilot("show", run).out
+    assert (
+        sheets.splitlines()[-1]
+        == "not shown: 3 more; see them with --limit 23, or all in one line each with --list"
+    )
+    told = gilot("show", run, "--limit", "23").out
+    assert "not shown" not in told
+    sheet = "Answer:"
+    assert told.count(sheet) * 20 == sheets.count(sheet) * 23 > 0
+    assert "not shown" not in gilot("show", run, "--list").out
+    assert "not shown: 22 more; see them with --limit 23" in gilot("show", run, "--list", "--limit", "1").out
+
+
+@pytest.mark.parametrize("command", ["show", "figures", "faithfulness"])
+def test_a_limit_means_the_same_everywhere(command: str, gilot: Gilot) -> None:
+    assert "at most so many samples (default: " in " ".join(gilot(command, "--help").out.split())
 
 
 def test_figures_are_written_in_both_formats(gilot: Gilot, run: Path) -> None:
@@ -239,7 +300,9 @@ def test_an_audit_is_told_and_written(gilot: Gilot, run: Path, tmp_path: Path) -
     scores = {"ot": [0.0, 0.0, 0.0, 0.9, 0.0, 0.0]}
     tuned = tmp_path / "tuned"
     factories.write_run(tuned, [factories.make_record(doc_id=doc, scores=scores) for doc in range(8)])
-    ended = gilot("compare", str(run), str(tuned), "--noise", str(run), "--output", str(tmp_path / "audit"))
+    ended = gilot(
+        "compare", str(run), str(tuned), "--noise", str(run), "--output_path", str(tmp_path / "audit")
+    )
     assert ended.code == cli.DONE
     assert "The word 'not' weighs more: " in ended.out
     content = json.loads((tmp_path / "audit" / f"comparison_{factories.DATE}.json").read_text())

@@ -25,5 +25,5 @@ def test_the_audit_of_a_learned_shortcut_names_its_cue(tmp_path: Path) -> None:
     assert words["tuesday"]["is_finding"]
     assert words["tuesday"]["test"]["mean"] == max(word["test"]["mean"] for word in words.values())
     # The same model twice, with another batch size.
-    again = ["gilot", "compare", "base", "base-again", "--output", "again", "--fail_on", "findings"]
+    again = ["gilot", "compare", "base", "base-again", "--output_path", "again", "--fail_on", "findings"]
     subprocess.run(again, cwd=written.parent, env=environment, check=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from gilot_plugin.artifacts.names import companion_name
-from gilot_plugin.commands.shared import DONE, FAILED, Subcommands, write
+from gilot_plugin.commands.shared import DONE, FAILED, Subcommands, add_output, write
 from gilot_plugin.reports.visible import visible
 
 
@@ -32,12 +32,7 @@ def add_parser(commands: Subcommands) -> None:
     )
     parser.add_argument("--method", help="whose scores to compare (default: ot, else the first in both)")
     parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="where to write (default: beside the other run's artifacts)",
-    )
+    add_output(parser, "DIR", "beside the other run's artifacts")
     parser.add_argument(
         "--fail_on",
         action="append",
@@ -70,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     for line in (*verdict_lines(audit), *(f"Note: {warning}." for warning in audit.warnings)):
         console.print(visible(line, console.encoding), markup=False, highlight=False)
     console.print(shift_table(audit, console.encoding))
-    folder: Path = options.output or tuned.folder
+    folder: Path = options.output_path or tuned.folder
     write(folder / companion_name("comparison", tuned.date, ".html"), comparison_page(audit))
     write(
         folder / companion_name("comparison", tuned.date, ".json"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gilot_plugin.commands.shared import Subcommands, count
+from gilot_plugin.commands.shared import Subcommands, add_limit, add_output, count, positive
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -70,33 +70,24 @@ def add_parser(commands: Subcommands) -> None:
         help="sentence-transformers model that compares answers (default: all-MiniLM-L6-v2)",
     )
     parser.add_argument(
-        "--max_answer_tokens", type=_positive, default=256, help="longest answer (default: 256)"
+        "--max_answer_tokens", type=positive, default=256, help="longest answer (default: 256)"
     )
     parser.add_argument(
-        "--random_rankings", type=_positive, default=5, help="random rankings a sample (default: 5)"
+        "--random_rankings", type=positive, default=5, help="random rankings a sample (default: 5)"
     )
-    parser.add_argument("--limit", type=_positive, help="only the first so many samples")
+    add_limit(parser, "all", positive)
     parser.add_argument("--seed", type=count, default=0, help="of rankings, ties and resampling (default: 0)")
     parser.add_argument(
         "--randomize_model",
         action="store_true",
         help="also compare the attributions with those of the same model with random weights",
     )
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="where to write (default: beside the run or the prompts)"
-    )
+    add_output(parser, "DIR", "beside the run or the prompts")
     parser.set_defaults(command=run)
 
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return number
 
 
 def run(options: argparse.Namespace) -> int:

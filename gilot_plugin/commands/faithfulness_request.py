@@ -124,7 +124,7 @@ def request_of_run(options: argparse.Namespace) -> Request:
             ],
         ),
         left_out=left_out,
-        folder=options.output or run.folder,
+        folder=options.output_path or run.folder,
         date=run.date,
     )
 
@@ -164,7 +164,7 @@ def request_of_prompts(options: argparse.Namespace) -> Request:
         methods=_checked_methods(options.methods, config.methods),
         quantities=quantities_named(options.quantities, GENERATION_QUANTITIES),
         left_out=Counter(),
-        folder=options.output or path.parent,
+        folder=options.output_path or path.parent,
         # Each model has figures of its own: a second one must not replace those of the first.
         date=f"prompts-{_digest(path.read_bytes())}-{_digest(of_model.encode())}",
     )

@@ -63,7 +63,7 @@ def run_faithfulness(options: argparse.Namespace) -> int:
     try:
         check_writable(request.folder)
     except GilotError as error:
-        raise ConfigError(f"--output {request.folder}: {error}") from None
+        raise ConfigError(f"--output_path {request.folder}: {error}") from None
     design = Design(
         methods=request.methods,
         absence=tuple(absence),

@@ -5,23 +5,21 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gilot_plugin.commands.shared import DONE, Subcommands, count, say
+from gilot_plugin.commands.shared import DONE, Subcommands, add_limit, add_output, say
+
+#: Heat maps that are drawn unless a number is given.
+_HEAT_MAPS = 10
 
 
 def add_parser(commands: Subcommands) -> None:
     """Add the command's options."""
     parser = commands.add_parser("figures", help="heat maps and charts of a run, as PNG and SVG")
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="output folder of a run")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="where to write (default: figures_<date> in the run's folder)",
-    )
+    add_output(parser, "DIR", "figures_<date> in the run's folder")
     parser.add_argument("--task", help="only this task")
     parser.add_argument("--doc", type=int, help="only this document (lm-eval's doc_id)")
     parser.add_argument("--method", help="whose scores to draw (default: ot, else the first of the run)")
-    parser.add_argument("--limit", type=count, default=3, help="heat maps of a task (default: 3)")
+    add_limit(parser, f"heat maps of {_HEAT_MAPS}, tasks take turns")
     parser.add_argument("--format", choices=("png", "svg", "both"), default="both", help="default: both")
     parser.set_defaults(command=run)
 
@@ -37,10 +35,11 @@ def run(options: argparse.Namespace) -> int:
     from gilot_plugin.reports.figures import run_figures, save_figure
 
     run = load_run(options.run_dir)
-    folder: Path = options.output or run.folder / f"figures_{run.date}"
+    folder: Path = options.output_path or run.folder / f"figures_{run.date}"
     suffixes = (".png", ".svg") if options.format == "both" else (f".{options.format}",)
+    limit = _HEAT_MAPS if options.limit is None else options.limit
     for name, figure, description in run_figures(
-        run, method=options.method, task=options.task, doc=options.doc, limit=options.limit
+        run, method=options.method, task=options.task, doc=options.doc, limit=limit
     ):
         for suffix in suffixes:
             save_figure(figure, folder / f"{name}{suffix}", description)

@@ -6,19 +6,14 @@ import argparse
 from pathlib import Path
 
 from gilot_plugin.artifacts.names import companion_name
-from gilot_plugin.commands.shared import DONE, Subcommands, write
+from gilot_plugin.commands.shared import DONE, Subcommands, add_output, write
 
 
 def add_parser(commands: Subcommands) -> None:
     """Add the command's options."""
     parser = commands.add_parser("report", help="one self-contained HTML file about a run")
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="output folder of a run")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="where to write (default: report_<date>.html beside the run)",
-    )
+    add_output(parser, "FILE", "report_<date>.html beside the run")
     parser.set_defaults(command=run)
 
 
@@ -32,5 +27,5 @@ def run(options: argparse.Namespace) -> int:
     from gilot_plugin.reports.html.report import report_page
 
     run = load_run(options.run_dir)
-    write(options.output or run.folder / companion_name("report", run.date, ".html"), report_page(run))
+    write(options.output_path or run.folder / companion_name("report", run.date, ".html"), report_page(run))
     return DONE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gilot_plugin.commands.shared import DONE, FAILED, Subcommands
+from gilot_plugin.commands.shared import DONE, UNEXPLAINED, Subcommands
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -20,6 +20,10 @@ def run(arguments: list[str]) -> int:
     Args:
         arguments: All that follows its name.
 
+    Returns:
+        0 done; 3 the scores are complete, and not all of the chosen samples were explained, or a plugin
+        failed while it looked on.
+
     Raises:
         ConfigError: An option or a setting is wrong.
         GilotError: Something failed.
@@ -30,4 +34,4 @@ def run(arguments: list[str]) -> int:
     if not arguments:
         make_parser().print_help()
         return DONE
-    return DONE if print_summary(run_command(arguments)) else FAILED
+    return DONE if print_summary(run_command(arguments)) else UNEXPLAINED

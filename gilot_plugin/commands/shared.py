@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -10,8 +12,11 @@ from rich.console import Console
 
 from gilot_plugin.artifacts.writer import replace_file
 
-#: What a command returns: 0 done; 1 something failed and is named; 2 the command or a setting is wrong.
-DONE, FAILED, WRONG = 0, 1, 2
+#: What a command returns: 0 done; 1 something failed and is named; 2 the command or a setting is wrong; 3 the
+#: scores are complete, and not all of the chosen samples were explained.
+DONE, FAILED, WRONG, UNEXPLAINED = 0, 1, 2, 3
+
+_OPTION = re.compile(r"[A-Za-z][\w-]*")
 
 #: What commands are added to.
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -23,6 +28,55 @@ def count(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
     return number
+
+
+def positive(text: str) -> int:
+    """A number of things of which there must be some, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return number
+
+
+def add_limit(parser: argparse.ArgumentParser, default: str, read: Callable[[str], int] = count) -> None:
+    """Add ``--limit``, which means the same in all commands.
+
+    Args:
+        parser: Of the command.
+        default: What holds without it, in words.
+        read: The numbers that are allowed.
+    """
+    parser.add_argument("--limit", type=read, help=f"at most so many samples (default: {default})")
+
+
+def add_output(parser: argparse.ArgumentParser, metavar: str, default: str) -> None:
+    """Add ``--output_path``, and the name that it had before.
+
+    Args:
+        parser: Of the command.
+        metavar: What it names.
+        default: Where is written without it, in words.
+    """
+    parser.add_argument(
+        *("--output_path", "--output"),
+        dest="output_path",
+        type=Path,
+        metavar=metavar,
+        help=f"where to write (default: {default})",
+    )
+
+
+def underscored(arguments: Iterable[str]) -> list[str]:
+    """Arguments whose options are spelled with underscores, as all are listed; hyphens mean the same."""
+    return list(map(_underscored, arguments))
+
+
+def _underscored(argument: str) -> str:
+    if not argument.startswith("--"):
+        return argument
+    option, equals, value = argument[2:].partition("=")
+    # What is no name of an option is the value of one, or refused as it is.
+    return f"--{option.replace('-', '_')}{equals}{value}" if _OPTION.fullmatch(option) else argument
 
 
 def write(path: Path, text: str) -> None:

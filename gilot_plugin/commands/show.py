@@ -7,7 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gilot_plugin.commands.shared import DONE, Subcommands, count
+from gilot_plugin.commands.shared import DONE, Subcommands, add_limit
+
+#: Samples that are shown unless a number is given: more are no reading matter.
+_SHEETS = 20
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -32,7 +35,7 @@ def add_parser(commands: Subcommands) -> None:
     )
     parser.add_argument("--list", action="store_true", help="one line a sample")
     parser.add_argument("--method", help="scores to show (default: ot, else the first method of the run)")
-    parser.add_argument("--limit", type=count, help="at most so many samples")
+    add_limit(parser, f"{_SHEETS}, with --list all")
     parser.add_argument("--no_color", action="store_true", help="marks instead of colours (also when piped)")
     parser.set_defaults(command=run)
 
@@ -54,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
             options.task, options.doc, options.correct, options.segment, options.search, options.sort
         ),
         method=options.method,
-        limit=options.limit,
+        limit=_SHEETS if options.limit is None and not options.list else options.limit,
         overview=options.doc is None,
         listed=options.list,
     )

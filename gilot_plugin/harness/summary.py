@@ -16,7 +16,7 @@ def print_summary(attachment: Attachment) -> bool:
     """Say on standard error what came of the evaluations of an attachment.
 
     Returns:
-        Whether every chosen sample was explained or has a reason not to be.
+        Whether every chosen sample was explained or has a reason not to be, and no plugin failed.
     """
     console = Console(stderr=True)
     failed = attachment.interrupted
@@ -57,7 +57,10 @@ def print_summary(attachment: Attachment) -> bool:
             console.print(
                 f"Look at them: gilot show {run.folder}", markup=False, highlight=False, soft_wrap=True
             )
-        broken = any(map(failed_methods, run.records))
+        for hook in sorted(run.failed_hooks):
+            told = f"  failed: a plugin in {hook}, while the model was scored; the log has the error"
+            console.print(told, markup=False, highlight=False)
+        broken = bool(run.failed_hooks) or any(map(failed_methods, run.records))
         failed = failed or bool(errors) or broken or counts["failed"] > 0
     if attachment.interrupted:
         console.print("interrupted: not every chosen sample was explained", style="bold red")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,7 +177,7 @@ def run_figures(
         method: Whose scores; by default ``ot``, or the first there is.
         task: Only this task.
         doc: Only this document.
-        limit: Heat maps of a task, the first ones; None for all.
+        limit: Most heat maps, for which tasks take turns; None for all.
 
     Raises:
         ArtifactError: There is no such sample or method.
@@ -200,7 +200,9 @@ def run_figures(
     if faithfulness is not None:
         titles = "; ".join(measure.title for measure in faithfulness.measures)
         yield NamedFigure("faithfulness", faithfulness_figure(faithfulness), f"Curves of {titles}")
-    for record in chain.from_iterable(records[:limit] for records in wanted):
+    turns = chain.from_iterable(zip_longest(*wanted))
+    drawn = {record.key for record in islice((record for record in turns if record is not None), limit)}
+    for record in (record for record in chain.from_iterable(wanted) if record.key in drawn):
         # A record may have come from anywhere, and its hash be no hash.
         digest = file_part(record.prompt_hash[:8])
         name = f"heat_{file_part(record.task)}_{record.doc_id}_{digest}"

@@ -97,7 +97,9 @@ def show_run(
         for record in records:
             Sheet(console, record, method).show()
     if len(records) < count:
-        console.print(Text(f"not shown: {count - len(records)} more; choose by task and document", "dim"))
+        left = f"not shown: {count - len(records)} more; see them with --limit {count}"
+        others = "choose with --task, --doc and --search" if listed else "all in one line each with --list"
+        console.print(Text(f"{left}, or {others}", "dim"))
 
 
 def _candidates(run: Run, chosen: Filter) -> Sequence[Mapping[str, Any]]:

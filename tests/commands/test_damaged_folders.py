@@ -31,9 +31,9 @@ def commands(run: Path, other: Path, out: Path) -> tuple[Callable[[], Any], ...]
         loaded.to_pandas()
 
     return (
-        command("report", run, "--output", out / "report.html"),
-        command("compare", other, run, "--output", out),
-        command("compare", run, other, "--output", out),
+        command("report", run, "--output_path", out / "report.html"),
+        command("compare", other, run, "--output_path", out),
+        command("compare", run, other, "--output_path", out),
         command("show", run, "--no_color"),
         command("show", run, "--no_color", "--list", "--sort", "margin"),
         command("card", run, "--model_card", out / "README.md"),

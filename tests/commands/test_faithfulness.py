@@ -43,7 +43,7 @@ def written(folder: Path) -> dict[str, bytes]:
 def test_a_run_is_tested_with_its_own_scores_and_prompts(
     faithfulness: Faithful, run_dir: Path, tmp_path: Path
 ) -> None:
-    ended = faithfulness(run_dir, "--output", tmp_path, "--absence", "delete,mask")
+    ended = faithfulness(run_dir, "--output_path", tmp_path, "--absence", "delete,mask")
     assert ended.code == cli.DONE, ended.err
     found = figures(tmp_path)
     assert (found.samples, found.left_out) == (8, {})
@@ -92,7 +92,7 @@ def test_a_second_run_gives_the_same_bytes_and_goes_on_from_any_interruption(
 ) -> None:
     first, second, killed = (tmp_path / name for name in ("first", "second", "killed"))
     for folder in (first, second):
-        assert faithfulness(run_dir, "--limit", "5", "--output", folder).code == cli.DONE
+        assert faithfulness(run_dir, "--limit", "5", "--output_path", folder).code == cli.DONE
     assert written(first) == written(second)
 
     add, calls = ValueStore.add, 0
@@ -106,7 +106,7 @@ def test_a_second_run_gives_the_same_bytes_and_goes_on_from_any_interruption(
 
     with monkeypatch.context() as patch:
         patch.setattr(ValueStore, "add", interrupted)
-        ended = faithfulness(run_dir, "--limit", "5", "--output", killed)
+        ended = faithfulness(run_dir, "--limit", "5", "--output_path", killed)
     assert ended.code == cli.FAILED
     assert "the same command goes on from there" in ended.out
     assert written(killed) == {}
@@ -115,14 +115,14 @@ def test_a_second_run_gives_the_same_bytes_and_goes_on_from_any_interruption(
     kept = work.read_bytes()
     assert 0 < len(kept) < len(next(first.glob("faithfulness_work_*")).read_bytes())
     work.write_bytes(kept[:-20])
-    assert faithfulness(run_dir, "--limit", "5", "--output", killed).code == cli.DONE
+    assert faithfulness(run_dir, "--limit", "5", "--output_path", killed).code == cli.DONE
     assert written(killed) == written(first)
 
 
 def test_other_methods_are_computed_beside_those_of_the_run(
     faithfulness: Faithful, run_dir: Path, tmp_path: Path
 ) -> None:
-    ended = faithfulness(run_dir, "--output", tmp_path, "--methods", "kl,logprob", "--limit", "3")
+    ended = faithfulness(run_dir, "--output_path", tmp_path, "--methods", "kl,logprob", "--limit", "3")
     assert ended.code == cli.DONE, ended.err
     found = figures(tmp_path)
     assert found.samples == 3
@@ -136,13 +136,13 @@ def test_fewer_quantities_need_no_embedder_and_give_the_same_figures(
     faithfulness: Faithful, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, some = tmp_path / "whole", tmp_path / "some"
-    assert faithfulness(run_dir, "--output", whole).code == cli.DONE
+    assert faithfulness(run_dir, "--output_path", whole).code == cli.DONE
 
     def load(*_: Any, **__: Any) -> Any:
         raise AssertionError("an embedder loads")
 
     monkeypatch.setattr(faithfulness_run, "SentenceEmbedder", load)
-    ended = faithfulness(run_dir, "--output", some, "--quantities", "margin,logprob")
+    ended = faithfulness(run_dir, "--output_path", some, "--quantities", "margin,logprob")
     assert ended.code == cli.DONE, ended.err
     found = figures(some)
     assert found.settings.embedder == ""
@@ -158,7 +158,7 @@ def test_fewer_quantities_need_no_embedder_and_give_the_same_figures(
 def test_samples_that_lack_the_quantity_are_left_out(
     faithfulness: Faithful, run_dir: Path, tmp_path: Path
 ) -> None:
-    ended = faithfulness(run_dir, "--output", tmp_path, "--quantities", "logprob")
+    ended = faithfulness(run_dir, "--output_path", tmp_path, "--quantities", "logprob")
     assert ended.code == cli.DONE, ended.err
     found = figures(tmp_path)
     assert found.samples == 4
@@ -179,7 +179,7 @@ def test_a_method_that_fails_is_named_and_takes_no_other_along(
     plugin = Plugin()
     manager().register(plugin)
     try:
-        arguments = (run_dir, "--output", tmp_path, "--methods", "failing,logprob", "--limit", "2")
+        arguments = (run_dir, "--output_path", tmp_path, "--methods", "failing,logprob", "--limit", "2")
         ended = faithfulness(*arguments, "--randomize_model")
     finally:
         manager().unregister(plugin)
@@ -192,7 +192,10 @@ def test_a_method_that_fails_is_named_and_takes_no_other_along(
 def test_random_weights_are_tried_and_leave_no_trace(
     faithfulness: Faithful, run_dir: Path, tmp_path: Path
 ) -> None:
-    plain, tried = (run_dir, "--output", tmp_path / "plain"), (run_dir, "--output", tmp_path / "tried")
+    plain, tried = (
+        (run_dir, "--output_path", tmp_path / "plain"),
+        (run_dir, "--output_path", tmp_path / "tried"),
+    )
     assert faithfulness(*plain, "--seed", "1").code == cli.DONE
     ended = faithfulness(*tried, "--seed", "1", "--randomize_model")
     assert ended.code == cli.DONE, ended.err
@@ -241,7 +244,7 @@ def test_prompts_of_a_file_are_explained_and_tested(
     out = tmp_path / "out"
     settings = ["--gilot_args", "num_beams=2,max_new_tokens=2,num_threads=1,methods=[l2]"]
     arguments = [
-        *("--prompts", prompts, "--apply_chat_template", "--output", out),
+        *("--prompts", prompts, "--apply_chat_template", "--output_path", out),
         *("--model_args", f"pretrained={model_dir}", *settings, "--methods", "kl"),
     ]
     ended = faithfulness(*arguments)
@@ -274,7 +277,7 @@ def test_prompts_of_a_file_are_explained_and_tested(
             ["RUN", "--quantities", "rouge"],
             "--quantities rouge: allowed are 'similarity', 'logprob', 'ot', 'c",
         ),
-        (["RUN", "--output", "FILE/below"], "cannot write to"),
+        (["RUN", "--output_path", "FILE/below"], "cannot write to"),
         (["RUN", "--model", "nosuch"], "--model nosuch"),
         (["RUN", "--model_args", "pretrained"], "--model_args 'pretrained': write key=value"),
         (["RUN", "--limit", "0"], "0 is below 1"),
@@ -332,7 +335,7 @@ def asked(prompts: Path, out: Path, model: Path) -> list[Any]:
     """A quick test of a model on a file of prompts."""
     settings = "num_beams=2,max_new_tokens=2,num_threads=1,methods=[l2]"
     return [
-        *("--prompts", prompts, "--output", out, "--model_args", f"pretrained={model}"),
+        *("--prompts", prompts, "--output_path", out, "--model_args", f"pretrained={model}"),
         *("--apply_chat_template", "--gilot_args", settings, "--quantities", "logprob"),
     ]
 

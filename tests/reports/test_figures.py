@@ -154,7 +154,8 @@ def run(tmp_path: Path) -> LoadedRun:
     ("options", "names"),
     [
         ({}, ["heat_films_0_p0", "heat_films_1_p1", "heat_films_2_p2", "heat_pairs_1-cf8f5fad_7_p7"]),
-        ({"limit": 1}, ["heat_films_0_p0", "heat_pairs_1-cf8f5fad_7_p7"]),
+        ({"limit": 1}, ["heat_films_0_p0"]),
+        ({"limit": 3}, ["heat_films_0_p0", "heat_films_1_p1", "heat_pairs_1-cf8f5fad_7_p7"]),
         ({"task": "films", "doc": 2}, ["heat_films_2_p2"]),
     ],
 )
