@@ -262,6 +262,50 @@ def test_a_limit_means_the_same_everywhere(command: str, gilot: Gilot) -> None:
     assert "at most so many samples (default: " in " ".join(gilot(command, "--help").out.split())
 
 
+@pytest.fixture
+def two_models(tmp_path: Path) -> Path:
+    """A folder with an older run of one model and a newer one of another."""
+    for model, date in (("older", factories.DATE), ("newer", factories.LATER)):
+        records = [{**factories.make_record(doc_id=doc), "model": model} for doc in range(8)]
+        manifest = factories.make_manifest(records, date=date)
+        manifest["model"]["name"] = model
+        factories.write_run(tmp_path / "models" / model, records, date=date, manifest=manifest)
+    return tmp_path / "models"
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [("report", []), ("show", ["--list"]), ("figures", ["--limit", "0"]), ("card", ["--model_card", "c.md"])],
+)
+def test_of_several_models_the_newest_run_is_taken_and_said_unless_one_is_chosen(
+    command: str, options: list[str], gilot: Gilot, two_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(two_models)
+    newest = gilot(command, str(two_models), *options)
+    assert newest.code == cli.DONE
+    said = (
+        f"taken is the run of newer of {factories.LATER}; there are runs of older, too, which --model chooses"
+    )
+    assert newest.err == f"{two_models}: {said}\n"
+    chosen = gilot(command, str(two_models), *options, "--model", "older")
+    assert (chosen.code, chosen.err) == (cli.DONE, "")
+    dated = gilot(command, str(two_models), *options, "--date", factories.DATE)
+    assert dated.code == cli.DONE
+    assert "taken is the run of older" in dated.err
+    assert gilot(command, str(two_models), *options, "--model", "nosuch").code == cli.FAILED
+
+
+def test_two_models_of_a_folder_are_compared(gilot: Gilot, two_models: Path) -> None:
+    folder = str(two_models)
+    ended = gilot("compare", folder, folder, "--model", "older", "newer")
+    assert (ended.code, ended.err) == (cli.DONE, "")
+    content = json.loads((two_models / "newer" / f"comparison_{factories.LATER}.json").read_text())
+    assert (content["base"], content["tuned"]) == ("older", "newer")
+    dated = gilot("compare", folder, folder, "--date", factories.LATER, factories.DATE)
+    assert (two_models / "older" / f"comparison_{factories.DATE}.json").is_file()
+    assert dated.err.count("taken is the run of") == 2
+
+
 def test_figures_are_written_in_both_formats(gilot: Gilot, run: Path) -> None:
     ended = gilot("figures", str(run), "--limit", "1")
     folder = run / f"figures_{factories.DATE}"

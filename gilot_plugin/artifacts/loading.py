@@ -10,8 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gilot_plugin.artifacts.finding import locate_run
 from gilot_plugin.artifacts.lm_eval_files import Evaluation, read_evaluation, read_samples
-from gilot_plugin.artifacts.reader import locate_run, read_run
+from gilot_plugin.artifacts.reader import read_run
 from gilot_plugin.artifacts.record_checks import record_problems
 from gilot_plugin.artifacts.records import RecordKey
 from gilot_plugin.artifacts.typed import Record
@@ -124,12 +125,13 @@ def without_first_position(
 _IDENTITY = ("doc_id", "doc_hash", "prompt_hash", "target_hash")
 
 
-def load_run(folder: str | Path, *, date: str | None = None) -> LoadedRun:
+def load_run(folder: str | Path, *, date: str | None = None, model: str | None = None) -> LoadedRun:
     """Read an attributed run.
 
     Args:
         folder: The ``output_path`` of the evaluation, the run's folder, or one of its artifacts.
         date: Which run, as its file names spell it; by default the newest one.
+        model: Of which model, by its name or that of its folder; by default of any.
 
     Returns:
         The run, whose records were all checked.
@@ -137,7 +139,7 @@ def load_run(folder: str | Path, *, date: str | None = None) -> LoadedRun:
     Raises:
         ArtifactError: There is no such run, or a record is broken; the message says what to do.
     """
-    place, date = locate_run(Path(folder), date=date)
+    place, date = locate_run(Path(folder), date=date, model=model)
     run = read_run(place, date=date)
     return LoadedRun(
         place, date, run.manifest, tuple(checked_record(record, place) for record in run.records)

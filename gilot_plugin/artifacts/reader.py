@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gilot_plugin.artifacts.file_checks import parse_line
+from gilot_plugin.artifacts.finding import locate_run
 from gilot_plugin.artifacts.names import ARTIFACT_PATTERN, attributions_name, parse_name
 from gilot_plugin.artifacts.records import READ_VERSIONS
 from gilot_plugin.artifacts.schemas import schema_problems
@@ -33,13 +34,13 @@ class Run:
     records: tuple[dict[str, Any], ...]
 
 
-def read_run(folder: Path, *, date: str | None = None) -> Run:
+def read_run(folder: Path, *, date: str | None = None, model: str | None = None) -> Run:
     """Read the newest run in a folder.
 
     Args:
-        folder: The run's folder or one above it, such as the ``output_path`` of the evaluation; or one of its
-            artifacts.
-        date: Which run, as its file names spell it; by default the newest one, finished or not.
+        folder: See :func:`gilot_plugin.artifacts.finding.choose_run`.
+        date: See there.
+        model: See there.
 
     Returns:
         The run: its manifest, and the records of all files that the manifest mentions, or that have its date.
@@ -49,53 +50,7 @@ def read_run(folder: Path, *, date: str | None = None) -> Run:
         ArtifactError: There is no such run, more than one folder has it, or a file is not what the package
             writes; the message says what to do.
     """
-    return _read(*locate_run(folder, date=date))
-
-
-def locate_run(folder: Path, *, date: str | None = None) -> tuple[Path, str]:
-    """Find the newest run in a folder.
-
-    Args:
-        folder: See :func:`read_run`.
-        date: See :func:`read_run`.
-
-    Returns:
-        The folder with the run's files, and the run's date.
-
-    Raises:
-        ArtifactError: See :func:`read_run`.
-    """
-    folder = Path(folder)
-    if not folder.exists():
-        raise ArtifactError(f"{folder}: there is no such folder: give the output_path of an attributed run")
-    if folder.is_file():
-        name = parse_name(folder.name)
-        if name is None:
-            raise ArtifactError(f"{folder} is not an artifact: give the folder of an attributed run")
-        folder, date = folder.parent, name.date
-        found = [path for path in folder.iterdir() if path.is_file()]
-    else:
-        found = [path for path in folder.rglob(ARTIFACT_PATTERN) if path.is_file()]
-    runs: dict[str, set[Path]] = {}
-    described: set[str] = set()
-    for path in found:
-        if name := parse_name(path.name):
-            runs.setdefault(name.date, set()).add(path.parent)
-            if name.kind == "manifest":
-                described.add(name.date)
-    if not runs:
-        raise ArtifactError(
-            f"{folder} holds no attributions (attributions_*.jsonl, attributions_manifest_*.json): give the "
-            "output_path of a run that had gilot attached and an output_path set"
-        )
-    if date is not None and date not in runs:
-        raise ArtifactError(f"{folder} has no run of {date!r}; there are {', '.join(sorted(runs))}")
-    # Records without a manifest are what is left of a run whose manifest got lost.
-    date = date if date is not None else max(described or runs)
-    if len(runs[date]) > 1:
-        places = ", ".join(map(str, sorted(runs[date])))
-        raise ArtifactError(f"the run of {date} lies in more than one folder: give one of {places}")
-    return next(iter(runs[date])), date
+    return _read(*locate_run(folder, date=date, model=model))
 
 
 def _read(folder: Path, date: str) -> Run:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gilot_plugin.commands.shared import DONE, Subcommands, say, write
+from gilot_plugin.commands.shared import DONE, Subcommands, add_choice, chosen_run, say, write
 
 
 def add_parser(commands: Subcommands) -> None:
     """Add the command's options."""
     parser = commands.add_parser("card", help="write or renew the section about a run in a model card")
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="output folder of a run")
+    add_choice(parser)
     parser.add_argument(
         "--model_card",
         type=Path,
@@ -35,9 +36,10 @@ def run(options: argparse.Namespace) -> int:
     from gilot_plugin.reports.card.section import card_section
     from gilot_plugin.reports.figures import save_figure
 
+    folder, date = chosen_run(options.run_dir, model=options.model, date=options.date)
     path: Path = options.model_card
     before = read_card(path)
-    section = card_section(load_run(options.run_dir), options.method)
+    section = card_section(load_run(folder, date=date), options.method)
     after = with_section(new_card(section.title) if before is None else before, section.text)
     # The figures first, so that no card shows what is not there.
     for file, figure, description in section.pictures:

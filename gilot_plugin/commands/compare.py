@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from gilot_plugin.artifacts.names import companion_name
-from gilot_plugin.commands.shared import DONE, FAILED, Subcommands, add_output, write
+from gilot_plugin.commands.shared import DONE, FAILED, Subcommands, add_output, chosen_run, write
 from gilot_plugin.reports.visible import visible
+
+if TYPE_CHECKING:
+    from gilot_plugin.artifacts.loading import LoadedRun
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -29,6 +33,20 @@ def add_parser(commands: Subcommands) -> None:
         default=[],
         metavar="RUN",
         help="the base model's run once more, with another seed or batch size; may be given several times",
+    )
+    parser.add_argument(
+        "--model",
+        nargs=2,
+        default=(None, None),
+        metavar=("BASE", "TUNED"),
+        help="the runs of these models; those of --noise are of the first (default: the newest run)",
+    )
+    parser.add_argument(
+        "--date",
+        nargs=2,
+        default=(None, None),
+        metavar=("BASE", "TUNED"),
+        help="the runs of these dates, as their file names spell them (default: the newest)",
     )
     parser.add_argument("--method", help="whose scores to compare (default: ot, else the first in both)")
     parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
@@ -52,14 +70,19 @@ def run(options: argparse.Namespace) -> int:
         ArtifactError: There is no such run or method, a record is broken, no document is in both runs, or the
             audit cannot be written.
     """
-    from gilot_plugin.artifacts.loading import load_run
     from gilot_plugin.comparison.audit import audit_runs
     from gilot_plugin.comparison.verdict import audit_json, failures, parse_thresholds, verdict_lines
     from gilot_plugin.reports.html.comparison import comparison_page
     from gilot_plugin.reports.shift_table import shift_table
 
     thresholds = parse_thresholds(options.fail_on)
-    base, tuned, *noise = map(load_run, (options.base_run, options.tuned_run, *options.noise))
+    base, tuned = (
+        _load(folder, model, date)
+        for folder, model, date in zip(
+            (options.base_run, options.tuned_run), options.model, options.date, strict=True
+        )
+    )
+    noise = [_load(folder, options.model[0], None) for folder in options.noise]
     audit = audit_runs(base, tuned, noise=noise, method=options.method, seed=options.seed)
     console = Console()
     for line in (*verdict_lines(audit), *(f"Note: {warning}." for warning in audit.warnings)):
@@ -75,3 +98,10 @@ def run(options: argparse.Namespace) -> int:
     for line in failed:
         console.print(f"failed on {line}", style="red", markup=False, highlight=False)
     return FAILED if failed else DONE
+
+
+def _load(folder: Path, model: str | None, date: str | None) -> LoadedRun:
+    from gilot_plugin.artifacts.loading import load_run
+
+    place, date = chosen_run(folder, model=model, date=date)
+    return load_run(place, date=date)

@@ -18,6 +18,10 @@ def add_parser(commands: Subcommands) -> None:
         "interrupted, the same command goes on where it was.",
     )
     parser.add_argument("run_dir", type=Path, nargs="?", metavar="RUN_DIR", help="output folder of a run")
+    parser.add_argument("--run_model", metavar="NAME", help="the run of this model (default: the newest run)")
+    parser.add_argument(
+        "--date", help="the run of this date, as its file names spell it (default: the newest)"
+    )
     parser.add_argument(
         "--prompts",
         type=Path,

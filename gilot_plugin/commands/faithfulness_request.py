@@ -16,6 +16,7 @@ from gilot_plugin.artifacts.names import companion_name
 from gilot_plugin.artifacts.typed import scored_methods
 from gilot_plugin.attribution.prompt.units import make_units
 from gilot_plugin.checking import member
+from gilot_plugin.commands.shared import chosen_run
 from gilot_plugin.config import AUTO_UNITS, GilotConfig
 from gilot_plugin.config_sources import command_sources
 from gilot_plugin.errors import ConfigError, PromptError
@@ -92,7 +93,10 @@ def request_of_run(options: argparse.Namespace) -> Request:
     for option in ("gilot", "gilot_args", "apply_chat_template"):
         if getattr(options, option):
             raise ConfigError(f"--{option} goes with --prompts: a run has its own settings and prompts")
-    run = load_run(options.run_dir)
+    folder, date = chosen_run(
+        options.run_dir, model=options.run_model, date=options.date, option="--run_model"
+    )
+    run = load_run(folder, date=date)
     if run.manifest is None:
         raise ConfigError(f"{run.folder}: the run has no manifest, which holds its settings")
     left_out = Counter(f"{record.status}: {record.reason}" for record in run.records if record.status != "ok")
@@ -144,6 +148,9 @@ def request_of_prompts(options: argparse.Namespace) -> Request:
     Raises:
         ConfigError: The file or the settings are wrong.
     """
+    for option in ("run_model", "date"):
+        if getattr(options, option):
+            raise ConfigError(f"--{option} chooses among runs: it does not go with --prompts")
     path: Path = options.prompts
     written = read_prompts(path)[: options.limit]
     config = GilotConfig(**command_sources(options.gilot, options.gilot_args).values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gilot_plugin.commands.shared import DONE, Subcommands, add_limit, add_output, say
+from gilot_plugin.commands.shared import DONE, Subcommands, add_choice, add_limit, add_output, chosen_run, say
 
 #: Heat maps that are drawn unless a number is given.
 _HEAT_MAPS = 10
@@ -15,6 +15,7 @@ def add_parser(commands: Subcommands) -> None:
     """Add the command's options."""
     parser = commands.add_parser("figures", help="heat maps and charts of a run, as PNG and SVG")
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="output folder of a run")
+    add_choice(parser)
     add_output(parser, "DIR", "figures_<date> in the run's folder")
     parser.add_argument("--task", help="only this task")
     parser.add_argument("--doc", type=int, help="only this document (lm-eval's doc_id)")
@@ -34,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
     from gilot_plugin.artifacts.loading import load_run
     from gilot_plugin.reports.figures import run_figures, save_figure
 
-    run = load_run(options.run_dir)
+    place, date = chosen_run(options.run_dir, model=options.model, date=options.date)
+    run = load_run(place, date=date)
     folder: Path = options.output_path or run.folder / f"figures_{run.date}"
     suffixes = (".png", ".svg") if options.format == "both" else (f".{options.format}",)
     limit = _HEAT_MAPS if options.limit is None else options.limit

@@ -66,6 +66,42 @@ def add_output(parser: argparse.ArgumentParser, metavar: str, default: str) -> N
     )
 
 
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model`` and ``--date``, which choose among the runs in a folder."""
+    parser.add_argument("--model", metavar="NAME", help="the run of this model (default: the newest run)")
+    parser.add_argument(
+        "--date", help="the run of this date, as its file names spell it (default: the newest)"
+    )
+
+
+def chosen_run(
+    folder: Path, *, model: str | None, date: str | None, option: str = "--model"
+) -> tuple[Path, str]:
+    """Folder and date of a run; where there are other models' beside it, which one it is is said.
+
+    Args:
+        folder: See :func:`gilot_plugin.artifacts.finding.choose_run`.
+        model: See there.
+        date: See there.
+        option: What chooses the model, for the message.
+
+    Raises:
+        ArtifactError: There is no such run.
+    """
+    from gilot_plugin.artifacts.finding import choose_run
+
+    run, others = choose_run(folder, model=model, date=date)
+    if others and model is None:
+        Console(stderr=True).print(
+            f"{folder}: taken is the run of {run.model} of {run.date}; there are runs of "
+            f"{', '.join(others)}, too, which {option} chooses",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    return run.folder, run.date
+
+
 def underscored(arguments: Iterable[str]) -> list[str]:
     """Arguments whose options are spelled with underscores, as all are listed; hyphens mean the same."""
     return list(map(_underscored, arguments))

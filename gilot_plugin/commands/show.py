@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gilot_plugin.commands.shared import DONE, Subcommands, add_limit
+from gilot_plugin.commands.shared import DONE, Subcommands, add_choice, add_limit, chosen_run
 
 #: Samples that are shown unless a number is given: more are no reading matter.
 _SHEETS = 20
@@ -17,6 +17,7 @@ def add_parser(commands: Subcommands) -> None:
     """Add the command's options."""
     parser = commands.add_parser("show", help="overview and heat maps of attributed samples in the terminal")
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="output folder of a run")
+    add_choice(parser)
     parser.add_argument("--task", help="only this task")
     parser.add_argument("--doc", type=int, help="only this document (lm-eval's doc_id)")
     parser.add_argument("--correct", action="store_true", default=None, help="only what the model got right")
@@ -49,9 +50,10 @@ def run(options: argparse.Namespace) -> int:
     from gilot_plugin.artifacts.reader import read_run
     from gilot_plugin.reports.terminal import Filter, show_run
 
+    folder, date = chosen_run(options.run_dir, model=options.model, date=options.date)
     console = Console(no_color=options.no_color or None)
     show_run(
-        read_run(options.run_dir),
+        read_run(folder, date=date),
         console,
         chosen=Filter(
             options.task, options.doc, options.correct, options.segment, options.search, options.sort

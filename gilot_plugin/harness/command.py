@@ -17,7 +17,7 @@ import yaml
 from lm_eval.config.evaluate_config import EvaluatorConfig
 from lm_eval.utils import setup_logging
 
-from gilot_plugin.artifacts.reader import locate_run
+from gilot_plugin.artifacts.finding import locate_run
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.config_sources import command_sources, given_settings, task_config
 from gilot_plugin.errors import ArtifactError, ConfigError

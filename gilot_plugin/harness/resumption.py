@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gilot_plugin.artifacts.continuing import take_up
+from gilot_plugin.artifacts.finding import locate_run
 from gilot_plugin.artifacts.manifest_checks import check_manifest
 from gilot_plugin.artifacts.names import manifest_name
-from gilot_plugin.artifacts.reader import locate_run
 from gilot_plugin.artifacts.records import SCHEMA_VERSION
 from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import ArtifactError, ConfigError

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gilot_plugin.artifacts.reader import locate_run
+from gilot_plugin.artifacts.finding import locate_run
 from gilot_plugin.artifacts.validation import validate_path
 from gilot_plugin.errors import ConfigError
 from gilot_plugin.harness.attach import attach
