@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -266,7 +267,8 @@ def test_a_limit_means_the_same_everywhere(command: str, gilot: Gilot) -> None:
 def two_models(tmp_path: Path) -> Path:
     """A folder with an older run of one model and a newer one of another."""
     for model, date in (("older", factories.DATE), ("newer", factories.LATER)):
-        records = [{**factories.make_record(doc_id=doc), "model": model} for doc in range(8)]
+        rename = partial(dict.update, model=model)
+        records = [factories.edited(factories.make_record(doc_id=doc), rename) for doc in range(8)]
         manifest = factories.make_manifest(records, date=date)
         manifest["model"]["name"] = model
         factories.write_run(tmp_path / "models" / model, records, date=date, manifest=manifest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gilot_plugin.commands.shared import Subcommands, add_limit, add_output, count, positive
+from gilot_plugin.commands.shared import Subcommands, add_date, add_limit, add_output, count, positive
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -19,9 +19,7 @@ def add_parser(commands: Subcommands) -> None:
     )
     parser.add_argument("run_dir", type=Path, nargs="?", metavar="RUN_DIR", help="output folder of a run")
     parser.add_argument("--run_model", metavar="NAME", help="the run of this model (default: the newest run)")
-    parser.add_argument(
-        "--date", help="the run of this date, as its file names spell it (default: the newest)"
-    )
+    add_date(parser)
     parser.add_argument(
         "--prompts",
         type=Path,
