@@ -269,6 +269,8 @@ def test_prompts_of_a_file_are_explained_and_tested(
         ([], "give either the folder of a run or --prompts FILE"),
         (["RUN", "--prompts", "FILE"], "give either the folder of a run or --prompts FILE"),
         (["RUN", "--gilot_args", "num_beams=2"], "--gilot_args goes with --prompts"),
+        (["--prompts", "FILE", "--run_model", "a"], "--run_model chooses among runs"),
+        (["--prompts", "FILE", "--date", "a"], "--date chooses among runs"),
         (["RUN", "--methods", "nosuch"], "--methods 'nosuch' is unknown"),
         (["RUN", "--absence", "nosuch"], "--absence nosuch: allowed are 'delete', 'mask', 'replace'"),
         (["RUN", "--absence", "replace"], "replace_with"),
@@ -321,6 +323,13 @@ def test_what_is_wrong_is_said_before_a_model_loads(
     assert reason in ended.err
     assert "Traceback" not in ended.err
     assert sorted(path for folder in (run_dir, tmp_path) for path in folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("option", ["--run_model", "--date"])
+def test_a_run_that_is_not_there_is_named(option: str, faithfulness: Faithful, run_dir: Path) -> None:
+    ended = faithfulness(run_dir, option, "nosuch")
+    assert ended.code == cli.FAILED
+    assert "'nosuch'; there are " in ended.err
 
 
 def test_a_model_that_cannot_be_loaded_is_named(
