@@ -77,7 +77,7 @@ def merge_sources(sources: Iterable[Source]) -> Merged:
         weaker = values.get("select")
         if "select" in settings:
             selection = _merged_selection(weaker, settings["select"])
-            if selection != settings["select"]:
+            if selection is not settings["select"]:
                 own["select"] = f"{origins['select']}, with options of {own['select']}"
         values.update(settings)
         origins.update(own)

@@ -33,6 +33,11 @@ def test_a_selection_of_two_sources_names_both() -> None:
     assert alone.origins["select"] == "strong"
 
 
+def test_a_selection_that_is_no_number_is_that_of_its_own_source() -> None:
+    nan = float("nan")  # which does not equal itself
+    assert merge_sources([Source("only", {"select": nan})]).origins == {"select": "only"}
+
+
 def test_a_setting_without_effect_gives_way_to_a_stronger_source_and_says_why() -> None:
     settled = settle([Source(FILE, {"choice_scoring": "norm"}), Source(FLAGS, {"target": "generation"})])
     assert settled.values == {"target": "generation"}
