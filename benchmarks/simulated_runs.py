@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gilot_plugin.artifacts.loading import LoadedRun
+from gilot_plugin.artifacts.records import SCHEMA_VERSION
 from gilot_plugin.artifacts.typed import Record, Target
 from gilot_plugin.attribution.types import Choice, Token, Unit
 
@@ -133,4 +134,5 @@ def make_record(
         metrics={"acc,none": float(correct)},
         config_hash="c" * 64,
         model="simulated",
+        schema_version=SCHEMA_VERSION,
     )

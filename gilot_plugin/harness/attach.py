@@ -29,8 +29,8 @@ from gilot_plugin.config_sources import given_settings
 from gilot_plugin.errors import GilotError
 from gilot_plugin.harness.choosing.functions import load_function
 from gilot_plugin.harness.explain import explain_results, give_up
-from gilot_plugin.harness.loading import ModelArguments, model_arguments
 from gilot_plugin.harness.loggers import log_after_results, log_to_trackio, log_to_wandb
+from gilot_plugin.harness.model_arguments import ModelArguments, model_arguments
 from gilot_plugin.harness.output import output_root, redate, results_folder
 from gilot_plugin.harness.recording.model_calls import hooked
 from gilot_plugin.harness.recording.parts import watched_parts

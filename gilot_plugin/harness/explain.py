@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gilot_plugin.artifacts.records import record_key
+from gilot_plugin.artifacts.records import RecordKey, record_key
 from gilot_plugin.errors import GilotError
 from gilot_plugin.harness.choosing.scopes import choose_samples
 from gilot_plugin.harness.manifest import manifest_of
@@ -180,6 +180,7 @@ def _explain(run: EvaluationRun, samples: Sequence[Sample], clock: Clock) -> Non
     Whatever ends this early, the records that are there already are kept, also those that came out of order.
     """
     hook = manager().hook
+    kept: set[RecordKey] = set()
     with run.progress.shown(len(samples)):
         try:
             for place, sample in enumerate(samples, start=1):
@@ -188,9 +189,11 @@ def _explain(run: EvaluationRun, samples: Sequence[Sample], clock: Clock) -> Non
                     break
                 run.upcoming = samples[place:]
                 _keep(run, hook.gilot_attribute_sample(run=run, sample=sample))
+                kept.add(sample.identity.key)
         finally:
-            for sample in samples:
-                if (record := run.ahead.pop(sample.identity.key, None)) is not None:
+            # What was computed for a sample that another plugin explained is not its record.
+            for key in (sample.identity.key for sample in samples):
+                if (record := run.ahead.pop(key, None)) is not None and key not in kept:
                     _keep(run, record)
 
 

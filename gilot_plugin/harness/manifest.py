@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from gilot_plugin.artifacts.names import attributions_name
 from gilot_plugin.artifacts.records import SCHEMA_VERSION
-from gilot_plugin.harness.loading import arguments_of_model
+from gilot_plugin.harness.model_arguments import arguments_of_model
 from gilot_plugin.harness.run import EvaluationRun
 from gilot_plugin.plugins import third_party_plugins
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gilot_plugin.artifacts.writer import RecordWriter
     from gilot_plugin.attribution.noise import Remeasured
     from gilot_plugin.backends.protocol import Backend
-    from gilot_plugin.harness.loading import ModelArguments
+    from gilot_plugin.harness.model_arguments import ModelArguments
     from gilot_plugin.harness.samples import Choice, Sample
 
 #: What identifies a fed prompt: the context, and the continuation of a log-likelihood request.

@@ -72,10 +72,13 @@ def test_report_card_and_terminal_say_so(run: LoadedRun, tmp_path: Path) -> None
 
 def test_they_are_compared_with_their_own_kind_only(run: LoadedRun, tmp_path: Path) -> None:
     new = write(tmp_path / "new", "1.1")
-    pairs, unpaired = pair_runs(run, new, "ot")
-    assert [pair.base.task for pair in pairs] == ["pairs"]
-    assert [SAID in found.reason for found in unpaired] == [True]
-    assert len(pair_runs(run, run, "ot")[0]) == len(pair_runs(new, new, "ot")[0]) == 2
+    found = pair_runs(run, new, "ot")
+    assert [pair.base.task for pair in found.pairs] == ["pairs"]
+    assert [SAID in one.reason for one in found.unpaired] == [True]
+    mixed = pair_runs(new, new, "ot", noise=[run])
+    assert [pair.base.task for pair in mixed.pairs] == ["pairs"]
+    for same in (run, new):
+        assert len(pair_runs(same, same, "ot", noise=[same]).pairs) == 2
 
 
 def test_their_run_is_not_resumed(run: LoadedRun) -> None:

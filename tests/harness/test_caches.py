@@ -61,6 +61,9 @@ def test_cache_of_answers(
         assert where.sub("", "\n".join(essence(explained))) == where.sub("", "\n".join(essence(expected)))
     assert {record["status"] for record in first.records} == {"ok"}
     assert any(record["diagnostics"]["truncated_tokens"] for record in first.records)
+    # A cached answer is a text, which is encoded again.
+    for record in (*first.records, *second.records):
+        record["target"].pop("response_ids", None)
     assert [numbers(record) for record in second.records] == [numbers(record) for record in first.records]
 
 

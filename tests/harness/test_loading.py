@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from gilot_plugin.errors import ConfigError
-from gilot_plugin.harness.loading import arguments_of_model, load_model, model_arguments, model_source
+from gilot_plugin.harness.loading import load_model, model_source
+from gilot_plugin.harness.model_arguments import arguments_of_model, model_arguments
 
 
 @pytest.mark.parametrize(
