@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from gilot_plugin.config import PRESETS, GilotConfig
-from gilot_plugin.config_sources import parse_args, read_yaml, task_config
+from gilot_plugin.config_sources import as_mapping, command_sources, given_settings, task_settings
 from gilot_plugin.errors import ConfigError
 from gilot_plugin.harness import model as lm_eval_model
-from gilot_plugin.merging import merge
+from gilot_plugin.merging import Source
+from gilot_plugin.reports.settings_table import print_settings
 
 _FIELDS = (*GilotConfig.model_fields, "num_beam", "", "select.n", "budget.samples", "units.regex", "a.b.c")
 
@@ -128,6 +131,10 @@ def yaml_file(chance: random.Random, path: Path) -> Path:
     return path
 
 
+#: Takes what is printed.
+_CONSOLE = Console(file=io.StringIO(), width=100)
+
+
 class Refusal(Exception):  # noqa: N818 - where the test stops: the model would be made now
     """The model is not made."""
 
@@ -143,11 +150,16 @@ def tried(chance: random.Random, path: Path) -> bool:
             else:
                 own = {f"gilot.{chance.choice(_FIELDS)}": value(chance) for _ in range(2)}
                 lm_eval_model.GilotLM.create_from_arg_obj({**given, **own})
-        given = merge(read_yaml(yaml_file(chance, path)), parse_args(flags(chance)))
-        own = GilotConfig(**given)
-        explicit = {name: getattr(own, name) for name in own.model_fields_set}
-        config = task_config(chance.choice(_TASKS), settings(chance), explicit, chance.choice(_OUTPUT_TYPES))
-        assert len(config.hash) == 64
+        content = settings(chance) if chance.random() < 0.2 else None
+        section = Source("section", as_mapping(content, "section"))
+        merged = command_sources(yaml_file(chance, path), flags(chance), section)
+        given = Source("given", given_settings(merged.values), merged.origins)
+        task, kind = chance.choice(_TASKS), chance.choice(_OUTPUT_TYPES)
+        found = task_settings(task, settings(chance), given, kind)
+        assert len(found.config.hash) == 64
+        assert set(found.origins) <= set(GilotConfig.model_fields)
+        assert not set(found.origins) & {one.setting for one in found.gave_way}
+        print_settings({task: found}, _CONSOLE, with_defaults=True)
     except ConfigError:
         return False
     return True
