@@ -1,7 +1,8 @@
 """Where settings come from, and which source wins.
 
 From weakest to strongest: the fields' defaults, the settings that ship for well-known tasks
-(``task_configs/``), a task's own ``metadata: {gilot: ...}``, the YAML file (``--gilot``), ``--gilot_args``.
+(``task_configs/``), a task's own ``metadata: {gilot: ...}``, a section of lm-eval's
+``--config`` file, the YAML file (``--gilot``), ``--gilot_args``.
 Settings of a stronger source replace those of a weaker one key by key; ``select`` as a whole if it names a
 strategy, option by option if not. A preset counts with the strength of the source that names it, and decides
 every setting of the method. A setting that has no effect because of what a stronger source says gives way.
@@ -27,6 +28,9 @@ from gilot_plugin.selections import functions_in
 
 #: Settings that hold for a run, and for no task alone.
 _OF_RUNS = ("budget", "resume", "output_path")
+
+#: Name of the section with settings in lm-eval's own configuration file.
+SECTION = "gilot"
 
 _QUOTES = "'\""
 _CLOSERS = {"(": ")", "[": "]", "{": "}", "'": "'", '"': '"'}
@@ -216,6 +220,16 @@ class TaskSettings:
     config: GilotConfig
     origins: Mapping[str, str]
     gave_way: tuple[GaveWay, ...]
+
+
+def read_section(file: str) -> Source:
+    """The attribution settings in lm-eval's configuration file; none where it has no such section.
+
+    Raises:
+        ConfigError: The file cannot be read, or the section is not a mapping.
+    """
+    name = f"--config {file}: {SECTION}"
+    return Source(name, as_mapping(read_yaml(Path(file), "--config").get(SECTION), name))
 
 
 def command_sources(file: Path | None, arguments: Iterable[str], section: Source | None = None) -> Merged:

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
 
         print(schema_text(), end="")
         return DONE
-    # lm-eval takes seconds to import, and --help does without.
+    # They take seconds to import, and --help does without.
     from gilot_plugin.harness.coming_settings import coming_settings
     from gilot_plugin.reports.settings_table import print_settings
 

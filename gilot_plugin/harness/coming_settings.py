@@ -12,11 +12,10 @@ from gilot_plugin.config_sources import (
     TaskSettings,
     command_sources,
     given_settings,
+    read_section,
     read_yaml,
     task_settings,
 )
-from gilot_plugin.harness.command import named_tasks
-from gilot_plugin.harness.harness_config import read_section, without_section
 from gilot_plugin.merging import Source
 
 
@@ -42,7 +41,8 @@ def coming_settings(
     Raises:
         ConfigError: A setting, a file or a task's name is wrong.
     """
-    merged = command_sources(file, arguments, read_section(config) if config else None)
+    section = read_section(config) if config else None
+    merged = command_sources(file, arguments, section)
     given = Source("given", given_settings(merged.values), merged.origins)
 
     def held(task: str, own: Any, output_type: str | None) -> TaskSettings:
@@ -51,6 +51,10 @@ def coming_settings(
 
     if not tasks and not (config and read_yaml(Path(config), "--config").get("tasks")):
         return {"": held("", None, None)}
+    # lm-eval takes seconds to import, and is needed for its tasks only.
+    from gilot_plugin.harness.command import named_tasks
+    from gilot_plugin.harness.harness_config import without_section
+
     options = argparse.Namespace(
         tasks=[name for names in tasks or () for name in names.split(",")] or None,
         include_path=include_path,

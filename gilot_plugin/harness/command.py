@@ -19,10 +19,10 @@ from lm_eval.utils import setup_logging
 
 from gilot_plugin.artifacts.finding import locate_run
 from gilot_plugin.artifacts.writer import check_writable
-from gilot_plugin.config_sources import command_sources, given_settings, task_config
+from gilot_plugin.config_sources import command_sources, given_settings, read_section, task_config
 from gilot_plugin.errors import ArtifactError, ConfigError
 from gilot_plugin.harness.attach import Attachment, attach
-from gilot_plugin.harness.harness_config import read_section, without_section
+from gilot_plugin.harness.harness_config import without_section
 from gilot_plugin.harness.locking import locked
 from gilot_plugin.harness.resumption import find_resumed, refuse_other_settings
 from gilot_plugin.harness.task_files import TaskFile, task_files

@@ -1,4 +1,4 @@
-"""A section with attribution settings in lm-eval's own configuration file (``--config``)."""
+"""Keep our section of lm-eval's own configuration file (``--config``) from lm-eval."""
 
 from __future__ import annotations
 
@@ -9,21 +9,7 @@ from typing import Any
 
 from lm_eval.config.evaluate_config import EvaluatorConfig
 
-from gilot_plugin.config_sources import as_mapping, read_yaml
-from gilot_plugin.merging import Source
-
-#: Name of the section.
-SECTION = "gilot"
-
-
-def read_section(file: str) -> Source:
-    """The attribution settings of a configuration file; none where it has no such section.
-
-    Raises:
-        ConfigError: The file cannot be read, or the section is not a mapping.
-    """
-    name = f"--config {file}: {SECTION}"
-    return Source(name, as_mapping(read_yaml(Path(file), "--config").get(SECTION), name))
+from gilot_plugin.config_sources import SECTION
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from gilot_plugin.config_sources import parse_args, read_yaml, split_arguments
 from gilot_plugin.errors import ConfigError
 from gilot_plugin.harness.attach import is_attached
 from gilot_plugin.harness.process import attach_process, environment_settings
-from gilot_plugin.merging import merge
+from gilot_plugin.merging import Source, settle
 
 #: The model argument that names a settings file, and what precedes the name of a setting in others.
 _FILE, _PREFIX = "gilot", "gilot."
@@ -86,11 +86,12 @@ def _base(own: Mapping[str, Any]) -> Any:
     except (ValueError, KeyError) as error:
         raise ConfigError(f"base={name}: {error}") from None
     given = {key.removeprefix(_PREFIX): value for key, value in own.items() if key.startswith(_PREFIX)}
-    settings = merge(
-        environment_settings(),
-        read_yaml(Path(str(own[_FILE]))) if _FILE in own else {},
-        parse_args(f"{key}={value}" for key, value in given.items()),
-    )
+    sources = [
+        Source("environment", environment_settings()),
+        Source(_FILE, read_yaml(Path(str(own[_FILE]))) if _FILE in own else {}),
+        Source("--model_args", parse_args(f"{key}={value}" for key, value in given.items())),
+    ]
+    settings = settle(sources).values
     if not is_attached():
         attach_process(settings)
     elif given or _FILE in own:

@@ -15,7 +15,7 @@ import lm_eval.evaluator
 from gilot_plugin.config_sources import parse_args, read_yaml
 from gilot_plugin.harness.attach import Attachment, attach
 from gilot_plugin.harness.summary import print_summary
-from gilot_plugin.merging import merge
+from gilot_plugin.merging import Source, settle
 
 #: Environment variables with settings: a YAML file, and ``key=value`` pairs, which win over it.
 FILE_VARIABLE, ARGS_VARIABLE = "GILOT", "GILOT_ARGS"
@@ -28,7 +28,11 @@ def environment_settings(environment: Mapping[str, str] = os.environ) -> dict[st
         ConfigError: They are wrong.
     """
     file, arguments = environment.get(FILE_VARIABLE), environment.get(ARGS_VARIABLE)
-    return merge(read_yaml(Path(file)) if file else {}, parse_args([arguments] if arguments else []))
+    sources = [
+        Source(f"{FILE_VARIABLE}={file}", read_yaml(Path(file)) if file else {}),
+        Source(ARGS_VARIABLE, parse_args([arguments] if arguments else [])),
+    ]
+    return dict(settle(sources).values)
 
 
 def attach_process(settings: Mapping[str, Any]) -> Attachment:
