@@ -16,7 +16,7 @@ BENCH_ARGS ?=
 PY := $(VENV)/bin/python
 PIP_INSTALL = $(PY) -m pip install -qq $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 PYTEST = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
-	$(PY) -m pytest --quiet --numprocesses $(WORKERS)
+	$(PY) -m pytest --quiet --numprocesses $(WORKERS) --dist loadgroup
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

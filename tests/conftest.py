@@ -181,9 +181,14 @@ _CHAT_TEMPLATE = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs something of lm-eval that the installed release does not have yet."""
+    """Skip what needs something of lm-eval that the installed release does not have yet.
+
+    What reads the real model goes to one process, for loading it takes half a minute.
+    """
     installed = Version(version("lm_eval"))
     for item in items:
+        if "smollm2" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("smollm2"))
         needed = [mark.kwargs["since"] for mark in item.iter_markers("lm_eval") if mark.kwargs]
         if any(installed < Version(since) for since in needed):
             item.add_marker(pytest.mark.skip(reason=f"needs lm-eval {max(needed)}"))

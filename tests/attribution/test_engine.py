@@ -15,7 +15,12 @@ from tests.attribution.closeness import assert_close, assert_same
 from tests.attribution.engine_calls import EVERY_TOKEN, PROMPT, SPANS
 
 
-def test_default_recipe_on_smollm2(smollm2):
+@pytest.mark.parametrize(
+    ("hypotheses", "steps"),
+    [("response", "mean"), pytest.param("regenerate", "last", marks=pytest.mark.slow)],
+    ids=["default", "paper"],
+)
+def test_recipes_on_smollm2(smollm2, hypotheses, steps):
     model, tokenizer = smollm2
     question = "Which of these animals can not fly: a sparrow, a penguin or an owl?"
     chat = [{"role": "user", "content": question}]
@@ -28,12 +33,19 @@ def test_default_recipe_on_smollm2(smollm2):
         TransformersBackend(model),
         prompt,
         units,
-        engine_calls.recipe(),
+        engine_calls.recipe(hypotheses=hypotheses, steps=steps),
         lambda token: token_label(tokenizer, token),
         lambda ids: decode(tokenizer, ids),
     )
     spans = [(unit.start_token, unit.end_token) for unit in units]
-    expected = serial.scores(model, prompt.token_ids, spans, eos=(tokenizer.eos_token_id,))
+    expected = serial.scores(
+        model,
+        prompt.token_ids,
+        spans,
+        eos=(tokenizer.eos_token_id,),
+        hypotheses=hypotheses,
+        steps=steps,
+    )
     assert_close(attribution, expected, kl=1e-4)
     assert attribution.diagnostics.transport_gap < 1e-9
     assert 0 < attribution.diagnostics.outside_support < 0.5

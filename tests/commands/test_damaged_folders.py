@@ -84,7 +84,7 @@ def test_what_is_not_damaged_is_read(pristine: Path, tmp_path: Path, monkeypatch
     assert [code for code in ended if isinstance(code, int)] == [cli.DONE] * 7
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_no_damage_ends_in_a_traceback(
     pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:

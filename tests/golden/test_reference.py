@@ -57,7 +57,7 @@ def assert_golden(attribution, golden, chosen, tolerance):
     assert list(attribution.diagnostics.support_size) == [golden["support"][index] for index in chosen]
 
 
-@pytest.mark.parametrize("number", PROMPTS)
+@pytest.mark.parametrize("number", [0, *(pytest.param(one, marks=pytest.mark.slow) for one in PROMPTS[1:])])
 def test_every_token_with_the_exact_solver(smollm2, number):
     golden = GOLDEN[number]
     attribution, present = attribute(smollm2, golden, "exact")

@@ -94,7 +94,7 @@ def test_killed_at_twenty_random_moments(
     assert sum(killed for killed, _ in found) > 10
 
 
-@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 7])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 11])
 def test_killed_before_each_change_on_the_disk(
     tmp_path: Path, model_dir: Path, forked: BaseContext, undisturbed: tuple[Path, float], step: int
 ) -> None:
