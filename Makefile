@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-compare test test-slow test-all test-newest test-oldest lint format bench bench-evaluation \
+.PHONY: help demo demo-compare test test-slow test-all fuzz test-newest test-oldest lint format bench bench-evaluation \
 	bench-faithfulness bench-planted bench-statistics families clean
 
 help: ## List the targets
@@ -41,6 +41,9 @@ test-slow: $(VENV)/.installed-dev ## Run the tests that take minutes
 	@$(PYTEST) -m slow --timeout 1800 $(PYTEST_ARGS)
 
 test-all: test test-slow ## Run every test
+
+fuzz: $(VENV)/.installed-dev ## Damage 10,000 folders and draw 100,000 settings (a quarter of an hour)
+	@$(PYTEST) -m fuzz --timeout 3600 $(PYTEST_ARGS)
 
 test-newest: ## Run a short suite on the newest releases of everything, in an environment of its own
 	@$(MAKE) --no-print-directory VENV=$(NEWEST) CONSTRAINTS= test-any-release

@@ -210,7 +210,7 @@ def test_a_task_cannot_say_what_holds_for_a_run(name: str) -> None:
         task_config(PLAIN, {name: value}, {})
 
 
-@pytest.mark.parametrize("word", ["no", "yes", "on", "off", "No", "OFF"])
+@pytest.mark.parametrize("word", ["no", "yes", "on", "off", "No", "OFF", "trueish", "falsely"])
 def test_words_are_no_truth_values(word: str, tmp_path: Path) -> None:
     """In YAML 1.1 they would be, and an absent word would be replaced by ``false``."""
     assert parse_args([f"replace_with={word}"]) == {"replace_with": word}

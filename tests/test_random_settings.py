@@ -165,7 +165,14 @@ def tried(chance: random.Random, path: Path) -> bool:
     return True
 
 
-@pytest.mark.parametrize("count", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count",
+    [
+        2_000,
+        pytest.param(20_000, marks=pytest.mark.slow),
+        pytest.param(100_000, marks=pytest.mark.fuzz),
+    ],
+)
 def test_no_settings_end_in_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     class Made:
         create_from_arg_string = create_from_arg_obj = staticmethod(lambda *_: None)

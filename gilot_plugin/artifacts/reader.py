@@ -77,11 +77,19 @@ def _existing(folder: Path, manifest: Mapping[str, Any], task: str) -> Path:
     """A task's file, under its former name if the process was killed while it gave the run another date."""
     path = folder / Path(manifest["tasks"][task]["file"]).name
     previous = manifest.get("previous_date")
-    if not path.exists() and isinstance(previous, str):
+    if not _is_there(path) and isinstance(previous, str):
         with suppress(ValueError):  # it is no date
             former = folder / attributions_name(task, previous)
-            return former if former.exists() else path
+            return former if _is_there(former) else path
     return path
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a file; there is none of a name that the file system does not take."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
