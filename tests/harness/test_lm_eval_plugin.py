@@ -145,6 +145,7 @@ def test_the_entry_point_is_declared() -> None:
     assert declared().load().__name__ == "GilotLM"
 
 
+@pytest.mark.slow
 def test_command_of_lm_eval_with_the_module(tmp_path: Path, model_dir: Path) -> None:
     """The real command line of lm-eval, in a process that imports the module first."""
     code = "import gilot_plugin.lm_eval_plugin\nfrom lm_eval.__main__ import cli_evaluate\ncli_evaluate()\n"
