@@ -42,6 +42,7 @@ def test_a_file_leaves_presets_and_the_run_to_the_user(name: str) -> None:
     assert not (own | {"budget", "resume", "rolling_target"}) & set(CONTENTS[name]["settings"])
 
 
+@pytest.mark.slow  # it reads the file of every task of lm-eval
 def test_every_pattern_means_tasks_of_lm_eval_with_the_output_types_that_its_file_names() -> None:
     """One test, because lm-eval's registry takes seconds to read."""
     manager = TaskManager()

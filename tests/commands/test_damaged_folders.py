@@ -89,7 +89,7 @@ def test_what_is_not_damaged_is_read(pristine: Path, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     "count",
     [
-        200,
+        120,
         pytest.param(2_000, marks=pytest.mark.slow),
         pytest.param(10_000, marks=pytest.mark.fuzz),
     ],

@@ -288,7 +288,6 @@ def test_model_behind_an_api(task: str) -> None:
 # The command line
 
 
-@pytest.mark.slow
 def test_command_line(model_dir: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "COLUMNS": "200"}
     commands = Path(sys.executable).parent
