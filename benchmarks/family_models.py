@@ -52,13 +52,16 @@ _SHRUNK: tuple[tuple[str, int], ...] = (
 _SETTINGS: dict[str, dict[str, Any]] = {
     "deepseek_v2": {"topk_group": 1, "n_group": 1, "num_experts_per_tok": 2},
     "zamba": {
-        "layers_block_type": ["linear_attention", "linear_attention", "hybrid"],
-        "num_hidden_layers": 3,
+        "layers_block_type": ["linear_attention", "hybrid", "linear_attention", "hybrid"],
+        "num_hidden_layers": 4,
+        "attention_hidden_size": 64,
+        "attention_head_dim": 16,
     },
     "zamba2": {
         "layers_block_type": ["linear_attention", "hybrid"],
         "num_hidden_layers": 2,
         "mamba_ngroups": 1,
+        "attention_hidden_size": 64,
     },
     "nemotron": {"num_key_value_heads": 2},
     "nemotron_h": {"mamba_num_heads": 4, "mamba_head_dim": 8, "n_groups": 1},
@@ -73,7 +76,20 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "cohere_compass_text": {
         "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}
     },
-    "dory": {"num_hidden_layers": 3, "n_input_layers": 1, "n_output_layers": 1, "n_recurrent_layers": 1},
+    "dory": {
+        "layer_types": ["sliding_attention", "mlp", "full_attention", "mlp", "sliding_attention", "mlp"],
+        "num_hidden_layers": 6,
+        "n_input_layers": 2,
+        "n_output_layers": 2,
+        "n_recurrent_layers": 2,
+    },
+    "qwen4_exp_text": {
+        "indexer_n_heads": 32,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 8,
+        "indexer_budget": REACH,
+        "indexer_compress_ratio": 4,
+    },
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_layers": 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
