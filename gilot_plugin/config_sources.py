@@ -162,12 +162,8 @@ def _shipped() -> tuple[tuple[tuple[str, ...], Source], ...]:
     return tuple(loaded)
 
 
-def shipped_settings(task: str) -> Settings:
+def shipped_source(task: str) -> Source:
     """Settings that ship for a task's name; of several patterns that match it, the longest counts."""
-    return _shipped_source(task).settings
-
-
-def _shipped_source(task: str) -> Source:
     matching = [
         (len(pattern), source)
         for patterns, source in _shipped()
@@ -283,7 +279,7 @@ def task_settings(
             f"task {task}: metadata.gilot: {of_runs[0]} holds for a whole run: give it with --gilot or "
             "--gilot_args"
         )
-    sources = [_shipped_source(task), Source("the task's own metadata", own), given]
+    sources = [shipped_source(task), Source("the task's own metadata", own), given]
     rolling = merge_sources(sources).values.get("rolling_target")
     if output_type == "loglikelihood_rolling" and isinstance(rolling, int):
         sources.insert(0, Source(f"rolling_target={rolling}", _of_given_tokens(rolling)))

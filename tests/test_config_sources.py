@@ -14,7 +14,7 @@ from gilot_plugin.config_sources import (
     given_settings,
     parse_args,
     read_yaml,
-    shipped_settings,
+    shipped_source,
     task_config,
 )
 from gilot_plugin.errors import ConfigError
@@ -119,7 +119,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 def test_each_source_wins_over_the_weaker_ones() -> None:
     default = GilotConfig().max_new_tokens
-    shipped = shipped_settings(SHIPPED)["max_new_tokens"]
+    shipped = shipped_source(SHIPPED).settings["max_new_tokens"]
     assert shipped != default
     assert task_config(PLAIN, None, {}).max_new_tokens == default
     assert task_config(SHIPPED, None, {}).max_new_tokens == shipped
@@ -307,7 +307,7 @@ def test_wrong_settings_of_a_task_name_the_task(metadata: Any, reason: str) -> N
 
 
 def test_settings_ship_by_the_name_of_the_whole_task() -> None:
-    assert shipped_settings("gsm8k_cot") == shipped_settings("gsm8k")
-    assert shipped_settings("mmlu_anatomy")
-    assert shipped_settings("my_gsm8k") == {}
-    assert shipped_settings("GSM8K") == {}
+    assert shipped_source("gsm8k_cot").settings == shipped_source("gsm8k").settings
+    assert shipped_source("mmlu_anatomy").settings
+    assert shipped_source("my_gsm8k").settings == {}
+    assert shipped_source("GSM8K").settings == {}

@@ -11,7 +11,7 @@ import yaml
 from lm_eval.tasks import TaskManager
 
 from gilot_plugin.config import GilotConfig
-from gilot_plugin.config_sources import shipped_settings, task_config
+from gilot_plugin.config_sources import shipped_source, task_config
 
 _FOLDER = Path(__file__).parent.parent / "task_configs"
 FILES = sorted(_FOLDER.glob("*.yaml"))
@@ -80,4 +80,4 @@ FAMILIES = (
 
 @pytest.mark.parametrize("task", FAMILIES)
 def test_families_that_people_run_have_settings(task: str) -> None:
-    assert shipped_settings(task)
+    assert shipped_source(task).settings

@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gilot_plugin.commands.shared import Subcommands, add_date, add_limit, add_output, count, positive
+from gilot_plugin.commands.shared import (
+    Subcommands,
+    add_date,
+    add_limit,
+    add_output,
+    add_settings,
+    count,
+    positive,
+)
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -29,17 +37,7 @@ def add_parser(commands: Subcommands) -> None:
     parser.add_argument(
         "--apply_chat_template", action="store_true", help="with --prompts: each is a message of the user"
     )
-    parser.add_argument(
-        "--gilot", type=Path, metavar="FILE.yaml", help="with --prompts: attribution settings"
-    )
-    parser.add_argument(
-        "--gilot_args",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="with --prompts: attribution settings, which win over the file",
-    )
+    add_settings(parser, "with --prompts: ")
     parser.add_argument("--model", help="lm-eval's model class (default: the run's, else hf)")
     parser.add_argument("--model_args", help="its arguments, e.g. pretrained=gpt2 (default: the run's)")
     parser.add_argument("--device", help="where to load the model (default: the run's)")

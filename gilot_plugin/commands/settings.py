@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from rich.console import Console
 
-from gilot_plugin.commands.shared import DONE, Subcommands
+from gilot_plugin.commands.shared import DONE, Subcommands, add_settings
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -23,15 +22,7 @@ def add_parser(commands: Subcommands) -> None:
     parser.add_argument(
         "--config", metavar="FILE.yaml", help="lm-eval's configuration, which may have a section `gilot`"
     )
-    parser.add_argument("--gilot", type=Path, metavar="FILE.yaml", help="attribution settings")
-    parser.add_argument(
-        "--gilot_args",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="attribution settings, which win over the file",
-    )
+    add_settings(parser)
     parser.add_argument("--all", action="store_true", help="also those that are as by default")
     parser.add_argument(
         "--schema", action="store_true", help="print the JSON Schema of settings files instead, for editors"

@@ -49,6 +49,24 @@ def add_limit(parser: argparse.ArgumentParser, default: str, read: Callable[[str
     parser.add_argument("--limit", type=read, help=f"at most so many samples (default: {default})")
 
 
+def add_settings(parser: argparse.ArgumentParser, where: str = "") -> None:
+    """Add ``--gilot`` and ``--gilot_args``.
+
+    Args:
+        parser: Of the command.
+        where: What the help texts begin with.
+    """
+    parser.add_argument("--gilot", type=Path, metavar="FILE.yaml", help=f"{where}attribution settings")
+    parser.add_argument(
+        "--gilot_args",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"{where}attribution settings, which win over the file",
+    )
+
+
 def add_output(parser: argparse.ArgumentParser, metavar: str, default: str) -> None:
     """Add ``--output_path``, and the name that it had before.
 
