@@ -10,12 +10,12 @@ import numpy as np
 import scipy.optimize
 from simulated_runs import FILLER, make_documents, make_record, make_run
 
+from gilot_plugin.analysis.segments import summarize_tasks
 from gilot_plugin.comparison.audit import Audit, audit_runs
 from gilot_plugin.faithfulness.controls import control_rankings
 from gilot_plugin.faithfulness.curves import FRACTIONS, SIMILARITY, Curves, SampleCurves, SampleKey
 from gilot_plugin.faithfulness.randomization import THRESHOLD, Twin, compare_with_random_weights
 from gilot_plugin.faithfulness.summary import summarize
-from gilot_plugin.reports.segments import summarize_tasks
 from gilot_plugin.statistics.families import judge
 from gilot_plugin.statistics.paired import paired_tests
 from gilot_plugin.statistics.power import detectable

@@ -28,7 +28,6 @@ from rich.progress import Progress
 from subject import smollm2
 
 from gilot_plugin.attribution.prompt.units import make_units
-from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import ConfigError
 from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.cases import Case, Scored
@@ -46,9 +45,10 @@ from gilot_plugin.faithfulness.scores import Scorer
 from gilot_plugin.faithfulness.similarity import DEFAULT_EMBEDDER, SentenceEmbedder
 from gilot_plugin.faithfulness.store import ValueStore
 from gilot_plugin.faithfulness.subjects import Ranking, Subject, ranking_of
-from gilot_plugin.harness.loading import LoadedModel, load_model, model_source
-from gilot_plugin.harness.prompt_files import WrittenPrompt, feed
+from gilot_plugin.harness.entry.loading import LoadedModel, load_model, model_source
+from gilot_plugin.harness.entry.prompt_files import WrittenPrompt, feed
 from gilot_plugin.resolve import make_recipe
+from gilot_plugin.settings.config import GilotConfig
 
 INSTRUCTIONS = Path(__file__).parent / "instructions.jsonl"
 

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from gilot_plugin.artifacts.loading import LoadedRun, load_run
     from gilot_plugin.artifacts.typed import Record
     from gilot_plugin.attribution.types import Attribution, Flow, Hypothesis, Segment, Token, Unit
-    from gilot_plugin.config import GilotConfig
-    from gilot_plugin.harness.attach import attach, simple_evaluate
+    from gilot_plugin.harness.entry.attach import attach, simple_evaluate
     from gilot_plugin.hookspecs import hookimpl
+    from gilot_plugin.settings.config import GilotConfig
 
 __version__ = version("gilot-plugin")
 
@@ -22,18 +22,18 @@ __version__ = version("gilot-plugin")
 _HOMES = {
     "Attribution": "attribution.types",
     "Flow": "attribution.types",
-    "GilotConfig": "config",
+    "GilotConfig": "settings.config",
     "Hypothesis": "attribution.types",
     "LoadedRun": "artifacts.loading",
     "Record": "artifacts.typed",
     "Segment": "attribution.types",
     "Token": "attribution.types",
     "Unit": "attribution.types",
-    "attach": "harness.attach",
+    "attach": "harness.entry.attach",
     "attribute": "api",
     "hookimpl": "hookspecs",
     "load_run": "artifacts.loading",
-    "simple_evaluate": "harness.attach",
+    "simple_evaluate": "harness.entry.attach",
 }
 
 __all__ = [

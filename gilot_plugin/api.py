@@ -16,9 +16,9 @@ from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, mak
 from gilot_plugin.attribution.types import Attribution, Segment
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.config import GilotConfig, as_config
 from gilot_plugin.errors import ConfigError, PromptError
 from gilot_plugin.resolve import make_recipe, unit_plan
+from gilot_plugin.settings.config import GilotConfig, as_config
 
 
 def attribute(

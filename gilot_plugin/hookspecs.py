@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from gilot_plugin.attribution.methods import AttributionMethod
     from gilot_plugin.attribution.prompt.absence import AbsenceOperator
+    from gilot_plugin.harness.choosing.samples import Choice, Sample
     from gilot_plugin.harness.choosing.selecting import SelectionStrategy
     from gilot_plugin.harness.run import EvaluationRun, Feed
-    from gilot_plugin.harness.samples import Choice, Sample
 
 PROJECT_NAME = "gilot"
 

@@ -7,7 +7,7 @@ lm-eval's command in any other way. Settings come from the environment variables
 
 from __future__ import annotations
 
-from gilot_plugin.harness.process import attach_process, environment_settings
+from gilot_plugin.harness.entry.process import attach_process, environment_settings
 
 #: What is known of the evaluations so far.
 attachment = attach_process(environment_settings())

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 #: Modules that implement the hooks; registered like anybody else's.
 BUILTIN_PLUGINS = (
-    "gilot_plugin.harness.recorder",
-    "gilot_plugin.harness.selection",
-    "gilot_plugin.harness.attributor",
-    "gilot_plugin.harness.recordkeeper",
+    "gilot_plugin.harness.recording.plugin",
+    "gilot_plugin.harness.choosing.plugin",
+    "gilot_plugin.harness.explaining.plugin",
+    "gilot_plugin.harness.keeping.plugin",
     "gilot_plugin.attribution.builtins",
     "gilot_plugin.baselines.builtins",
 )

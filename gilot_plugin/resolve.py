@@ -16,8 +16,8 @@ from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.transport import make_solver
 from gilot_plugin.attribution.types import Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
-from gilot_plugin.config import AUTO_UNITS, DEFAULT_UNIT_BUDGET, GilotConfig
 from gilot_plugin.errors import ConfigError, UnsupportedModelError
+from gilot_plugin.settings.config import AUTO_UNITS, DEFAULT_UNIT_BUDGET, GilotConfig
 
 
 def make_recipe(

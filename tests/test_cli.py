@@ -19,8 +19,8 @@ from gilot_plugin import cli
 from gilot_plugin.artifacts.names import manifest_name
 from gilot_plugin.commands.shared import underscored
 from gilot_plugin.errors import GilotError
-from gilot_plugin.harness import command
-from gilot_plugin.harness.attach import Attachment
+from gilot_plugin.harness.entry import command
+from gilot_plugin.harness.entry.attach import Attachment
 from gilot_plugin.harness.run import EvaluationRun, Selection
 from tests.artifacts import factories
 
@@ -101,7 +101,7 @@ def test_plugins_lists_names_in_full(columns: str, gilot: Gilot, monkeypatch: py
     assert ended.code == cli.DONE
     assert "…" not in ended.out
     names = [line.split("│")[1].strip() for line in ended.out.splitlines() if line.startswith("│")]
-    assert "gilot_plugin.harness.selection" in "".join(names)
+    assert "gilot_plugin.harness.choosing.plugin" in "".join(names)
 
 
 def test_a_refusal_is_an_exit_code_of_the_process_and_one_line(tmp_path: Path) -> None:

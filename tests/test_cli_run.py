@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from gilot_plugin import cli
-from gilot_plugin.harness import command, task_files
+from gilot_plugin.harness.entry import command, task_files
 
 Refused = Callable[..., str]
 

@@ -11,14 +11,14 @@ from textwrap import dedent
 import pytest
 
 from gilot_plugin import cli, plugins
-from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import ConfigError, GilotError
+from gilot_plugin.settings.config import GilotConfig
 
 Install = Callable[..., None]
 
 _STRATEGY = """
     from gilot_plugin import hookimpl
-    from gilot_plugin.harness.selection import Options, SelectionStrategy
+    from gilot_plugin.harness.choosing.plugin import Options, SelectionStrategy
 
     class Every(Options):
         k: int
@@ -106,7 +106,7 @@ def test_two_offers_of_one_name_are_refused_and_both_plugins_named(install: Inst
     with pytest.raises(GilotError, match="several plugins offer the selection strategy 'random'") as refusal:
         plugins.selection_strategies()
     assert "'their_plugin'" in str(refusal.value)
-    assert "'gilot_plugin.harness.selection'" in str(refusal.value)
+    assert "'gilot_plugin.harness.choosing.plugin'" in str(refusal.value)
     with pytest.raises(GilotError, match="'random'"):
         GilotConfig()
 
@@ -119,9 +119,9 @@ def test_two_plugins_of_one_name_are_refused(install: Install) -> None:
 
 
 def test_a_plugin_cannot_take_the_place_of_a_built_in_one(install: Install) -> None:
-    install("somebodys", _STRATEGY.format(name="a"), name="gilot_plugin.harness.recorder")
+    install("somebodys", _STRATEGY.format(name="a"), name="gilot_plugin.harness.recording.plugin")
     with pytest.raises(
-        GilotError, match=r"two plugins are named 'gilot_plugin.harness.recorder'.* somebodys"
+        GilotError, match=r"two plugins are named 'gilot_plugin.harness.recording.plugin'.* somebodys"
     ):
         plugins.manager()
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from lm_eval.tasks import TaskManager
 
-from gilot_plugin.config import GilotConfig
-from gilot_plugin.config_sources import shipped_source, task_config
+from gilot_plugin.settings.config import GilotConfig
+from gilot_plugin.settings.sources import shipped_source, task_config
 
 _FOLDER = Path(__file__).parent.parent / "task_configs"
 FILES = sorted(_FOLDER.glob("*.yaml"))

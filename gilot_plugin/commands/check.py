@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from gilot_plugin.errors import GilotError
-    from gilot_plugin.harness.loading import load_model, model_source
+    from gilot_plugin.harness.entry.loading import load_model, model_source
 
     source = model_source({}, model=options.model, model_args=options.model_args, device=options.device)
     loaded = load_model(source)

@@ -15,10 +15,7 @@ from gilot_plugin.artifacts.loading import LoadedRun, load_run
 from gilot_plugin.artifacts.names import companion_name
 from gilot_plugin.artifacts.typed import scored_methods
 from gilot_plugin.attribution.prompt.units import make_units
-from gilot_plugin.checking import member
 from gilot_plugin.commands.shared import chosen_run
-from gilot_plugin.config import AUTO_UNITS, GilotConfig
-from gilot_plugin.config_sources import command_sources
 from gilot_plugin.errors import ConfigError, PromptError
 from gilot_plugin.faithfulness.cases import Case, case_of_record, removable
 from gilot_plugin.faithfulness.curves import (
@@ -29,8 +26,11 @@ from gilot_plugin.faithfulness.curves import (
     quantities_named,
 )
 from gilot_plugin.faithfulness.experiment import settings_of_samples
-from gilot_plugin.harness.loading import LoadedModel, ModelSource, model_source
-from gilot_plugin.harness.prompt_files import WrittenPrompt, feed, read_prompts
+from gilot_plugin.harness.entry.loading import LoadedModel, ModelSource, model_source
+from gilot_plugin.harness.entry.prompt_files import WrittenPrompt, feed, read_prompts
+from gilot_plugin.settings.checking import member
+from gilot_plugin.settings.config import AUTO_UNITS, GilotConfig
+from gilot_plugin.settings.sources import command_sources
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,7 +38,7 @@ from gilot_plugin.faithfulness.experiment import (
 from gilot_plugin.faithfulness.results import figures_of, figures_text, sample_lines, settings_of, versions
 from gilot_plugin.faithfulness.similarity import DEFAULT_EMBEDDER, SentenceEmbedder
 from gilot_plugin.faithfulness.store import ValueStore
-from gilot_plugin.harness.loading import LoadedModel, load_model
+from gilot_plugin.harness.entry.loading import LoadedModel, load_model
 from gilot_plugin.reports.faithfulness import LEGEND, measure_heading, measure_table, verdict_lines
 from gilot_plugin.reports.visible import visible
 

@@ -28,8 +28,8 @@ def run(arguments: list[str]) -> int:
         ConfigError: An option or a setting is wrong.
         GilotError: Something failed.
     """
-    from gilot_plugin.harness.command import make_parser, run_command
-    from gilot_plugin.harness.summary import print_summary
+    from gilot_plugin.harness.entry.command import make_parser, run_command
+    from gilot_plugin.harness.keeping.summary import print_summary
 
     if not arguments:
         make_parser().print_help()

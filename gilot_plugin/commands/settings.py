@@ -37,12 +37,12 @@ def run(options: argparse.Namespace) -> int:
         ConfigError: A setting, a file or a task's name is wrong.
     """
     if options.schema:
-        from gilot_plugin.settings_schema import schema_text
+        from gilot_plugin.settings.schema import schema_text
 
         print(schema_text(), end="")
         return DONE
     # They take seconds to import, and --help does without.
-    from gilot_plugin.harness.coming_settings import coming_settings
+    from gilot_plugin.harness.entry.coming_settings import coming_settings
     from gilot_plugin.reports.settings_table import print_settings
 
     settings = coming_settings(

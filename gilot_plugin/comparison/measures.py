@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 
+from gilot_plugin.analysis.segments import segment_shares
 from gilot_plugin.artifacts.typed import Record, Target
 from gilot_plugin.comparison.pairs import Pair
-from gilot_plugin.reports.segments import segment_shares
 
 #: Pieces at the top that are compared as a set.
 TOP_K = 5

@@ -14,12 +14,12 @@ from gilot_plugin.attribution.inquiry import Inquiry, choices_inquiry, generatio
 from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, token_label
 from gilot_plugin.attribution.types import FIXED_SEGMENTS, TEMPLATE_SEGMENT, Attribution, Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
-from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import GilotError, PromptError
 from gilot_plugin.faithfulness.controls import control_rankings, sample_seed
 from gilot_plugin.faithfulness.curves import SampleKey
 from gilot_plugin.faithfulness.subjects import Subject, ranking_of
 from gilot_plugin.resolve import make_recipe
+from gilot_plugin.settings.config import GilotConfig
 
 #: Of fewer units there is no order.
 MIN_UNITS = 2

@@ -14,7 +14,6 @@ from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.backends.reinitialization import reinitialized
-from gilot_plugin.config import GilotConfig, uncombined
 from gilot_plugin.errors import ConfigError, one_of
 from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.cases import Case, Scored, subject_of
@@ -32,6 +31,7 @@ from gilot_plugin.faithfulness.scores import Scorer
 from gilot_plugin.faithfulness.similarity import SentenceEmbedder
 from gilot_plugin.faithfulness.store import ValueStore
 from gilot_plugin.resolve import make_recipe
+from gilot_plugin.settings.config import GilotConfig, uncombined
 
 #: Settings that have nothing to do with what is computed of one sample.
 _OF_RUNS = ("preset", "select", "budget", "resume", "output_path", "methods")

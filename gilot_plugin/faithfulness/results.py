@@ -8,10 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 from gilot_plugin.artifacts import jsontext
 from gilot_plugin.artifacts.faithfulness import FAITHFULNESS_VERSION, Faithfulness, Settings
-from gilot_plugin.config import GilotConfig
 from gilot_plugin.faithfulness.curves import FRACTIONS, SampleCurves
 from gilot_plugin.faithfulness.experiment import Design, Findings
 from gilot_plugin.faithfulness.summary import mean_seconds, summarize
+from gilot_plugin.settings.config import GilotConfig
 
 _PACKAGES = ("gilot-plugin", "lm_eval", "torch", "transformers", "POT", "sentence-transformers")
 

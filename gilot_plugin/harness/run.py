@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gilot_plugin.attribution.types import Segment
-from gilot_plugin.config import Budget, GilotConfig
-from gilot_plugin.harness.progress import RunProgress
+from gilot_plugin.harness.explaining.progress import RunProgress
+from gilot_plugin.harness.explaining.team import Team
 from gilot_plugin.harness.recording.conversations import Layout, Message, message_segments
-from gilot_plugin.harness.team import Team
+from gilot_plugin.settings.config import Budget, GilotConfig
 
 if TYPE_CHECKING:
     from gilot_plugin.artifacts.records import RecordKey
     from gilot_plugin.artifacts.writer import RecordWriter
     from gilot_plugin.attribution.noise import Remeasured
     from gilot_plugin.backends.protocol import Backend
-    from gilot_plugin.harness.model_arguments import ModelArguments
-    from gilot_plugin.harness.samples import Choice, Sample
+    from gilot_plugin.harness.choosing.samples import Choice, Sample
+    from gilot_plugin.harness.entry.model_arguments import ModelArguments
 
 #: What identifies a fed prompt: the context, and the continuation of a log-likelihood request.
 FeedKey = tuple[str, str | None]
@@ -134,7 +134,7 @@ class EvaluationRun:
         writers: Open files by task.
         backend: The model as GiLOT uses it; None if it cannot be attributed.
         unsupported: Why the model cannot be attributed, if it cannot.
-        held: The locks on the run's files, see :mod:`gilot_plugin.harness.locking`.
+        held: The locks on the run's files, see :mod:`gilot_plugin.harness.keeping.locking`.
         status: "interrupted" until every chosen sample has its record.
         progress: The bars on the screen.
     """

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from rich.cells import cell_len
 
+from gilot_plugin.analysis.segments import SegmentShare, summarize_tasks
 from gilot_plugin.artifacts.faithfulness import Faithfulness, read_faithfulness
 from gilot_plugin.artifacts.loading import LoadedRun
 from gilot_plugin.artifacts.names import file_part
@@ -22,7 +23,6 @@ from gilot_plugin.artifacts.typed import Record, chosen_method
 from gilot_plugin.errors import ArtifactError, one_of
 from gilot_plugin.reports.heat import heat_pieces
 from gilot_plugin.reports.palette import LIGHT, SERIES, heat_levels
-from gilot_plugin.reports.segments import SegmentShare, summarize_tasks
 from gilot_plugin.reports.visible import visible
 
 FORMATS = (".png", ".svg")
@@ -115,7 +115,7 @@ def segments_figure(summaries: Mapping[str, Sequence[SegmentShare]], method: str
     """Mean share of each part of the prompt, with intervals; one panel a task.
 
     Args:
-        summaries: By task, see :func:`gilot_plugin.reports.segments.summarize_tasks`.
+        summaries: By task, see :func:`gilot_plugin.analysis.segments.summarize_tasks`.
         method: Whose scores, for the label of the axis.
     """
     rows = [max(1, len(shares)) for shares in summaries.values()]

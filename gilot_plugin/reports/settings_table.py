@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gilot_plugin.config import GilotConfig
-from gilot_plugin.config_sources import TaskSettings
 from gilot_plugin.reports.visible import visible
+from gilot_plugin.settings.config import GilotConfig
+from gilot_plugin.settings.sources import TaskSettings
 
 #: Tasks of a table whose names are told; of more, their number.
 _NAMED = 4

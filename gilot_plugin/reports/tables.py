@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
+from gilot_plugin.analysis.segments import segment_shares
 from gilot_plugin.artifacts.typed import Record, Target
-from gilot_plugin.reports.segments import segment_shares
 
 #: Columns of :func:`sample_rows`.
 COLUMNS = ("task", "doc_id", "status", "reason", "prompt", "target", "method", "top units", "metrics")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gilot_plugin.analysis.segments import dominant_segment, summarize_tasks
 from gilot_plugin.artifacts.loading import (
     FIRST_POSITION_LEFT_OUT,
     checked_record,
@@ -20,7 +21,6 @@ from gilot_plugin.artifacts.loading import (
 from gilot_plugin.artifacts.reader import Run
 from gilot_plugin.artifacts.typed import Record, chosen_method
 from gilot_plugin.errors import ArtifactError, one_of
-from gilot_plugin.reports.segments import dominant_segment, summarize_tasks
 from gilot_plugin.reports.sheet import Sheet
 from gilot_plugin.reports.visible import crop, glyphs_for, visible
 

@@ -14,12 +14,12 @@ from gilot_plugin.artifacts.loading import LoadedRun, load_run
 from gilot_plugin.artifacts.reader import read_run
 from gilot_plugin.artifacts.validation import validate_path
 from gilot_plugin.comparison.pairs import pair_runs
-from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import ConfigError
-from gilot_plugin.harness.resumption import refuse_other_settings
+from gilot_plugin.harness.keeping.resumption import refuse_other_settings
 from gilot_plugin.reports.card.section import card_section
 from gilot_plugin.reports.html.report import report_page
 from gilot_plugin.reports.terminal import show_run
+from gilot_plugin.settings.config import GilotConfig
 from tests.artifacts import factories
 
 SAID = "leave out the first token of the answer"

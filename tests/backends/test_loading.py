@@ -12,9 +12,9 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
 from gilot_plugin.backends.protocol import Row, TokenTree
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import ConfigError, UnsupportedModelError
 from gilot_plugin.resolve import make_recipe
+from gilot_plugin.settings.config import GilotConfig
 from tests.attribution import engine_calls, serial
 from tests.attribution.closeness import assert_close, assert_same
 from tests.attribution.engine_calls import PROMPT, SPANS

@@ -13,9 +13,9 @@ from transformers.cache_utils import Cache
 from gilot_plugin.backends.protocol import Row
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.backends.tree import reader
-from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import ConfigError, NonFiniteLogitsError, UnsupportedModelError
 from gilot_plugin.resolve import make_recipe
+from gilot_plugin.settings.config import GilotConfig
 from tests.attribution import engine_calls, serial
 from tests.attribution.altered_models import bias_output
 from tests.attribution.closeness import assert_close

@@ -13,9 +13,9 @@ from gilot_plugin import plugins
 from gilot_plugin.attribution.methods import PromptMethod
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.baselines import builtins
-from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import ConfigError
 from gilot_plugin.resolve import make_recipe
+from gilot_plugin.settings.config import GilotConfig
 
 OF_CAPTUM = (
     *("lime", "kernel_shap", "shapley_sampling", "feature_ablation"),

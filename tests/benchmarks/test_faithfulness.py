@@ -14,8 +14,8 @@ import transformers
 from faithfulness_arms import PARTS
 from faithfulness_tables import Attributed
 
-from gilot_plugin.config import GilotConfig
 from gilot_plugin.plugins import attribution_methods
+from gilot_plugin.settings.config import GilotConfig
 
 ARMS = [arm for arms in PARTS.values() for arm in arms]
 NAMES = [arm.ranking(method) for arm in ARMS for method in arm.methods]

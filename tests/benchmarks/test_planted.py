@@ -24,7 +24,7 @@ from planted_models import (
 from planted_recall import PAPER, USUAL, Recall, Setting, every_setting, recall, scores, single_changes
 from planted_tasks import EOS, FILLER, IDS, PAD, TASKS, Prompts, Task, Tokens, is_content
 
-from gilot_plugin.config import GilotConfig
+from gilot_plugin.settings.config import GilotConfig
 
 TASK = {task.name: task for task in TASKS}
 DECIDED = [task for task in TASKS if not task.redundant]

@@ -12,7 +12,7 @@ from lm_eval.loggers import EvaluationTracker
 
 from gilot_plugin import cli
 from gilot_plugin.commands import faithfulness_run
-from gilot_plugin.harness.attach import attach
+from gilot_plugin.harness.entry.attach import attach
 from tests.faithfulness.samples import CountingEmbedder
 from tests.harness.conftest import build_model, model_dir, tokenizer
 from tests.harness.evaluations import ANSWERS, ENDINGS, evaluate

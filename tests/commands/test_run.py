@@ -15,7 +15,7 @@ import yaml
 
 from gilot_plugin import cli, hookimpl
 from gilot_plugin.artifacts.loading import load_run
-from gilot_plugin.harness import command
+from gilot_plugin.harness.entry import command
 from gilot_plugin.plugins import manager
 from tests.commands.conftest import Gilot
 from tests.harness.evaluations import QUESTIONS

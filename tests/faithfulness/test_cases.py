@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from gilot_plugin.artifacts.typed import Record, Target
-from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import ConfigError, PromptError
 from gilot_plugin.faithfulness.cases import TOGETHER, Case, case_of_record, in_groups, subject_of
 from gilot_plugin.faithfulness.experiment import removing, settings_of_samples
+from gilot_plugin.settings.config import GilotConfig
 from tests.artifacts import factories
 
 CONFIG = GilotConfig()

@@ -17,7 +17,7 @@ from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import handle_non_serializable
 
-from gilot_plugin.harness.attach import attach
+from gilot_plugin.harness.entry.attach import attach
 from gilot_plugin.harness.run import EvaluationRun
 
 SUITE = Path(__file__).parents[2] / "examples" / "suite"

@@ -21,7 +21,7 @@ from lm_eval.loggers import EvaluationTracker
 from lm_eval.models.huggingface import HFLM
 
 from gilot_plugin.attribution.methods import PromptMethod
-from gilot_plugin.harness.attach import attach
+from gilot_plugin.harness.entry.attach import attach
 from gilot_plugin.hookspecs import hookimpl
 from gilot_plugin.plugins import manager
 from tests.harness.evaluations import ANSWERS, CHEAP, ENDINGS, evaluate, tracked

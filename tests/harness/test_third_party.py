@@ -23,8 +23,8 @@ PLUGIN = '''
 
     from gilot_plugin import hookimpl
     from gilot_plugin.attribution.methods import Distance, Measurement, PromptMethod
-    from gilot_plugin.harness.samples import Choice
-    from gilot_plugin.harness.selection import Options, SelectionStrategy
+    from gilot_plugin.harness.choosing.samples import Choice
+    from gilot_plugin.harness.choosing.plugin import Options, SelectionStrategy
 
 
     def hellinger(pair):

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from gilot_plugin.analysis.segments import summarize_tasks
 from gilot_plugin.artifacts.loading import LoadedRun, load_run
 from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.errors import ArtifactError
@@ -22,7 +23,6 @@ from gilot_plugin.reports.figures import (
     segments_figure,
 )
 from gilot_plugin.reports.palette import LIGHT
-from gilot_plugin.reports.segments import summarize_tasks
 from tests.artifacts import factories
 
 #: Of the factories' text: Is the film not good ?

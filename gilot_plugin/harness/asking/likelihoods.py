@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from gilot_plugin.harness.choosing.samples import Sample
 from gilot_plugin.harness.run import TaskInfo
-from gilot_plugin.harness.samples import Sample
 
 
 def own_requests(arguments: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:

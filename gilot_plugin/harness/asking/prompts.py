@@ -14,9 +14,9 @@ from gilot_plugin.attribution.prompt.tokens import decode, make_prompt
 from gilot_plugin.attribution.types import Prompt, Segment
 from gilot_plugin.errors import PromptError
 from gilot_plugin.harness.asking.likelihoods import own_requests
+from gilot_plugin.harness.choosing.samples import Sample
 from gilot_plugin.harness.recording.model_calls import encode_as_fed, rolling_windows
 from gilot_plugin.harness.run import EvaluationRun, Feed
-from gilot_plugin.harness.samples import Sample
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from gilot_plugin.harness.asking.prompts import (
     generation_prompt,
     rolling_prompt,
 )
+from gilot_plugin.harness.choosing.samples import Sample
 from gilot_plugin.harness.run import EvaluationRun, TaskInfo
-from gilot_plugin.harness.samples import Sample
 from gilot_plugin.resolve import make_recipe, unit_plan
 
 

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from gilot_plugin.errors import ConfigError
-from gilot_plugin.harness.resumption import chosen_before
+from gilot_plugin.harness.choosing.samples import Choice, Sample
+from gilot_plugin.harness.keeping.resumption import chosen_before
 from gilot_plugin.harness.run import EvaluationRun, Selection
-from gilot_plugin.harness.samples import Choice, Sample
 from gilot_plugin.plugins import manager
 
 _LOGGER = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gilot_plugin.harness.asking.likelihoods import choice_scores, entropy
-from gilot_plugin.harness.samples import Choice, Sample
+from gilot_plugin.harness.choosing.samples import Choice, Sample
 from gilot_plugin.plugins import selection_strategies
-from gilot_plugin.selections import Options, options_of
+from gilot_plugin.settings.selection import Options, options_of
 
 if TYPE_CHECKING:
     from gilot_plugin.harness.run import EvaluationRun, TaskInfo
@@ -78,7 +78,7 @@ def choose(
     """Choose samples.
 
     Args:
-        selection: As :func:`gilot_plugin.selections.checked_selection` returns it.
+        selection: As :func:`gilot_plugin.settings.selection.checked_selection` returns it.
         samples: In document order.
         context: What the strategy may ask.
 

@@ -13,9 +13,9 @@ from gilot_plugin.errors import ConfigError, one_of
 from gilot_plugin.harness.asking.likelihoods import choice_scores, margin
 from gilot_plugin.harness.choosing.earlier import earlier_samples
 from gilot_plugin.harness.choosing.functions import is_place, load_function
+from gilot_plugin.harness.choosing.samples import Choice, Sample
 from gilot_plugin.harness.choosing.selecting import SelectionContext, SelectionStrategy, choose
-from gilot_plugin.harness.samples import Choice, Sample
-from gilot_plugin.selections import CountOptions, Options, checked_selection
+from gilot_plugin.settings.selection import CountOptions, Options, checked_selection
 
 #: Metrics that say right or wrong, in the order in which strategies look for them.
 _CORRECTNESS_METRICS = ("acc", "exact_match", "acc_norm", "em", "pass@1", "prompt_level_strict_acc")

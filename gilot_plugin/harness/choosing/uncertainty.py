@@ -10,8 +10,8 @@ from gilot_plugin.attribution.engine import attribute_together
 from gilot_plugin.attribution.inquiry import Inquiry
 from gilot_plugin.errors import PromptError
 from gilot_plugin.harness.asking.questions import question_about
+from gilot_plugin.harness.choosing.samples import Sample
 from gilot_plugin.harness.run import EvaluationRun
-from gilot_plugin.harness.samples import Sample
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jinja2
 from matplotlib.figure import Figure
 
+from gilot_plugin.analysis.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
 from gilot_plugin.artifacts.faithfulness import Faithfulness, Measure, read_faithfulness
 from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
 from gilot_plugin.artifacts.strategies import answer_strategies, chosen_by_answer
@@ -19,7 +20,6 @@ from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.card.markdown import markdown
 from gilot_plugin.reports.faithfulness import claim_line, randomization_lines
 from gilot_plugin.reports.figures import faithfulness_figure, heat_map_figure
-from gilot_plugin.reports.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
 from gilot_plugin.reports.wording import selection_words, value_words
 from gilot_plugin.statistics.intervals import CONFIDENCE
 

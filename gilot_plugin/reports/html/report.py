@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gilot_plugin import __version__
+from gilot_plugin.analysis.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
 from gilot_plugin.artifacts.faithfulness import read_faithfulness
 from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
 from gilot_plugin.artifacts.typed import chosen_method
@@ -16,7 +17,6 @@ from gilot_plugin.reports.html.faithfulness import faithfulness_section
 from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, shown
 from gilot_plugin.reports.html.page import render_page
 from gilot_plugin.reports.html.samples import list_row, sample_view, search_text
-from gilot_plugin.reports.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
 from gilot_plugin.reports.wording import cache_use_lines, score_words, selection_error, selection_words
 from gilot_plugin.statistics.intervals import CONFIDENCE
 

@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from gilot_plugin.analysis.segments import dominant_segment, segment_shares
 from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.artifacts.verdicts import metric_words
 from gilot_plugin.attribution.types import FIXED_SEGMENTS, Hypothesis
 from gilot_plugin.reports.heat import heat_pieces
 from gilot_plugin.reports.html.packing import rounded, shown
-from gilot_plugin.reports.segments import dominant_segment, segment_shares
 from gilot_plugin.reports.wording import noise_words
 
 _EXCERPT = 140

@@ -22,7 +22,7 @@ from gilot_plugin.attribution.distance.ground_costs import (
     truncated,
 )
 from gilot_plugin.attribution.transport import SOLVER_NAMES, TransportProblem, make_solver
-from gilot_plugin.config import GilotConfig
+from gilot_plugin.settings.config import GilotConfig
 
 NAMES = get_args(GilotConfig.model_fields["ground_cost"].annotation)
 GROUNDS = [ground_cost(name) for name in NAMES]

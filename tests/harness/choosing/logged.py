@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+from gilot_plugin.harness.choosing.samples import Sample, samples_of_task
 from gilot_plugin.harness.choosing.selecting import SelectionContext
 from gilot_plugin.harness.choosing.selecting import choose as strategies_choose
 from gilot_plugin.harness.run import EvaluationRun
-from gilot_plugin.harness.samples import Sample, samples_of_task
-from gilot_plugin.selections import checked_selection
+from gilot_plugin.settings.selection import checked_selection
 
 
 def samples(count: int, **metrics: Sequence[Any]) -> list[Sample]:

@@ -12,7 +12,7 @@ import scipy.special
 import scipy.stats
 
 from gilot_plugin.artifacts.validation import validate_path
-from gilot_plugin.harness.selection import CountOptions, SelectionStrategy
+from gilot_plugin.harness.choosing.plugin import CountOptions, SelectionStrategy
 from gilot_plugin.hookspecs import hookimpl
 from tests.harness.choosing.logged import choose, samples
 from tests.harness.evaluations import (
@@ -120,7 +120,7 @@ def test_budget_of_minutes(
     make_lm: Callable[..., Any], plugged: Callable[[Any], Any], monkeypatch: Any
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("gilot_plugin.harness.spending.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("gilot_plugin.harness.explaining.spending.time.monotonic", lambda: now[0])
 
     class Slow:
         @hookimpl

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from gilot_plugin.errors import ConfigError
+from gilot_plugin.harness.choosing.samples import Choice, Sample, samples_of_task
 from gilot_plugin.harness.choosing.selecting import SelectionContext
 from gilot_plugin.harness.choosing.selecting import choose as strategies_choose
 from gilot_plugin.harness.run import EvaluationRun
-from gilot_plugin.harness.samples import Choice, Sample, samples_of_task
-from gilot_plugin.selections import checked_selection
+from gilot_plugin.settings.selection import checked_selection
 from tests.harness.choosing.logged import choose, samples
 
 

@@ -9,9 +9,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from gilot_plugin.artifacts.loading import LoadedRun, load_run
-from gilot_plugin.config import GilotConfig
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.card.section import card_section
+from gilot_plugin.settings.config import GilotConfig
 from tests.artifacts import factories
 
 HOSTILE = "Is <!-- gilot:end --> | [a](b) *good*?\nAnswer:"

@@ -1,0 +1,1 @@
+"""What is read out of records, for comparisons, reports and loggers alike."""

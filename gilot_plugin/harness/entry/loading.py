@@ -1,0 +1,160 @@
+"""Load a model as lm-eval does, without an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import lm_eval.api.registry
+
+from gilot_plugin.backends.transformers import TransformersBackend
+from gilot_plugin.errors import ConfigError, UnsupportedModelError
+from gilot_plugin.harness.entry.model_arguments import parse_model_args
+
+#: The model that attaches this package to another one, which its argument ``base`` names.
+_ATTACHED, _BASE = "gilot", "base"
+
+#: Where ``lm_eval run`` puts a model: on a CPU where there is no such GPU.
+_DEVICE = "cuda:0"
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """What lm-eval needs to load a model.
+
+    Attributes:
+        model: Name of lm-eval's model class.
+        arguments: For it, e.g. ``{"pretrained": "gpt2"}``.
+        device: For it.
+        batch_size: For it; None for its default. Attributions find their own.
+    """
+
+    model: str
+    arguments: Mapping[str, Any]
+    device: str
+    batch_size: str | int | None = None
+
+    @property
+    def arguments_text(self) -> str:
+        """The arguments as ``--model_args`` takes them."""
+        return ",".join(f"{name}={value}" for name, value in self.arguments.items())
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model, and what attributions need of it.
+
+    Attributes:
+        lm: lm-eval's model object.
+        backend: Around the model.
+    """
+
+    lm: Any
+    backend: TransformersBackend
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer."""
+        return self.lm.tokenizer
+
+    @property
+    def model(self) -> Any:
+        """The module itself."""
+        return self.lm._model
+
+    @property
+    def empty_prompt_id(self) -> int | None:
+        """Token that lm-eval feeds where a context is empty."""
+        found: int | None = self.lm.prefix_token_id
+        return found
+
+    def new_backend(self) -> TransformersBackend:
+        """A backend that remembers nothing of the model's weights."""
+        return backend_of(self.lm)
+
+
+def model_source(
+    recorded: Mapping[str, Any],
+    *,
+    model: str | None = None,
+    model_args: str | None = None,
+    device: str | None = None,
+    batch_size: str | None = None,
+) -> ModelSource:
+    """Find out which model to load.
+
+    Args:
+        recorded: What an evaluation was called with (``config`` of lm-eval's results); empty if unknown.
+        model: Name of lm-eval's model class, instead.
+        model_args: Arguments instead, as ``key=value,...``.
+        device: Device instead.
+        batch_size: Batch size instead.
+
+    Raises:
+        ConfigError: There is nothing that says what to load, or it is malformed.
+    """
+    name = model or str(recorded.get("model") or "hf")
+    if model_args is not None:
+        arguments = parse_model_args(model_args)
+    else:
+        given = recorded.get("model_args")
+        arguments = dict(given) if isinstance(given, Mapping) else parse_model_args(str(given or ""))
+    if name == _ATTACHED:
+        name = str(arguments.get(_BASE, "hf"))
+        arguments = {
+            key: value
+            for key, value in arguments.items()
+            if key not in (_BASE, _ATTACHED) and not key.startswith(f"{_ATTACHED}.")
+        }
+    if not arguments:
+        raise ConfigError(
+            "which model to load is not known: give --model_args pretrained=NAME_OR_PATH, as for lm-eval"
+        )
+    try:
+        lm_eval.api.registry.get_model(name)
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"--model {name}: {error}") from None
+    known = {"device": recorded.get("device"), "batch_size": recorded.get("batch_size")}
+    # A GPU or a batch size that was found by trying is none of this machine's.
+    size = known["batch_size"] if isinstance(known["batch_size"], int) else None
+    return ModelSource(name, arguments, device or known["device"] or _DEVICE, batch_size or size)
+
+
+def load_model(source: ModelSource) -> LoadedModel:
+    """Load a model through lm-eval's own class, so that all of its arguments work.
+
+    Raises:
+        UnsupportedModelError: It cannot be attributed.
+        ConfigError: lm-eval cannot load it.
+    """
+    found = lm_eval.api.registry.get_model(source.model)
+    further = {"device": source.device, "batch_size": source.batch_size}
+    try:
+        lm = found.create_from_arg_obj(dict(source.arguments), further)
+    except (ValueError, TypeError, OSError, RuntimeError, AssertionError) as error:
+        # The last two are torch's, of a device that is not there or too small.
+        raise ConfigError(
+            f"--model {source.model} --model_args {source.arguments_text}: lm-eval cannot load it: {error}"
+        ) from error
+    return LoadedModel(lm, backend_of(lm))
+
+
+def backend_of(lm: Any) -> TransformersBackend:
+    """The backend around the model of lm-eval's model object.
+
+    Raises:
+        UnsupportedModelError: It cannot be attributed.
+    """
+    if getattr(lm, "MULTIMODAL", False):
+        raise UnsupportedModelError(
+            f"lm-eval's model {type(lm).__name__!r} cannot be attributed: GiLOT takes words away, and part "
+            "of what this model reads are images or sounds"
+        )
+    model = getattr(lm, "_model", None)
+    if model is None or getattr(lm, "tokenizer", None) is None:
+        raise UnsupportedModelError(
+            f"lm-eval's model {type(lm).__name__!r} cannot be attributed: GiLOT needs the full next-token "
+            "distribution and the token embeddings, which models of type 'hf' have"
+        )
+    return TransformersBackend(model, getattr(lm, "mixed_precision_dtype", None))

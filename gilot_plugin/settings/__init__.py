@@ -1,0 +1,1 @@
+"""What can be set, where settings come from, and which can stand together."""

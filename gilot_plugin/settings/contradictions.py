@@ -1,0 +1,134 @@
+"""Settings that are right by themselves and wrong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gilot_plugin import plugins
+from gilot_plugin.attribution.methods import Distance
+
+if TYPE_CHECKING:
+    from gilot_plugin.settings.config import GilotConfig
+
+#: Solvers whose result does not depend on a tolerance.
+_WITHOUT_TOLERANCE = ("exact", "ipot")
+
+#: Settings that say how continuations are found and compared, and their value where a second pass reads them.
+_OF_GENERATION = {"hypotheses": "regenerate", "steps": "last"}
+
+
+class Contradiction(NamedTuple):
+    """Settings that cannot stand together.
+
+    Attributes:
+        message: What is wrong and what to do about it.
+        setting: The one that gives way where the other was given by a stronger source.
+        because: The other one.
+    """
+
+    message: str
+    setting: str
+    because: str
+
+
+def contradictions_of(config: GilotConfig, ungiven: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Say which settings cannot be combined, and what to do about it.
+
+    A setting that would have no effect is refused, too: whoever gives it expects one.
+
+    Args:
+        config: Settings that are each valid.
+        ungiven: What settings are that nobody gave: those of the preset.
+    """
+    if config.absence == "replace" and config.replace_with is None:
+        yield Contradiction(
+            "absence='replace' needs replace_with: a token id, or the text of one token",
+            "absence",
+            "replace_with",
+        )
+    if config.absence != "replace" and config.replace_with is not None:
+        yield Contradiction(
+            f"replace_with={config.replace_with!r} has no effect with absence={config.absence!r}: "
+            "allowed with 'replace' only",
+            "replace_with",
+            "absence",
+        )
+    yield from _of_the_second_pass(config)
+    yield from _of_choices(config, ungiven)
+    yield from _of_units(config)
+    if config.ground_cost != "truncated" and config.cost_limit is not None:
+        yield Contradiction(
+            f"cost_limit={config.cost_limit} has no effect with ground_cost={config.ground_cost!r}: allowed "
+            "with 'truncated' only",
+            "cost_limit",
+            "ground_cost",
+        )
+    given = config.transport_tolerance != ungiven["transport_tolerance"]
+    if given and config.solver in _WITHOUT_TOLERANCE:
+        yield Contradiction(
+            f"transport_tolerance={config.transport_tolerance} has no effect with solver={config.solver!r}: "
+            "allowed with 'auto', 'sinkhorn' and 'proximal'",
+            "transport_tolerance",
+            "solver",
+        )
+
+
+def _of_the_second_pass(config: GilotConfig) -> Iterator[Contradiction]:
+    """Operators whose outcome is read from a second pass after a search of their own."""
+    if plugins.absence_operators()[config.absence].rescored_without is None:
+        return
+    if config.target == "choices":
+        yield Contradiction(
+            f"target='choices' cannot be combined with absence={config.absence!r}, which is defined for "
+            "generation only: allowed are 'delete', 'mask' and 'replace'",
+            "target",
+            "absence",
+        )
+    for name, only in _OF_GENERATION.items():
+        if getattr(config, name) != only:
+            yield Contradiction(
+                f"{name}={getattr(config, name)!r} cannot be combined with absence={config.absence!r}, which "
+                f"searches and reads in its own way: allowed is {only!r}, or another absence",
+                name,
+                "absence",
+            )
+
+
+def _of_choices(config: GilotConfig, ungiven: Mapping[str, Any]) -> Iterator[Contradiction]:
+    if config.target == "choices":
+        for name in _OF_GENERATION:
+            if getattr(config, name) != ungiven[name]:
+                yield Contradiction(
+                    f"{name}={getattr(config, name)!r} has no effect with target='choices', whose "
+                    "continuations are the task's: leave it out, or allow target='auto'",
+                    name,
+                    "target",
+                )
+    if config.target == "generation" and config.choice_scoring != "sum":
+        yield Contradiction(
+            f"choice_scoring={config.choice_scoring!r} has no effect with target='generation': allowed with "
+            "'auto' and 'choices'",
+            "choice_scoring",
+            "target",
+        )
+
+
+def _of_units(config: GilotConfig) -> Iterator[Contradiction]:
+    if config.units != "auto":
+        if config.unit_budget is not None:
+            yield Contradiction(
+                f"unit_budget={config.unit_budget} has no effect with units={config.units!r}: allowed with "
+                "'auto' only",
+                "unit_budget",
+                "units",
+            )
+        return
+    methods = plugins.attribution_methods()
+    if not any(isinstance(methods[name], Distance) for name in config.methods):
+        yield Contradiction(
+            f"units='auto' follows the first distance among the methods, but {', '.join(config.methods)} "
+            "has none: add one, e.g. 'ot'",
+            "units",
+            "methods",
+        )
