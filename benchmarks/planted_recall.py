@@ -14,7 +14,7 @@ from planted_tasks import FILLER, Prompts, Task, Tokens, is_content
 from scipy.stats import binomtest
 
 from gilot_plugin.attribution.engine import attribute_together
-from gilot_plugin.attribution.inquiry import generation_inquiry
+from gilot_plugin.attribution.games import generation_game
 from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.prompt.tokens import decode, make_prompt, token_label
 from gilot_plugin.backends.modes import evaluation_mode
@@ -222,8 +222,8 @@ def scores(
     for start in range(0, len(token_ids), _TOGETHER):
         made = [make_prompt(tokenizer, row.tolist()) for row in token_ids[start : start + _TOGETHER]]
         with evaluation_mode(model):
-            inquiries = [
-                generation_inquiry(
+            games = [
+                generation_game(
                     backend,
                     prompt,
                     unit_plan(config, prompt),
@@ -233,9 +233,9 @@ def scores(
                 )
                 for prompt in made
             ]
-            found = dict(attribute_together(backend, inquiries))
-        for inquiry in inquiries:
-            attribution = found[inquiry]
+            found = dict(attribute_together(backend, games))
+        for game in games:
+            attribution = found[game]
             if isinstance(attribution, Exception):
                 raise attribution
             yield {method: np.array(values) for method, values in attribution.scores.items()}

@@ -104,6 +104,26 @@ def margin(logprobs: FloatArray, gold: Sequence[int]) -> float:
     return float(possible[right].max() - possible[~right].max())
 
 
+def choice_drop(pair: OutcomePair) -> Measurement:
+    """By how much the absence of a unit lowers the log-probability of the full prompt's likeliest outcome."""
+    likeliest = int(pair.log_present.argmax())
+    before, after = (
+        max(float(logprobs[likeliest]), IMPOSSIBLE) for logprobs in (pair.log_present, pair.log_absent)
+    )
+    return Measurement(before - after)
+
+
+#: Of the model's own answer; comes along wherever the answer is read with the outcomes.
+LOGPROB = Distance(
+    "logprob",
+    "leave-one-out: drop in log-probability of the model's own answer, in nats",
+    answer_logprob_drop,
+    needs_answer=True,
+)
+
+#: The same where the answer is one of the task's choices: among them, not of its text.
+CHOICE = Distance("choice", "drop in log-probability of the preferred choice, in nats", choice_drop)
+
 #: Comes by itself with choices of which some are right and some are not.
 MARGIN = Distance(
     "margin", "drop of the gold choice's margin over the strongest other choice, in nats", margin_drop
@@ -122,10 +142,5 @@ BUILTIN_METHODS: tuple[Distance, ...] = (
     Distance("l2", "Euclidean distance between the outcome distributions", l2_norm),
     Distance("js", "Jensen-Shannon divergence between the outcome distributions, in nats", jensen_shannon),
     Distance("tv", "total variation distance between the outcome distributions", total_variation),
-    Distance(
-        "logprob",
-        "leave-one-out: drop in log-probability of the model's own answer, in nats",
-        answer_logprob_drop,
-        needs_answer=True,
-    ),
+    LOGPROB,
 )

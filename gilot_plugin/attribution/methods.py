@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from gilot_plugin.attribution.distance.flows import Move, mean_moves
 from gilot_plugin.attribution.distance.pair import OutcomePair
-from gilot_plugin.attribution.prediction.answers import AnswerReader
 from gilot_plugin.attribution.types import Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
+
+if TYPE_CHECKING:
+    from gilot_plugin.attribution.game import Game
 
 
 class Interval(NamedTuple):
@@ -40,6 +41,7 @@ class Measurement(NamedTuple):
         outside_support: Mass that the score does not cover.
         support_size: Outcomes that it covers.
         left_over: Transport problems that a first solver left to the exact one.
+        positions: The score at every position of the window, whose mean is the score.
     """
 
     score: float
@@ -49,22 +51,25 @@ class Measurement(NamedTuple):
     outside_support: float = 0.0
     support_size: int = 0
     left_over: int = 0
+    positions: tuple[float, ...] = ()
 
 
 def mean_measurement(steps: Sequence[Measurement]) -> Measurement:
     """Average over steps; sizes are those of the step where they are largest."""
+    positions = tuple(step.score for step in steps)
     if len(steps) == 1:
-        return steps[0]
+        return steps[0]._replace(positions=positions)
     intervals = [step.interval for step in steps if step.interval is not None]
     lower, upper = np.mean(intervals, axis=0).tolist() if intervals else (0.0, 0.0)
     return Measurement(
-        score=float(np.mean([step.score for step in steps])),
+        score=float(np.mean(positions)),
         moves=mean_moves([step.moves for step in steps]),
         gap=float(np.mean([step.gap for step in steps])),
         interval=Interval(lower, upper) if intervals else None,
         outside_support=max(step.outside_support for step in steps),
         support_size=max(step.support_size for step in steps),
         left_over=sum(step.left_over for step in steps),
+        positions=positions,
     )
 
 
@@ -101,6 +106,8 @@ class PromptMethod:
         score: Gives one number a unit; called in the main thread after the distances.
         refuses: Why the method cannot explain a model, in words, or None: asked before anything is scored.
         unavailable: Why it cannot be used here at all, e.g. the package that is missing; None where it can.
+        needs_answer: Whether it asks how likely the model's answer is without single units, which is then
+            read along with whatever else is read without them.
     """
 
     name: str
@@ -108,6 +115,7 @@ class PromptMethod:
     score: Callable[[MethodContext], Sequence[float]]
     refuses: Callable[[Backend], str | None] = _refuses_none
     unavailable: str | None = None
+    needs_answer: bool = False
 
 
 AttributionMethod = Distance | PromptMethod
@@ -119,22 +127,20 @@ class MethodContext:
 
     Attributes:
         backend: The model.
-        prompt: The prompt as fed.
-        units: The units to score.
-        make_reader: Finds out what the model answers, see :attr:`reader`.
+        game: The prompt, its units, the model's answer, and what coalitions of absent units are worth.
         seed: For methods that draw random numbers.
     """
 
     backend: Backend
-    prompt: Prompt
-    units: tuple[Unit, ...]
-    make_reader: Callable[[], AnswerReader]
+    game: Game
     seed: int = 0
 
-    @cached_property
-    def reader(self) -> AnswerReader:
-        """What the model answers to the full prompt, and how likely that is without some of the units.
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt as fed."""
+        return self.game.prompt
 
-        Where nothing else asked for it, the model's greedy continuation is searched at the first use.
-        """
-        return self.make_reader()
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """The units to score."""
+        return self.game.units

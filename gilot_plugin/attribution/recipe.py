@@ -8,6 +8,8 @@ from typing import Literal
 from gilot_plugin.attribution.distance.ground_costs import COSINE, GroundCost
 from gilot_plugin.attribution.methods import AttributionMethod
 from gilot_plugin.attribution.prompt.absence import AbsenceContext, AbsenceOperator
+from gilot_plugin.attribution.schemes.leave_one_out import leave_one_out
+from gilot_plugin.attribution.schemes.protocol import Scheme
 from gilot_plugin.attribution.transport import Solver
 
 
@@ -31,6 +33,7 @@ class Recipe:
         top_p: Cumulative mass of the support.
         top_k: Largest support of each distribution.
         ground_cost: What it costs to move probability between outcomes.
+        scheme: How scores come from coalitions.
         batch_size: Prompts a batch; None for as many as the memory budget allows.
         memory_budget: Bytes that rows may take; None for half of what is free.
         num_threads: Worker threads of the measurements; None for one a core.
@@ -46,6 +49,7 @@ class Recipe:
     top_p: float
     top_k: int
     ground_cost: GroundCost = COSINE
+    scheme: Scheme = leave_one_out
     hypotheses: Literal["regenerate", "shared", "response"] = "regenerate"
     steps: Literal["last", "mean"] = "last"
     choice_scoring: Literal["sum", "norm"] = "sum"

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.attribution.engine import attribute_together
-from gilot_plugin.attribution.inquiry import Inquiry, choices_inquiry, generation_inquiry
+from gilot_plugin.attribution.game import Game
+from gilot_plugin.attribution.games import choices_game, generation_game
 from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, token_label
 from gilot_plugin.attribution.types import FIXED_SEGMENTS, TEMPLATE_SEGMENT, Attribution, Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
@@ -195,14 +196,14 @@ def score(
     Raises:
         ConfigError: The settings do not fit the model.
     """
-    asked: dict[Inquiry[Any], Case] = {}
+    games: dict[Game, Case] = {}
     for case in cases:
         try:
-            asked[_inquiry(backend, tokenizer, empty_prompt_id, case, methods)] = case
+            games[_game(backend, tokenizer, empty_prompt_id, case, methods)] = case
         except PromptError as error:
             yield case, error
-    for inquiry, found in attribute_together(backend, list(asked)) if asked else ():
-        yield asked[inquiry], _scored(found, methods) if isinstance(found, Attribution) else found
+    for game, found in attribute_together(backend, list(games)):
+        yield games[game], _scored(found, methods) if isinstance(found, Attribution) else found
 
 
 def _scored(found: Attribution, methods: Sequence[str]) -> Scored | Exception:
@@ -213,13 +214,13 @@ def _scored(found: Attribution, methods: Sequence[str]) -> Scored | Exception:
     return Scored(scores, method_seconds(found.diagnostics.seconds, scores))
 
 
-def _inquiry(
+def _game(
     backend: Backend, tokenizer: Any, empty_prompt_id: int | None, case: Case, methods: Sequence[str]
-) -> Inquiry[Any]:
+) -> Game:
     config = case.config.model_copy(update={"methods": tuple(methods)})
     recipe = make_recipe(config, backend, tokenizer, empty_prompt_id)
     if case.choices:
-        return choices_inquiry(
+        return choices_game(
             backend,
             case.prompt,
             case.units,
@@ -232,7 +233,7 @@ def _inquiry(
     answer: Sequence[int] | None = case.response_ids
     if answer is None and case.response is not None:
         answer = continuation_ids(tokenizer, case.prompt, case.response)
-    return generation_inquiry(
+    return generation_game(
         backend,
         case.prompt,
         case.units,

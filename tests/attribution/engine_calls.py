@@ -9,7 +9,7 @@ import torch
 
 from gilot_plugin.attribution.distances import BUILTIN_METHODS
 from gilot_plugin.attribution.engine import attribute
-from gilot_plugin.attribution.inquiry import choices_inquiry, generation_inquiry
+from gilot_plugin.attribution.games import choices_game, generation_game
 from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.prompt.absence import BUILTIN_ABSENCES, AbsenceContext
 from gilot_plugin.attribution.recipe import Recipe
@@ -76,13 +76,13 @@ def units_at(prompt: Prompt, spans: Sequence[Span]) -> list[Unit]:
 
 
 def attribute_generation(backend: Backend, *arguments: Any, **named: Any) -> Attribution:
-    """The answer to a :func:`generation_inquiry`."""
-    return attribute(backend, generation_inquiry(backend, *arguments, **named))
+    """The attribution of a :func:`generation_game`."""
+    return attribute(backend, generation_game(backend, *arguments, **named))
 
 
 def attribute_choices(backend: Backend, *arguments: Any, **named: Any) -> Attribution:
-    """The answer to a :func:`choices_inquiry`."""
-    return attribute(backend, choices_inquiry(backend, *arguments, **named))
+    """The attribution of a :func:`choices_game`."""
+    return attribute(backend, choices_game(backend, *arguments, **named))
 
 
 def generation(

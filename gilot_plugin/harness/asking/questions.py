@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from gilot_plugin.attribution.inquiry import Inquiry, choices_inquiry, generation_inquiry
+from gilot_plugin.attribution.game import Game
+from gilot_plugin.attribution.games import choices_game, generation_game
 from gilot_plugin.attribution.prompt.refinement import Refinement
 from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, token_label
 from gilot_plugin.attribution.types import Attribution, Unit
@@ -28,12 +29,12 @@ class Question(NamedTuple):
     """A sample whose explanation is asked for.
 
     Attributes:
-        inquiry: The question.
+        game: The prompt, its units, and what is measured.
         fed: The prompt.
         describe: What the record says of the target beside the attribution.
     """
 
-    inquiry: Inquiry[Any]
+    game: Game
     fed: SamplePrompt
     describe: Callable[[Attribution], dict[str, Any]]
 
@@ -58,7 +59,7 @@ def question_about(run: EvaluationRun, sample: Sample, *, measured: bool = True)
     config, tokenizer, backend = task.config, run.lm.tokenizer, run.backend
     assert backend is not None  # set when the run started, or else `unsupported` is
     if not measured:
-        config = config.model_copy(update={"methods": ("l2",)})
+        config = config.model_copy(update={"methods": ()})
     recipe = make_recipe(config, backend, tokenizer, run.lm.prefix_token_id)
     fed = _prompt_of(run, sample, task)
     units: Sequence[Unit] | Refinement = ()
@@ -69,7 +70,7 @@ def question_about(run: EvaluationRun, sample: Sample, *, measured: bool = True)
     # Outcomes over choices are not defined for operators that read them from a second pass after a search.
     if has_choices and config.target != "generation" and recipe.absence.rescored_without is None:
         gold = _gold(task, sample, fed)
-        asked_choices = choices_inquiry(
+        of_choices = choices_game(
             backend,
             fed.prompt,
             units,
@@ -81,11 +82,11 @@ def question_about(run: EvaluationRun, sample: Sample, *, measured: bool = True)
             gold=gold,
             unscored=fed.unscored or None,
         )
-        return Question(asked_choices, fed, partial(_described_choices, gold))
+        return Question(of_choices, fed, partial(_described_choices, gold))
     answer = fed.answer
     if answer is None and fed.response is not None:
         answer = tuple(continuation_ids(tokenizer, fed.prompt, fed.response))
-    asked_generation = generation_inquiry(
+    of_generation = generation_game(
         backend,
         fed.prompt,
         units,
@@ -97,7 +98,7 @@ def question_about(run: EvaluationRun, sample: Sample, *, measured: bool = True)
     )
     said = {"response": fed.response, "response_ids": answer}
     described = {name: value for name, value in said.items() if value is not None}
-    return Question(asked_generation, fed, lambda _: described)
+    return Question(of_generation, fed, lambda _: described)
 
 
 def _prompt_of(run: EvaluationRun, sample: Sample, task: TaskInfo) -> SamplePrompt:
