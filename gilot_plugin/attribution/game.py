@@ -28,6 +28,9 @@ FloatArray = NDArray[np.float64]
 #: Absent units as a key: where they are, in the order of the prompt.
 _Coalition = tuple[tuple[int, int], ...]
 
+#: Where some measures of a game are taken, and of which coalitions.
+_Part = tuple[Subject, Sequence[Absent]]
+
 _ReturnT = TypeVar("_ReturnT")
 
 
@@ -152,16 +155,15 @@ class Game:
             NonFiniteLogitsError: The model returned NaN.
             BudgetError: The memory budget is too small.
         """
-        coalitions = self._coalitions(absent)
-        request = _Request(self, coalitions, self.measures if measures is None else tuple(measures))
-        _read([request])
-        return request.values()
+        coalitions, asked = self._coalitions(absent), self.measures if measures is None else tuple(measures)
+        _read([(self, part) for part in self._unknown(coalitions, asked)])
+        return self._known(coalitions, asked)
 
     @property
     def full(self) -> HostOutcome:
         """The outcome of the full prompt, which is read if nothing was yet."""
         if self._present(self.target) is None:
-            _read([_Request(self, (), (), full=True)])
+            _read([(self, part) for part in self._unknown((), full=True)])
         found = self._present(self.target)
         assert found is not None
         return found
@@ -232,6 +234,46 @@ class Game:
             )
         return tuple(tuple(compress(self.units, row)) for row in absent.tolist())
 
+    def _unknown(
+        self,
+        coalitions: Sequence[Absent],
+        measures: tuple[Distance, ...] | None = None,
+        *,
+        full: bool = False,
+    ) -> list[_Part]:
+        """What has to be read.
+
+        Args:
+            coalitions: What is asked for.
+            measures: What is to be known of them; None for :attr:`measures`.
+            full: Whether the full prompt's outcome is wanted, too, and progress told: as schemes want it.
+        """
+        asked = self.measures if measures is None else measures
+        wanted = {
+            _key(absent): absent
+            for absent in coalitions
+            if absent and not self.measured(absent).keys() >= set(asked)
+        }
+        # Rows of about the same length go together; the longest first: if memory does not suffice, that is
+        # known at once.
+        missing = sorted(wanted.values(), key=self.cost, reverse=True)
+        answer_alone = set(asked) == {LOGPROB} == {self.target.answer_measure}
+        parts: list[_Part] = []
+        if full and self._present(self.target) is None and (answer_alone or not missing):
+            parts.append((self._subject(self.target, ()), []))
+        if missing:
+            target = self._answer_target if answer_alone else self.target
+            along = [measure for measure in target.along if measure not in asked]
+            parts.append((self._subject(target, (*asked, *along)), missing))
+        for subject, _ in parts:
+            subject.progress = self._progress if full else None
+        return parts
+
+    def _known(self, coalitions: Sequence[Absent], measures: Sequence[Distance]) -> Values:
+        """What coalitions are worth, once everything was read."""
+        rows = [self.measured(absent) for absent in coalitions]
+        return Values({measure.name: _positions(rows, measure) for measure in measures})
+
     def _present(self, target: Target) -> HostOutcome | None:
         """The outcome of the full prompt, if it was read."""
         known = {one.target: one.present for one in self._subjects.values() if one.present is not None}
@@ -250,65 +292,6 @@ class Game:
         return found
 
 
-class _Request:
-    """Coalitions that are asked of a game.
-
-    Args:
-        game: The game.
-        absent: The coalitions.
-        measures: What is to be known of them.
-        full: Whether the outcome of the full prompt is wanted, too.
-        told: Whether the game's progress is told.
-    """
-
-    def __init__(
-        self,
-        game: Game,
-        absent: Sequence[Absent],
-        measures: tuple[Distance, ...],
-        *,
-        full: bool = False,
-        told: bool = False,
-    ) -> None:
-        self.game, self.absent, self.measures = game, absent, measures
-        self._full, self._told = full, told
-
-    def subjects(self) -> list[tuple[Subject, list[Absent]]]:
-        """What has to be read: whatever is not known."""
-        game, found = self.game, list[tuple[Subject, list[Absent]]]()
-        wanted = {
-            _key(absent): absent
-            for absent in self.absent
-            if absent and not game.measured(absent).keys() >= set(self.measures)
-        }
-        # Rows of about the same length go together; the longest first: if memory does not suffice, that is
-        # known at once.
-        missing = sorted(wanted.values(), key=game.cost, reverse=True)
-        answer_alone = set(self.measures) == {LOGPROB} == {game.target.answer_measure}
-        if self._full and game._present(game.target) is None and (answer_alone or not missing):
-            found.append((game._subject(game.target, ()), []))
-        if missing:
-            target = game._answer_target if answer_alone else game.target
-            along = [measure for measure in target.along if measure not in self.measures]
-            found.append((game._subject(target, (*self.measures, *along)), missing))
-        for subject, _ in found:
-            subject.progress = game._progress if self._told else None
-        return found
-
-    def keep(self, subject: Subject, absent: Sequence[Absent], found: list[list[Measurement]]) -> None:
-        """Note what was measured of a subject."""
-        for units, measured in zip(absent, found, strict=True):
-            of_units = self.game._kept.setdefault(_key(units), {})
-            for measure, one in zip(subject.distances, measured, strict=True):
-                # The answer has one probability as a whole.
-                of_units[measure] = one._replace(positions=(one.score,)) if measure == LOGPROB else one
-
-    def values(self) -> Values:
-        """The answer, once everything is known."""
-        rows = [self.game.measured(absent) for absent in self.absent]
-        return Values({measure.name: _positions(rows, measure) for measure in self.measures})
-
-
 def read_together(wanted: Mapping[Game, Sequence[Absent]]) -> dict[Game, Values | Exception]:
     """Read coalitions of several games, and their full prompts, in batches that they share.
 
@@ -319,13 +302,8 @@ def read_together(wanted: Mapping[Game, Sequence[Absent]]) -> dict[Game, Values 
     Returns:
         What they are worth by the games' measures, or the error that a game has met.
     """
-    if not wanted:
-        return {}
-    requests = [
-        _Request(game, absent, game.measures, full=True, told=True) for game, absent in wanted.items()
-    ]
     try:
-        _read(requests)
+        _read([(game, part) for game, absent in wanted.items() for part in game._unknown(absent, full=True)])
     except Exception as error:
         if len(wanted) == 1:
             return dict.fromkeys(wanted, error)
@@ -333,23 +311,25 @@ def read_together(wanted: Mapping[Game, Sequence[Absent]]) -> dict[Game, Values 
         return {
             game: found for game, absent in wanted.items() for found in read_together({game: absent}).values()
         }
-    return {request.game: request.values() for request in requests}
+    return {game: game._known(absent, game.measures) for game, absent in wanted.items()}
 
 
-def _read(requests: Sequence[_Request]) -> None:
-    """Read whatever is not known of what is asked, once, and keep it."""
-    started = time.perf_counter()
-    parts = [(request, *part) for request in requests for part in request.subjects()]
+def _read(parts: Sequence[tuple[Game, _Part]]) -> None:
+    """Read parts of games in common batches, and keep what was measured."""
     if not parts:
         return
-    first = parts[0][0].game
-    found = Measurer(first._backend, first.recipe).measure(
-        [(subject, absent) for _, subject, absent in parts]
-    )
-    seconds, total = time.perf_counter() - started, sum(1 + len(absent) for *_, absent in parts)
-    for (request, subject, absent), measured in zip(parts, found, strict=True):
-        request.keep(subject, absent, measured)
-        request.game.seconds += seconds * (1 + len(absent)) / total
+    started = time.perf_counter()
+    first, _ = parts[0]
+    found = Measurer(first._backend, first.recipe).measure([part for _, part in parts])
+    seconds, total = time.perf_counter() - started, sum(1 + len(absent) for _, (_, absent) in parts)
+    for (game, (subject, absent)), measured in zip(parts, found, strict=True):
+        game.seconds += seconds * (1 + len(absent)) / total
+        for units, of_units in zip(absent, measured, strict=True):
+            game._kept.setdefault(_key(units), {}).update(
+                # The answer has one probability as a whole.
+                (measure, one._replace(positions=(one.score,)) if measure == LOGPROB else one)
+                for measure, one in zip(subject.distances, of_units, strict=True)
+            )
 
 
 def _key(absent: Absent) -> _Coalition:

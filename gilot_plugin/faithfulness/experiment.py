@@ -16,7 +16,7 @@ from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.backends.reinitialization import reinitialized
 from gilot_plugin.errors import ConfigError, one_of
 from gilot_plugin.faithfulness.answers import Decoding
-from gilot_plugin.faithfulness.cases import Case, Scored, subject_of
+from gilot_plugin.faithfulness.cases import Case, Scored, ranked_sample
 from gilot_plugin.faithfulness.curves import (
     ALL_QUANTITIES,
     CHOICE_QUANTITIES,
@@ -251,11 +251,11 @@ def _measured(
     curves: list[SampleCurves] = []
     decoding = Decoding(max_new_tokens=design.max_answer_tokens)
     for those in by_config.values():
-        subjects = [subject_of(case, design.methods, design.seed, design.random_rankings) for case in those]
+        samples = [ranked_sample(case, design.methods, design.seed, design.random_rankings) for case in those]
         curves += measure_faithfulness(
             loaded.backend,
             loaded.tokenizer,
-            subjects,
+            samples,
             _recipes(loaded, those[0].config, design.absence),
             embedder,
             store,

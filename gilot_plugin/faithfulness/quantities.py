@@ -108,8 +108,8 @@ def _answer_logprobs(
     backend: Backend, ablations: Ablations, said: tuple[int, ...], progress: Callable[[int], None]
 ) -> Numbers:
     numbers = Numbers(lambda removed: ablations.key(LOGPROB.name, removed, said))
-    subject = ablations.subject
-    game = answer_game(backend, subject.prompt, subject.units, ablations.recipe, Answer(Candidates((said,))))
+    sample = ablations.sample
+    game = answer_game(backend, sample.prompt, sample.units, ablations.recipe, Answer(Candidates((said,))))
 
     def compute(some: Sequence[Removed]) -> Mapping[Quantity, Sequence[float]]:
         drops = game.values([ablations.absent(removed) for removed in some]).means(ANSWER_DROP.name)
@@ -124,7 +124,7 @@ def _outcome_distances(
 ) -> Numbers:
     recipe = dataclasses.replace(ablations.recipe, methods=(_TRANSPORT,))
     given = said if recipe.hypotheses == "response" else None
-    subject = ablations.subject
+    sample = ablations.sample
     numbers = Numbers(
         lambda removed: ablations.outcome_key(TRANSPORT.name, removed, given),
         # A distribution does not differ from itself.
@@ -133,7 +133,7 @@ def _outcome_distances(
     compute = _played(
         ablations,
         {TRANSPORT: _OF_CHOICES[TRANSPORT]},
-        lambda: generation_game(backend, subject.prompt, subject.units, recipe, str, str, answer=given),
+        lambda: generation_game(backend, sample.prompt, sample.units, recipe, str, str, answer=given),
     )
     _fill(ablations, {TRANSPORT: numbers}, compute, progress)
     return numbers
@@ -162,14 +162,14 @@ def choice_numbers(
     Raises:
         PromptError: There is only one choice.
     """
-    subject = ablations.subject
-    if len(subject.choices) < 2:
-        raise PromptError(f"{subject.key}: a single choice is always chosen; two at least are needed")
-    scoring: Literal["sum", "norm"] = "sum" if subject.lengths is None else "norm"
+    sample = ablations.sample
+    if len(sample.choices) < 2:
+        raise PromptError(f"{sample.key}: a single choice is always chosen; two at least are needed")
+    scoring: Literal["sum", "norm"] = "sum" if sample.lengths is None else "norm"
     measured = {quantity: found for quantity, found in _OF_CHOICES.items() if quantity in quantities}
     methods = tuple(found.measure for found in measured.values())
     recipe = dataclasses.replace(ablations.recipe, methods=methods, choice_scoring=scoring)
-    asked = (subject.choices, subject.lengths, subject.unscored)
+    asked = (sample.choices, sample.lengths, sample.unscored)
 
     def of(quantity: Quantity) -> Numbers:
         return Numbers(lambda removed: ablations.outcome_key(f"choices {quantity.name}", removed, *asked))
@@ -180,13 +180,13 @@ def choice_numbers(
         measured,
         lambda: choices_game(
             backend,
-            subject.prompt,
-            subject.units,
-            subject.choices,
+            sample.prompt,
+            sample.units,
+            sample.choices,
             texts,
             recipe,
-            lengths=subject.lengths,
-            unscored=subject.unscored,
+            lengths=sample.lengths,
+            unscored=sample.unscored,
         ),
     )
     _fill(ablations, numbers, compute, progress)

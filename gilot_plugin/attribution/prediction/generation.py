@@ -255,25 +255,7 @@ def generation_target(
     decode: Callable[[Sequence[int]], str],
     answer: Sequence[int] | None = None,
 ) -> GenerationTarget:
-    """What the model would generate, with hypotheses as the recipe says.
-
-    Args:
-        backend: The model.
-        prompt: The prompt as fed.
-        recipe: How.
-        labels: Text of a token id.
-        decode: Text of a hypothesis.
-        answer: What the model answered; None for its greedy continuation, searched where it is needed.
-
-    Returns:
-        The target.
-
-    Raises:
-        UnsupportedModelError: The absence needs explicit positions, which the model does not take, or the
-            ground cost needs embeddings that it lacks.
-        PromptError: The prompt and the hypotheses do not fit into the model's window.
-        NonFiniteLogitsError: The model returned NaN.
-    """
+    """What the model would generate, see :func:`gilot_plugin.attribution.games.generation_game`."""
     check_positions(backend, recipe.absence)
     _check_window(backend, prompt, recipe, answer)
     asked = recipe.hypotheses == "response" or any(method.needs_answer for method in recipe.methods)

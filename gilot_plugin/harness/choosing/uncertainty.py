@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gilot_plugin.attribution.assembly import entropy
 from gilot_plugin.attribution.game import Game, read_together
 from gilot_plugin.errors import PromptError
-from gilot_plugin.harness.asking.questions import question_about
+from gilot_plugin.harness.asking.games import sample_game
 from gilot_plugin.harness.choosing.samples import Sample
 from gilot_plugin.harness.run import EvaluationRun
 
@@ -36,7 +36,7 @@ def _entropies(run: EvaluationRun, samples: Sequence[Sample]) -> list[float | No
     found: list[float | None] = [None] * len(samples)
     for place, sample in enumerate(samples):
         try:
-            games[question_about(run, sample, measured=False).game] = place
+            games[sample_game(run, sample, measured=False).game] = place
         except PromptError as error:
             _LOGGER.debug("%s doc %d: %s", sample.identity.task, sample.identity.doc_id, error)
     for game, values in read_together(dict.fromkeys(games, ())).items():

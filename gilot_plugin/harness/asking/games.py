@@ -1,4 +1,4 @@
-"""From a sample to the question that is asked about it."""
+"""From a sample to the game that is played on its prompt."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from gilot_plugin.harness.run import EvaluationRun, TaskInfo
 from gilot_plugin.resolve import make_recipe, unit_plan
 
 
-class Question(NamedTuple):
-    """A sample whose explanation is asked for.
+class SampleGame(NamedTuple):
+    """A sample that is to be explained.
 
     Attributes:
         game: The prompt, its units, and what is measured.
@@ -39,8 +39,8 @@ class Question(NamedTuple):
     describe: Callable[[Attribution], dict[str, Any]]
 
 
-def question_about(run: EvaluationRun, sample: Sample, *, measured: bool = True) -> Question:
-    """What is asked about a sample.
+def sample_game(run: EvaluationRun, sample: Sample, *, measured: bool = True) -> SampleGame:
+    """The game of a sample.
 
     Args:
         run: The run.
@@ -82,7 +82,7 @@ def question_about(run: EvaluationRun, sample: Sample, *, measured: bool = True)
             gold=gold,
             unscored=fed.unscored or None,
         )
-        return Question(of_choices, fed, partial(_described_choices, gold))
+        return SampleGame(of_choices, fed, partial(_described_choices, gold))
     answer = fed.answer
     if answer is None and fed.response is not None:
         answer = tuple(continuation_ids(tokenizer, fed.prompt, fed.response))
@@ -98,7 +98,7 @@ def question_about(run: EvaluationRun, sample: Sample, *, measured: bool = True)
     )
     said = {"response": fed.response, "response_ids": answer}
     described = {name: value for name, value in said.items() if value is not None}
-    return Question(of_generation, fed, lambda _: described)
+    return SampleGame(of_generation, fed, lambda _: described)
 
 
 def _prompt_of(run: EvaluationRun, sample: Sample, task: TaskInfo) -> SamplePrompt:
