@@ -20,7 +20,7 @@ from gilot_plugin.attribution.prompt.tokens import decode, make_prompt, token_la
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.plugins import attribution_methods
-from gilot_plugin.resolve import make_recipe, unit_plan
+from gilot_plugin.resolve import make_execution, make_recipe, unit_plan
 from gilot_plugin.settings.config import GilotConfig
 
 #: Prompts that go through a model together.
@@ -230,6 +230,7 @@ def scores(
                     recipe,
                     partial(token_label, tokenizer),
                     partial(decode, tokenizer),
+                    make_execution(config),
                 )
                 for prompt in made
             ]

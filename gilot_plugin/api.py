@@ -17,7 +17,7 @@ from gilot_plugin.attribution.types import Attribution, Segment
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import ConfigError, PromptError
-from gilot_plugin.resolve import make_recipe, unit_plan
+from gilot_plugin.resolve import make_execution, make_recipe, unit_plan
 from gilot_plugin.settings.config import GilotConfig, as_config
 
 
@@ -71,6 +71,7 @@ def attribute(
             recipe,
             partial(token_label, tokenizer),
             partial(decode, tokenizer),
+            make_execution(config),
             progress,
             answer=continuation_ids(tokenizer, made, response) if isinstance(response, str) else response,
         )

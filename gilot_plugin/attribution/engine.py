@@ -49,8 +49,7 @@ def attribute_together(
 
     Args:
         backend: The model.
-        games: One a prompt; they have the same ``batch_size``, ``memory_budget``, ``num_threads`` and solver,
-            which are taken from the first.
+        games: One a prompt; they have the same execution and solver, which are taken from the first.
 
     Yields:
         Each game with its attribution, or with the error that ended it, as soon as it is known; the others go

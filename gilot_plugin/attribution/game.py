@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.distances import LOGPROB
 from gilot_plugin.attribution.measuring import HostOutcome, Measurer, Progress, Subject
 from gilot_plugin.attribution.methods import Distance, Measurement
@@ -100,6 +101,7 @@ class Game:
         units: The units, or how to find them by asking the game.
         recipe: What is measured, and how.
         make_target: Makes what is explained; the model may be asked.
+        execution: How the work is carried out.
         progress: Told of coalitions that were read for the scheme.
 
     Attributes:
@@ -107,6 +109,7 @@ class Game:
         units: The units; empty until they are found.
         refinement: How they are found; None where they were given.
         recipe: As given.
+        execution: As given.
         target: What is explained.
         measures: What the recipe measures of each coalition.
         seconds: Wall-clock seconds that it took so far, of common batches its share.
@@ -119,9 +122,10 @@ class Game:
         units: Sequence[Unit] | Refinement,
         recipe: Recipe,
         make_target: Callable[[], Target],
+        execution: Execution,
         progress: Progress | None = None,
     ) -> None:
-        self._backend, self.prompt, self.recipe = backend, prompt, recipe
+        self._backend, self.prompt, self.recipe, self.execution = backend, prompt, recipe, execution
         self.refinement = units if isinstance(units, Refinement) else None
         self.units: tuple[Unit, ...] = () if isinstance(units, Refinement) else tuple(units)
         self.measures = tuple(method for method in recipe.methods if isinstance(method, Distance))
@@ -217,8 +221,8 @@ class Game:
 
     def anew(self, batch_size: int) -> Game:
         """The same game with nothing read, in batches of another size."""
-        recipe = replace(self.recipe, batch_size=batch_size)
-        return Game(self._backend, self.prompt, self.units, recipe, lambda: self.target)
+        execution = self.execution._replace(batch_size=batch_size)
+        return Game(self._backend, self.prompt, self.units, self.recipe, lambda: self.target, execution)
 
     @cached_property
     def _answer_target(self) -> Target:
@@ -296,8 +300,7 @@ def read_together(wanted: Mapping[Game, Sequence[Absent]]) -> dict[Game, Values 
     """Read coalitions of several games, and their full prompts, in batches that they share.
 
     Args:
-        wanted: For each game, the coalitions; the games have the same ``batch_size``, ``memory_budget``,
-            ``num_threads`` and solver.
+        wanted: For each game, the coalitions; the games have the same execution and solver.
 
     Returns:
         What they are worth by the games' measures, or the error that a game has met.
@@ -320,7 +323,9 @@ def _read(parts: Sequence[tuple[Game, _Part]]) -> None:
         return
     started = time.perf_counter()
     first, _ = parts[0]
-    found = Measurer(first._backend, first.recipe).measure([part for _, part in parts])
+    found = Measurer(first._backend, first.recipe.solver, first.execution).measure(
+        [part for _, part in parts]
+    )
     seconds, total = time.perf_counter() - started, sum(1 + len(absent) for _, (_, absent) in parts)
     for (game, (subject, absent)), measured in zip(parts, found, strict=True):
         game.seconds += seconds * (1 + len(absent)) / total

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.distance.geometry import Labels
 from gilot_plugin.attribution.distances import LOGPROB, MARGIN
 from gilot_plugin.attribution.game import Game
@@ -19,6 +20,9 @@ from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
 
+#: As much as the machine gives.
+DEFAULT_EXECUTION = Execution()
+
 
 def generation_game(
     backend: Backend,
@@ -27,6 +31,7 @@ def generation_game(
     recipe: Recipe,
     labels: Labels,
     decode: Callable[[Sequence[int]], str],
+    execution: Execution = DEFAULT_EXECUTION,
     progress: Progress | None = None,
     *,
     answer: Sequence[int] | None = None,
@@ -40,6 +45,7 @@ def generation_game(
         recipe: What is measured, and how.
         labels: Text of a token id, for flows.
         decode: Text of a hypothesis.
+        execution: How the work is carried out.
         progress: Told of measured units.
         answer: Tokens that the model answered, for ``hypotheses: response`` and the method ``logprob``; None
             for its greedy continuation.
@@ -55,6 +61,7 @@ def generation_game(
         units,
         recipe,
         lambda: generation_target(backend, prompt, recipe, labels, decode, answer),
+        execution,
         progress,
     )
 
@@ -66,6 +73,7 @@ def choices_game(
     choices: Sequence[Sequence[int]],
     texts: Sequence[str],
     recipe: Recipe,
+    execution: Execution = DEFAULT_EXECUTION,
     progress: Progress | None = None,
     *,
     lengths: Sequence[int] | None = None,
@@ -81,6 +89,7 @@ def choices_game(
         choices: Token ids of each choice, as fed after the prompt.
         texts: Text of each choice.
         recipe: What is measured, and how; beams and steps do not matter here.
+        execution: How the work is carried out.
         progress: Told of measured units.
         lengths: Characters of each choice as lm-eval counts them for ``acc_norm``; None for those of the
             texts.
@@ -99,12 +108,18 @@ def choices_game(
         units,
         recipe,
         lambda: ChoicesTarget(backend, prompt, recipe, choices, texts, lengths, gold, unscored),
+        execution,
         progress,
     )
 
 
 def answer_game(
-    backend: Backend, prompt: Prompt, units: Sequence[Unit], recipe: Recipe, answer: Answer
+    backend: Backend,
+    prompt: Prompt,
+    units: Sequence[Unit],
+    recipe: Recipe,
+    answer: Answer,
+    execution: Execution = DEFAULT_EXECUTION,
 ) -> Game:
     """How likely a given answer is, whatever its length; nothing else is measured.
 
@@ -114,8 +129,8 @@ def answer_game(
         units: The units.
         recipe: How units are taken away.
         answer: The answer.
+        execution: How the work is carried out.
     """
     recipe = replace(recipe, methods=(LOGPROB,))
-    return Game(
-        backend, prompt, units, recipe, lambda: AnswerTarget(backend, Rows(backend, prompt, recipe), answer)
-    )
+    rows = Rows(backend, prompt, recipe)
+    return Game(backend, prompt, units, recipe, lambda: AnswerTarget(backend, rows, answer), execution)

@@ -14,13 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gilot_plugin.attribution.batching import BatchPlan, Size, in_batches
+from gilot_plugin.attribution.batching import BatchPlan, Execution, Size, in_batches
 from gilot_plugin.attribution.distance.geometry import COST_BYTES
 from gilot_plugin.attribution.distance.pair import Ground, OutcomePair, solve_together
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
 from gilot_plugin.attribution.methods import Distance, Measurement, mean_measurement
 from gilot_plugin.attribution.prediction.targets import Asked, Outcomes, Target
 from gilot_plugin.attribution.recipe import Recipe
+from gilot_plugin.attribution.transport import Solver
 from gilot_plugin.attribution.types import Absent
 from gilot_plugin.backends.protocol import Backend
 
@@ -123,17 +124,17 @@ class Measurer:
 
     Args:
         backend: The model.
-        recipe: How memory and threads are used.
+        solver: Solves the transport problems.
+        execution: How memory and threads are used.
 
     Raises:
         BudgetError: The memory budget is too small.
     """
 
-    def __init__(self, backend: Backend, recipe: Recipe) -> None:
-        self._backend = backend
-        self._plan = BatchPlan.beside(backend, recipe.batch_size, recipe.memory_budget)
-        self._solver = recipe.solver
-        self._threads = recipe.num_threads or os.cpu_count() or 1
+    def __init__(self, backend: Backend, solver: Solver, execution: Execution) -> None:
+        self._backend, self._solver = backend, solver
+        self._plan = BatchPlan.beside(backend, execution)
+        self._threads = execution.num_threads or os.cpu_count() or 1
 
     def measure(self, wanted: Sequence[tuple[Subject, Sequence[Absent]]]) -> list[list[list[Measurement]]]:
         """Compute outcomes without units in batches; measure them in threads while the next batch runs.

@@ -1,4 +1,4 @@
-"""Everything that an attribution is told beside the model, the prompt and its units."""
+"""What is measured of a prompt beside its units: all that decides the numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gilot_plugin.attribution.transport import Solver
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that determines the numbers of an attribution, and how to spread the work.
+    """Everything that determines the numbers of an attribution, beside the model, the prompt and its units.
 
     Attributes:
         num_beams: K.
@@ -34,9 +34,6 @@ class Recipe:
         top_k: Largest support of each distribution.
         ground_cost: What it costs to move probability between outcomes.
         scheme: How scores come from coalitions.
-        batch_size: Prompts a batch; None for as many as the memory budget allows.
-        memory_budget: Bytes that rows may take; None for half of what is free.
-        num_threads: Worker threads of the measurements; None for one a core.
         seed: For methods that draw random numbers.
     """
 
@@ -53,7 +50,4 @@ class Recipe:
     hypotheses: Literal["regenerate", "shared", "response"] = "regenerate"
     steps: Literal["last", "mean"] = "last"
     choice_scoring: Literal["sum", "norm"] = "sum"
-    batch_size: int | None = None
-    memory_budget: int | None = None
-    num_threads: int | None = None
     seed: int = 0

@@ -52,8 +52,7 @@ def integrated_gradients(context: MethodContext, steps: int = _STEPS) -> list[fl
     with _differentiating():
         answer = EmbeddedAnswer(context)
         method, baseline = IntegratedGradients(answer), answer.without_units()
-        recipe, size = context.game.recipe, answer.size
-        plan = BatchPlan.beside(context.backend, recipe.batch_size, recipe.memory_budget)
+        plan, size = BatchPlan.beside(context.backend, context.game.execution), answer.size
         while True:
             rows = plan.take([size] * steps)
             try:

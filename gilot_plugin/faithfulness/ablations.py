@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gilot_plugin.artifacts.records import SCHEMA_VERSION
+from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.prediction.targets import Rows
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent
@@ -25,10 +26,8 @@ NOTHING_REMOVED: Removed = ()
 _NO_SETTINGS = {
     "absence",
     "absence_context",
-    "batch_size",
-    "memory_budget",
     "methods",
-    "num_threads",
+    "scheme",
     "seed",
     "solver",
 }
@@ -56,6 +55,7 @@ class Ablations:
         recipe: That way, and how outcome distributions are found.
         removals: What is removed, by the name of the ranking.
         store: What was computed so far.
+        execution: How the work is carried out.
 
     Attributes:
         rows: The prompt as fed, by what is removed, the full prompt first.
@@ -69,8 +69,9 @@ class Ablations:
         recipe: Recipe,
         removals: Mapping[str, Removals],
         store: ValueStore,
+        execution: Execution,
     ) -> None:
-        self.sample, self.recipe, self.store = sample, recipe, store
+        self.sample, self.recipe, self.store, self.execution = sample, recipe, store, execution
         self._absence, self._removals = absence, removals
         self._rows = Rows(backend, sample.prompt, recipe)
         self.rows: dict[Removed, Row] = {

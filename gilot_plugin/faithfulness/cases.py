@@ -19,7 +19,7 @@ from gilot_plugin.errors import GilotError, PromptError
 from gilot_plugin.faithfulness.controls import control_rankings, sample_seed
 from gilot_plugin.faithfulness.curves import SampleKey
 from gilot_plugin.faithfulness.ranked import RankedSample, ranking_of
-from gilot_plugin.resolve import make_recipe
+from gilot_plugin.resolve import make_execution, make_recipe
 from gilot_plugin.settings.config import GilotConfig
 
 #: Of fewer units there is no order.
@@ -227,6 +227,7 @@ def _game(
             case.choices,
             case.choice_texts,
             recipe,
+            make_execution(config),
             lengths=case.lengths,
             unscored=case.unscored,
         )
@@ -240,5 +241,6 @@ def _game(
         recipe,
         partial(token_label, tokenizer),
         partial(decode, tokenizer),
+        make_execution(config),
         answer=answer,
     )

@@ -91,7 +91,7 @@ def measure_faithfulness(
     for group in _groups(list(zip(samples, removals, strict=True))):
         yield from run.measure(
             [
-                Ablations(backend, sample, name, recipe, found, store)
+                Ablations(backend, sample, name, recipe, found, store, decoding.execution)
                 for sample, found in group
                 for name, recipe in absences.items()
             ]

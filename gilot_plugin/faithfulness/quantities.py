@@ -109,7 +109,14 @@ def _answer_logprobs(
 ) -> Numbers:
     numbers = Numbers(lambda removed: ablations.key(LOGPROB.name, removed, said))
     sample = ablations.sample
-    game = answer_game(backend, sample.prompt, sample.units, ablations.recipe, Answer(Candidates((said,))))
+    game = answer_game(
+        backend,
+        sample.prompt,
+        sample.units,
+        ablations.recipe,
+        Answer(Candidates((said,))),
+        ablations.execution,
+    )
 
     def compute(some: Sequence[Removed]) -> Mapping[Quantity, Sequence[float]]:
         drops = game.values([ablations.absent(removed) for removed in some]).means(ANSWER_DROP.name)
@@ -133,7 +140,9 @@ def _outcome_distances(
     compute = _played(
         ablations,
         {TRANSPORT: _OF_CHOICES[TRANSPORT]},
-        lambda: generation_game(backend, sample.prompt, sample.units, recipe, str, str, answer=given),
+        lambda: generation_game(
+            backend, sample.prompt, sample.units, recipe, str, str, ablations.execution, answer=given
+        ),
     )
     _fill(ablations, {TRANSPORT: numbers}, compute, progress)
     return numbers
@@ -185,6 +194,7 @@ def choice_numbers(
             sample.choices,
             texts,
             recipe,
+            ablations.execution,
             lengths=sample.lengths,
             unscored=sample.unscored,
         ),

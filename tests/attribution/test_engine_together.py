@@ -22,7 +22,15 @@ CHOICES = [[(4, 5), (6,), (7, 8, 9)], [(4,), (9, 9)], [(3,), (4,)], [(5, 6), (5,
 def generations(backend, units=None, **settings):
     made = [engine_calls.prompt_of(ids) for ids in PROMPTS]
     return [
-        generation_game(backend, prompt, units or units_of(prompt), engine_calls.recipe(**settings), str, str)
+        generation_game(
+            backend,
+            prompt,
+            units or units_of(prompt),
+            engine_calls.recipe(**settings),
+            str,
+            str,
+            engine_calls.execution(**settings),
+        )
         for prompt in made
     ]
 
@@ -37,6 +45,7 @@ def choices(backend, **settings):
             known,
             list("abcd"[: len(known)]),
             engine_calls.recipe(**settings),
+            engine_calls.execution(**settings),
             gold=[0],
         )
         for prompt, known in zip(made, CHOICES, strict=True)

@@ -21,7 +21,7 @@ from gilot_plugin.attribution.prompt.units import make_units
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.baselines.perturbation import feature_ablation, kernel_shap, lime, shapley_sampling
 from tests.attribution.closeness import CLOSE
-from tests.attribution.engine_calls import PROMPT, methods, prompt_of, recipe, units_at
+from tests.attribution.engine_calls import PROMPT, execution, methods, prompt_of, recipe, units_at
 from tests.attribution.serial import plain_reader
 
 SPANS = [(0, 1), (3, 5), (6, 7), (10, 13)]
@@ -32,7 +32,8 @@ MODES = {"hypotheses": "response", "steps": "mean", "max_new_tokens": 3}
 def game_of(backend, spans=SPANS, names=("ot", "kl", "tv"), **settings):
     prompt = prompt_of(PROMPT)
     asked = recipe(**{**MODES, "methods": methods(*names), **settings})
-    return generation_game(backend, prompt, units_at(prompt, spans), asked, str, str, answer=ANSWER)
+    units = units_at(prompt, spans)
+    return generation_game(backend, prompt, units, asked, str, str, execution(**settings), answer=ANSWER)
 
 
 def every_coalition(units):

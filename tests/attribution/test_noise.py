@@ -10,7 +10,7 @@ from gilot_plugin.attribution.engine import attribute
 from gilot_plugin.attribution.games import generation_game
 from gilot_plugin.attribution.noise import Remeasured, noise_floor, remeasure
 from gilot_plugin.backends.transformers import TransformersBackend
-from tests.attribution.engine_calls import prompt_of, recipe, units_at
+from tests.attribution.engine_calls import execution, prompt_of, recipe, units_at
 
 SETTINGS = {"hypotheses": "response", "steps": "mean", "max_new_tokens": 2, "top_k": 60}
 DISTANCES = ("ot", "kl", "l2")
@@ -24,8 +24,9 @@ def prompts(count, length=14):
 def explained(backend, token_ids, batch_size=8):
     prompt = prompt_of(token_ids)
     units = units_at(prompt, [(place, place + 1) for place in range(len(token_ids))])
-    asked = recipe(**SETTINGS, batch_size=batch_size)
-    game = generation_game(backend, prompt, units, asked, str, str)
+    game = generation_game(
+        backend, prompt, units, recipe(**SETTINGS), str, str, execution(batch_size=batch_size)
+    )
     return game, attribute(backend, game)
 
 

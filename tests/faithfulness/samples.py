@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.faithfulness.answers import Decoding
@@ -68,7 +69,7 @@ def measured(
     embedder: CountingEmbedder | None = None,
     progress: Callable[[int, int], None] | None = None,
     quantities: Sequence[str] = (),
-    **decoding: Any,
+    **execution: Any,
 ) -> list[SampleCurves]:
     return list(
         measure_faithfulness(
@@ -78,7 +79,7 @@ def measured(
             recipes,
             embedder or CountingEmbedder(),  # type: ignore[arg-type]
             store or ValueStore("tiny"),
-            Decoding(ANSWER_TOKENS, **decoding),
+            Decoding(ANSWER_TOKENS, Execution(**{"num_threads": 1, **execution})),
             progress,
             quantities_named(quantities),
         )

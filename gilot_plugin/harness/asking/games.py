@@ -22,7 +22,7 @@ from gilot_plugin.harness.asking.prompts import (
 )
 from gilot_plugin.harness.choosing.samples import Sample
 from gilot_plugin.harness.run import EvaluationRun, TaskInfo
-from gilot_plugin.resolve import make_recipe, unit_plan
+from gilot_plugin.resolve import make_execution, make_recipe, unit_plan
 
 
 class SampleGame(NamedTuple):
@@ -77,6 +77,7 @@ def sample_game(run: EvaluationRun, sample: Sample, *, measured: bool = True) ->
             fed.choices,
             fed.choice_texts,
             recipe,
+            make_execution(config),
             run.progress.units_done,
             lengths=choice_lengths(task, sample, fed.choice_texts, bool(fed.unscored)),
             gold=gold,
@@ -93,6 +94,7 @@ def sample_game(run: EvaluationRun, sample: Sample, *, measured: bool = True) ->
         recipe,
         partial(token_label, tokenizer),
         partial(decode, tokenizer),
+        make_execution(config),
         run.progress.units_done,
         answer=answer,
     )

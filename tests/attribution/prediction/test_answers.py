@@ -16,7 +16,7 @@ from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import NonFiniteLogitsError
 from tests.attribution.altered_models import bias_output
 from tests.attribution.closeness import CLOSE_LOGPROBS
-from tests.attribution.engine_calls import PROMPT, prompt_of, recipe, units_at
+from tests.attribution.engine_calls import PROMPT, execution, prompt_of, recipe, units_at
 
 #: First, last and neighbouring units.
 SPANS = [(0, 1), (3, 5), (5, 6), (10, 13), (13, 14)]
@@ -31,7 +31,14 @@ def read(model, answer, absent=EVERY_SET, spans=SPANS, prompt=PROMPT, **settings
     units = units_at(prompt_of(prompt), spans)
     if settings.get("absence") == "replace":
         settings["replace_with"] = FILLER
-    game = answer_game(TransformersBackend(model), prompt_of(prompt), units, recipe(**settings), answer)
+    game = answer_game(
+        TransformersBackend(model),
+        prompt_of(prompt),
+        units,
+        recipe(**settings),
+        answer,
+        execution(**settings),
+    )
     drops = game.values([tuple(units[number] for number in chosen) for chosen in absent]).means("logprob")
     return game.full.answer_logprob - np.array(drops)
 
