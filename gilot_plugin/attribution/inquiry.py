@@ -7,19 +7,17 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 import torch
-from scipy.special import entr
 
 from gilot_plugin.attribution.distance.flows import readable_flows, total_flows
 from gilot_plugin.attribution.distance.geometry import Labels
-from gilot_plugin.attribution.distances import MARGIN, margin
+from gilot_plugin.attribution.distances import margin, margin_drop
 from gilot_plugin.attribution.measuring import Progress, Subject
 from gilot_plugin.attribution.methods import (
     AttributionMethod,
-    Distance,
     Measurement,
     MethodContext,
+    OutcomeMethod,
     PromptMethod,
 )
 from gilot_plugin.attribution.prediction.choices import ChoicesTarget
@@ -69,7 +67,7 @@ class Inquiry(Generic[_TargetT]):
         self._backend, self._prompt, self._units, self.recipe = backend, prompt, units, recipe
         self._methods, self._describe = tuple(methods), describe
         self._target = make_target()
-        distances = tuple(method for method in methods if isinstance(method, Distance))
+        distances = tuple(method for method in methods if isinstance(method, OutcomeMethod))
         self.subject = Subject(self._target, distances, recipe, progress)
         self.subject.model_tokens = backend.model_tokens - tokens
         self.seconds = self.subject.model_seconds = time.perf_counter() - started
@@ -218,9 +216,8 @@ def _prompt_scores(method: PromptMethod, context: MethodContext) -> tuple[float,
 
 def _entropy(subject: Subject) -> float:
     """Entropy of the full prompt's outcome, averaged over steps."""
-    assert subject.present is not None  # known once something was measured
-    logprobs = subject.present.logprobs
-    return float(entr(np.exp(logprobs)).sum(axis=1).mean())
+    assert subject.reference is not None  # known once something was measured
+    return subject.reference.entropy
 
 
 def generation_inquiry(
@@ -305,11 +302,11 @@ def choices_inquiry(
     has_margin = 0 < len(set(gold)) < len(choices)
 
     def describe(target: ChoicesTarget, subject: Subject) -> dict[str, Any]:
-        assert subject.present is not None  # known once something was measured
-        (logprobs,) = subject.present.logprobs
+        assert subject.reference is not None  # known once something was measured
+        (logprobs,) = subject.reference.logprobs.cpu()
         return {
-            "choices": target.choices(np.exp(logprobs).tolist()),
-            "margin": margin(logprobs, gold) if has_margin else None,
+            "choices": target.choices(logprobs.exp().tolist()),
+            "margin": float(margin(logprobs, gold)) if has_margin else None,
         }
 
     return Inquiry(
@@ -317,8 +314,8 @@ def choices_inquiry(
         prompt,
         units,
         recipe,
-        (*recipe.methods, MARGIN) if has_margin else recipe.methods,
-        lambda: ChoicesTarget(backend, prompt, recipe, choices, texts, lengths, gold, unscored),
+        (*recipe.methods, margin_drop(gold)) if has_margin else recipe.methods,
+        lambda: ChoicesTarget(backend, prompt, recipe, choices, texts, lengths, unscored),
         describe,
         progress,
     )

@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from gilot_plugin.attribution.distance.pair import OutcomePair
-from gilot_plugin.attribution.distances import BUILTIN_METHODS, margin
+import torch
+
+from gilot_plugin.attribution.distances import BUILTIN_METHODS
 from gilot_plugin.attribution.inquiry import Inquiry, choices_inquiry, generation_inquiry
+from gilot_plugin.attribution.logprobs import IMPOSSIBLE
 from gilot_plugin.attribution.measuring import Measurer
-from gilot_plugin.attribution.methods import Distance, Measurement
+from gilot_plugin.attribution.methods import Distance, OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
 from gilot_plugin.attribution.prediction.reading import BatchedReader
 from gilot_plugin.attribution.recipe import Recipe
@@ -30,16 +32,21 @@ _TRANSPORT = next(method for method in BUILTIN_METHODS if method.name == TRANSPO
 _Compute = Callable[[Sequence[Removed]], Mapping[Quantity, Sequence[float]]]
 
 
-def _still_chosen(pair: OutcomePair) -> Measurement:
-    return Measurement(float(pair.log_absent.argmax() == pair.log_present.argmax()))
+def _still_chosen(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
+    return absent.argmax(-1) == present.argmax(-1)
 
 
-def _lead_of_choice(pair: OutcomePair) -> Measurement:
-    return Measurement(margin(pair.log_absent, (int(pair.log_present.argmax()),)))
+def _lead_of_choice(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
+    possible, chosen = (
+        absent.clamp(min=IMPOSSIBLE),
+        present.argmax(-1, keepdim=True).expand(*absent.shape[:2], 1),
+    )
+    others = possible.scatter(2, chosen, -torch.inf).amax(-1)
+    return possible.gather(2, chosen)[:, :, 0] - others
 
 
 #: In the order of the distances that are measured together.
-_OF_CHOICES: Mapping[Quantity, Distance] = {
+_OF_CHOICES: Mapping[Quantity, OutcomeMethod] = {
     CHOSEN: Distance(CHOSEN.name, CHOSEN.summary, _still_chosen),
     MARGIN: Distance(MARGIN.name, MARGIN.summary, _lead_of_choice),
     TRANSPORT: _TRANSPORT,
@@ -209,7 +216,7 @@ def _distances(
     backend: Backend,
     ablations: Ablations,
     recipe: Recipe,
-    distances: Mapping[Quantity, Distance],
+    distances: Mapping[Quantity, OutcomeMethod],
     make_inquiry: Callable[[], Inquiry[Any]],
 ) -> _Compute:
     """Computes distances from the full prompt's outcome distribution, which is computed once."""

@@ -32,7 +32,6 @@ class ChoicesTarget:
         texts: Text of each choice.
         lengths: Characters of each choice as lm-eval counts them for ``acc_norm``; None for those of the
             texts.
-        gold: Numbers of the right choices, where the task says so.
         unscored: How many tokens of each choice belong to its context; None for none.
 
     Raises:
@@ -49,7 +48,6 @@ class ChoicesTarget:
         token_ids: Sequence[Sequence[int]],
         texts: Sequence[str],
         lengths: Sequence[int] | None = None,
-        gold: Sequence[int] = (),
         unscored: Sequence[int] | None = None,
     ) -> None:
         check_positions(backend, recipe.absence)
@@ -70,7 +68,6 @@ class ChoicesTarget:
         self._candidates = Candidates(self._token_ids, leads, divisors)
         compared = _differing(token_ids) if any(leads) else token_ids
         self.geometry = ChoiceGeometry(backend, recipe.ground_cost, compared, texts)
-        self.gold = tuple(gold)
         self.outcome_count = len(self._token_ids)
         self.outcome_bytes = 4 * len(self._token_ids)
         self._likelihoods: torch.Tensor | None = None

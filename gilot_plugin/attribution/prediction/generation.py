@@ -12,7 +12,7 @@ import torch
 
 from gilot_plugin.attribution.distance.geometry import Labels, VocabularyGeometry
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
-from gilot_plugin.attribution.methods import Distance
+from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
 from gilot_plugin.attribution.prediction.hypotheses import Hypotheses, beam_search, tokens_fed
 from gilot_plugin.attribution.prediction.outcomes import (
@@ -58,8 +58,6 @@ class GenerationTarget(ABC):
         question: What is asked.
         steps: Outcomes of each prompt.
     """
-
-    gold: tuple[int, ...] = ()
 
     def __init__(self, question: Question, steps: int) -> None:
         self._backend, self._recipe, self._answer = question.backend, question.recipe, question.answer
@@ -250,7 +248,7 @@ def generation_target(
     """
     check_positions(backend, recipe.absence)
     _check_window(backend, prompt, recipe, answer)
-    methods = [method for method in recipe.methods if isinstance(method, Distance)]
+    methods = [method for method in recipe.methods if isinstance(method, OutcomeMethod)]
     asked = recipe.hypotheses == "response" or any(method.needs_answer for method in methods)
     rows = Rows(backend, prompt, recipe)
 

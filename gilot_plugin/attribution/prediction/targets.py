@@ -41,11 +41,6 @@ class Target(Protocol):
         ...
 
     @property
-    def gold(self) -> tuple[int, ...]:
-        """Outcomes that are right, where the task says so."""
-        ...
-
-    @property
     def kind(self) -> Hashable:
         """Targets of equal kinds are computed together; None for one that is computed alone."""
         ...
