@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 from gilot_plugin.attribution.engine import attribute_together
 from gilot_plugin.attribution.games import generation_game
-from gilot_plugin.attribution.methods import Distance
+from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.prompt.tokens import decode, make_prompt, token_label
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.transformers import TransformersBackend
@@ -146,12 +146,14 @@ class Recall(NamedTuple):
 
 def distance_names() -> tuple[str, ...]:
     """Methods that compare outcome distributions: those to which every setting matters."""
-    return tuple(name for name, method in attribution_methods().items() if isinstance(method, Distance))
+    return tuple(name for name, method in attribution_methods().items() if isinstance(method, OutcomeMethod))
 
 
 def prompt_method_names() -> tuple[str, ...]:
     """Methods that look at the model, the prompt and its answer; of the settings, absence matters to some."""
-    return tuple(name for name, method in attribution_methods().items() if not isinstance(method, Distance))
+    return tuple(
+        name for name, method in attribution_methods().items() if not isinstance(method, OutcomeMethod)
+    )
 
 
 def recall(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from gilot_plugin import plugins
 from gilot_plugin.attribution.batching import Execution
+from gilot_plugin.attribution.cores import usable_cores
 from gilot_plugin.attribution.distance.ground_costs import ground_cost
 from gilot_plugin.attribution.methods import AttributionMethod, PromptMethod
 from gilot_plugin.attribution.prediction.targets import check_positions
@@ -65,7 +65,7 @@ def make_recipe(
             config.solver,
             config.transport_tolerance,
             backend.device,
-            config.num_threads or os.cpu_count() or 1,
+            config.num_threads or usable_cores(),
         ),
         top_p=config.top_p,
         top_k=config.top_k,

@@ -7,13 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from scipy.special import entr
 
 from gilot_plugin.attribution.distance.flows import readable_flows, total_flows
 from gilot_plugin.attribution.game import Game
-from gilot_plugin.attribution.measuring import HostOutcome
 from gilot_plugin.attribution.methods import Measurement, MethodContext, PromptMethod
 from gilot_plugin.attribution.schemes.protocol import Scores
 from gilot_plugin.attribution.types import Attribution, CoarseUnit, Diagnostics, Unit
@@ -65,18 +62,13 @@ def assembled(backend: Backend, game: Game, scores: Scores, coarse: Sequence[Uni
                 "total": game_spent.seconds + sum(others.seconds.values()),
             },
             recomputed=backend.recomputes_at(len(game.prompt.tokens) + game.recipe.max_new_tokens),
-            outcome_entropy=entropy(game.full),
+            outcome_entropy=game.full.entropy,
             failed_methods={
                 name: f"{type(error).__name__}: {error}" for name, error in others.failures.items()
             },
             transport_left_over=sum(one.left_over for one in measured),
         ),
     )
-
-
-def entropy(outcome: HostOutcome) -> float:
-    """Entropy of an outcome, in nats, averaged over steps."""
-    return float(entr(np.exp(outcome.logprobs)).sum(axis=1).mean())
 
 
 class _Others(NamedTuple):

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.distances import LOGPROB
-from gilot_plugin.attribution.measuring import HostOutcome, Measurer, Progress, Subject
-from gilot_plugin.attribution.methods import Distance, Measurement
+from gilot_plugin.attribution.measuring import Measurer, Progress, Subject
+from gilot_plugin.attribution.methods import Measurement, OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer
 from gilot_plugin.attribution.prediction.targets import Target
 from gilot_plugin.attribution.prompt.refinement import Refinement
 from gilot_plugin.attribution.recipe import Recipe
+from gilot_plugin.attribution.reducing import Reference
 from gilot_plugin.attribution.types import Absent, Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
 
@@ -128,10 +129,10 @@ class Game:
         self._backend, self.prompt, self.recipe, self.execution = backend, prompt, recipe, execution
         self.refinement = units if isinstance(units, Refinement) else None
         self.units: tuple[Unit, ...] = () if isinstance(units, Refinement) else tuple(units)
-        self.measures = tuple(method for method in recipe.methods if isinstance(method, Distance))
+        self.measures = tuple(method for method in recipe.methods if isinstance(method, OutcomeMethod))
         self._progress = progress
-        self._kept: dict[_Coalition, dict[Distance, Measurement]] = {}
-        self._subjects: dict[tuple[Target, tuple[Distance, ...]], Subject] = {}
+        self._kept: dict[_Coalition, dict[OutcomeMethod, Measurement]] = {}
+        self._subjects: dict[tuple[Target, tuple[OutcomeMethod, ...]], Subject] = {}
         started, tokens = time.perf_counter(), backend.model_tokens
         self.target = make_target()
         self._tokens = backend.model_tokens - tokens
@@ -142,7 +143,7 @@ class Game:
     def values(
         self,
         absent: Sequence[Absent] | NDArray[np.bool_] | torch.Tensor,
-        measures: Sequence[Distance] | None = None,
+        measures: Sequence[OutcomeMethod] | None = None,
     ) -> Values:
         """What coalitions are worth; those that are not known yet are read in full batches.
 
@@ -164,11 +165,11 @@ class Game:
         return self._known(coalitions, asked)
 
     @property
-    def full(self) -> HostOutcome:
+    def full(self) -> Reference:
         """The outcome of the full prompt, which is read if nothing was yet."""
-        if self._present(self.target) is None:
+        if self._reference(self.target) is None:
             _read([(self, part) for part in self._unknown((), full=True)])
-        found = self._present(self.target)
+        found = self._reference(self.target)
         assert found is not None
         return found
 
@@ -181,7 +182,7 @@ class Game:
         _ = self.full
         return self.target.answer
 
-    def measured(self, absent: Absent) -> Mapping[Distance, Measurement]:
+    def measured(self, absent: Absent) -> Mapping[OutcomeMethod, Measurement]:
         """All that is known of a coalition, by measure; nothing is read."""
         return self._kept.get(_key(absent), {})
 
@@ -241,7 +242,7 @@ class Game:
     def _unknown(
         self,
         coalitions: Sequence[Absent],
-        measures: tuple[Distance, ...] | None = None,
+        measures: tuple[OutcomeMethod, ...] | None = None,
         *,
         full: bool = False,
     ) -> list[_Part]:
@@ -263,7 +264,7 @@ class Game:
         missing = sorted(wanted.values(), key=self.cost, reverse=True)
         answer_alone = set(asked) == {LOGPROB} == {self.target.answer_measure}
         parts: list[_Part] = []
-        if full and self._present(self.target) is None and (answer_alone or not missing):
+        if full and self._reference(self.target) is None and (answer_alone or not missing):
             parts.append((self._subject(self.target, ()), []))
         if missing:
             target = self._answer_target if answer_alone else self.target
@@ -273,26 +274,27 @@ class Game:
             subject.progress = self._progress if full else None
         return parts
 
-    def _known(self, coalitions: Sequence[Absent], measures: Sequence[Distance]) -> Values:
+    def _known(self, coalitions: Sequence[Absent], measures: Sequence[OutcomeMethod]) -> Values:
         """What coalitions are worth, once everything was read."""
         rows = [self.measured(absent) for absent in coalitions]
         return Values({measure.name: _positions(rows, measure) for measure in measures})
 
-    def _present(self, target: Target) -> HostOutcome | None:
-        """The outcome of the full prompt, if it was read."""
-        known = {one.target: one.present for one in self._subjects.values() if one.present is not None}
+    def _reference(self, target: Target) -> Reference | None:
+        """What a target's outcomes are compared with, if that was read."""
+        known = {one.target: one.reference for one in self._subjects.values() if one.reference is not None}
         if target not in known and LOGPROB in self.target.along and self.target in known:
             # How likely the answer is was read with the outcome.
-            return HostOutcome(np.zeros((1, 1)), known[self.target].answer_logprob)
+            return Reference(torch.zeros(1, 1), known[self.target].answer_logprob, None)
         return known.get(target)
 
-    def _subject(self, target: Target, measures: tuple[Distance, ...]) -> Subject:
+    def _subject(self, target: Target, measures: tuple[OutcomeMethod, ...]) -> Subject:
         """Where measures of a target are taken."""
         found = self._subjects.get((target, measures))
         if found is None:
             found = Subject(target, measures, self.recipe, unread=self._unread)
             self._subjects[target, measures], self._unread = found, 0
-        found.present = self._present(target)
+        reference = self._reference(target)
+        found.reference = reference and reference.within(found.nucleus)
         return found
 
 
@@ -330,20 +332,16 @@ def _read(parts: Sequence[tuple[Game, _Part]]) -> None:
     for (game, (subject, absent)), measured in zip(parts, found, strict=True):
         game.seconds += seconds * (1 + len(absent)) / total
         for units, of_units in zip(absent, measured, strict=True):
-            game._kept.setdefault(_key(units), {}).update(
-                # The answer has one probability as a whole.
-                (measure, one._replace(positions=(one.score,)) if measure == LOGPROB else one)
-                for measure, one in zip(subject.distances, of_units, strict=True)
-            )
+            game._kept.setdefault(_key(units), {}).update(zip(subject.distances, of_units, strict=True))
 
 
 def _key(absent: Absent) -> _Coalition:
     return tuple(sorted((unit.start_token, unit.end_token) for unit in absent))
 
 
-def _positions(rows: Sequence[Mapping[Distance, Measurement]], measure: Distance) -> FloatArray:
+def _positions(rows: Sequence[Mapping[OutcomeMethod, Measurement]], measure: OutcomeMethod) -> FloatArray:
     """``[n, positions]``, 0 for the full prompt."""
-    found = [row[measure].positions if row else None for row in rows]
+    found = [(row[measure].positions or (row[measure].score,)) if row else None for row in rows]
     count = next((len(one) for one in found if one is not None), 1)
     nothing = (0.0,) * count
     return np.array([nothing if one is None else one for one in found]).reshape(len(rows), count)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.distance.geometry import Labels
-from gilot_plugin.attribution.distances import LOGPROB, MARGIN
+from gilot_plugin.attribution.distances import LOGPROB, margin_drop
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.measuring import Progress
 from gilot_plugin.attribution.prediction.answers import Answer
@@ -101,7 +101,7 @@ def choices_game(
         PromptError: The prompt and the longest choice do not fit into the model's window.
     """
     if has_margin(gold, len(choices)):
-        recipe = replace(recipe, methods=(*recipe.methods, MARGIN))
+        recipe = replace(recipe, methods=(*recipe.methods, margin_drop(gold)))
     return Game(
         backend,
         prompt,

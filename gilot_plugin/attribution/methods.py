@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
+import torch
 
 from gilot_plugin.attribution.distance.flows import Move, mean_moves
-from gilot_plugin.attribution.distance.pair import OutcomePair
+from gilot_plugin.attribution.distance.solved import SolvedProblem
 from gilot_plugin.attribution.types import Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
 
@@ -41,7 +42,8 @@ class Measurement(NamedTuple):
         outside_support: Mass that the score does not cover.
         support_size: Outcomes that it covers.
         left_over: Transport problems that a first solver left to the exact one.
-        positions: The score at every position of the window, whose mean is the score.
+        positions: The score at every position that was compared; ``score`` is their mean. Empty where only
+            one was measured.
     """
 
     score: float
@@ -74,22 +76,55 @@ def mean_measurement(steps: Sequence[Measurement]) -> Measurement:
 
 
 @dataclass(frozen=True, slots=True)
-class Distance:
-    """A method that compares the outcome distributions with and without a unit.
+class OutcomeMethod:
+    """A method that compares what the model would say with and without a unit.
 
     Attributes:
         name: Value in the setting ``methods`` and key in the scores.
         summary: One line for ``gilot methods``.
-        measure: The distance; called in a worker thread, once a step.
-        transports: Whether it reads ``pair.transport``; solvers that take many problems at once then do.
-        needs_answer: Whether it reads ``pair.answer_drop``, for which the model's answer is scored.
+        transports: Whether transport problems are solved for it.
+        needs_answer: Whether the model's answer is scored for it.
     """
+
+    transports: ClassVar[bool] = False
+    needs_answer: ClassVar[bool] = False
 
     name: str
     summary: str
-    measure: Callable[[OutcomePair], Measurement]
-    transports: bool = False
-    needs_answer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Distance(OutcomeMethod):
+    """A function of the whole distributions, computed where they are.
+
+    Attributes:
+        compute: From log-probabilities with the unit, ``[steps, outcomes]``, and without, ``[rows, steps,
+            outcomes]``, the numbers ``[rows, steps]``. The tensors are float64 (float32 on devices without
+            it) on the model's device and not to be changed; each step is by itself, and a call may have only
+            some of the rows and steps. What waits for the device (``item``, ``nonzero``) slows it down.
+    """
+
+    compute: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class TransportDistance(OutcomeMethod):
+    """A function of the solution of the transport problem.
+
+    Attributes:
+        measure: What it says of one unit and step; called in a worker thread.
+    """
+
+    transports: ClassVar[bool] = True
+
+    measure: Callable[[SolvedProblem], Measurement]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerDrop(OutcomeMethod):
+    """By how much the absence of the unit lowers the log-probability of the model's own answer, in nats."""
+
+    needs_answer: ClassVar[bool] = True
 
 
 def _refuses_none(backend: Backend) -> None:
@@ -118,7 +153,7 @@ class PromptMethod:
     needs_answer: bool = False
 
 
-AttributionMethod = Distance | PromptMethod
+AttributionMethod = OutcomeMethod | PromptMethod
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from gilot_plugin.attribution.methods import Distance, MethodContext
+from gilot_plugin.attribution.methods import MethodContext, OutcomeMethod
 from gilot_plugin.baselines.chance import torch_draws
 
 #: Gives the worth of each coalition, ``[coalitions]``, from which units are there, ``[coalitions, units]``.
@@ -48,7 +48,9 @@ def feature_ablation(context: MethodContext) -> list[float]:
     )
 
 
-def lime(context: MethodContext, samples: int | None = None, measure: Distance | None = None) -> list[float]:
+def lime(
+    context: MethodContext, samples: int | None = None, measure: OutcomeMethod | None = None
+) -> list[float]:
     """Coefficients of a ridge regression on random coalitions, weighted by their likeness to the full prompt.
 
     Each unit is there with probability 1/2; a coalition's weight falls with its cosine distance (Ribeiro et
@@ -127,7 +129,7 @@ def shapley_sampling(context: MethodContext, permutations: int | None = None) ->
 
 
 def _attributed(
-    context: MethodContext, attribute: Callable[[Worth], torch.Tensor], measure: Distance | None = None
+    context: MethodContext, attribute: Callable[[Worth], torch.Tensor], measure: OutcomeMethod | None = None
 ) -> list[float]:
     """Let a method of captum ask the prompt's game, with random numbers of its own.
 

@@ -22,9 +22,9 @@ def add_parser(commands: Subcommands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from gilot_plugin import plugins
-    from gilot_plugin.attribution.distances import MARGIN
+    from gilot_plugin.attribution.distances import margin_drop
 
-    console = Console()
+    console, margin = Console(), margin_drop(())
     offers = (
         ("methods", plugins.attribution_methods()),
         ("absence", plugins.absence_operators()),
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     for setting, found in offers:
         table = Table("name", "what it does", title=f"setting {setting}", title_justify="left")
         if setting == "methods":
-            table.caption = f"{MARGIN.name} comes by itself with choices: {MARGIN.summary}"
+            table.caption = f"{margin.name} comes by itself with choices: {margin.summary}"
             table.caption_justify = "left"
         for name, offer in found.items():
             table.add_row(escape(name), escape(offer.summary))

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from gilot_plugin import plugins
 from gilot_plugin.artifacts.faithfulness import Randomization
-from gilot_plugin.attribution.methods import Distance
+from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.protocol import Backend
@@ -232,7 +232,7 @@ def computed_together(methods: Sequence[str]) -> list[tuple[str, ...]]:
     """
     offered = plugins.attribution_methods()
     known = [name for name in methods if name in offered]
-    distances = tuple(name for name in known if isinstance(offered[name], Distance))
+    distances = tuple(name for name in known if isinstance(offered[name], OutcomeMethod))
     others = [(name,) for name in known if name not in distances]
     return [distances, *others] if distances else list(others)
 

@@ -6,15 +6,14 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
 
-from gilot_plugin.attribution.distance.pair import OutcomePair
-from gilot_plugin.attribution.distances import BUILTIN_METHODS, margin
+from gilot_plugin.attribution.distances import BUILTIN_METHODS
 from gilot_plugin.attribution.distances import LOGPROB as ANSWER_DROP
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.games import answer_game, choices_game, generation_game
-from gilot_plugin.attribution.methods import Distance, Measurement
+from gilot_plugin.attribution.logprobs import IMPOSSIBLE
+from gilot_plugin.attribution.methods import Distance, OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.backends.protocol import Backend
@@ -38,33 +37,40 @@ class _Measured(NamedTuple):
 
     Attributes:
         measure: How far the quantity is from the full prompt's.
-        number: The quantity, from the log-probabilities of the full prompt's outcomes and from that value.
+        number: The quantity, from that value and the log-probabilities of the full prompt's outcomes,
+            ``[steps, outcomes]``.
     """
 
-    measure: Distance
-    number: Callable[[NDArray[np.float64], float], float]
+    measure: OutcomeMethod
+    number: Callable[[float, torch.Tensor], float]
 
 
-def _choice_changed(pair: OutcomePair) -> Measurement:
-    return Measurement(float(pair.log_absent.argmax() != pair.log_present.argmax()))
+def _choice_changed(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
+    return absent.argmax(-1) != present.argmax(-1)
 
 
-def _lead_drop(pair: OutcomePair) -> Measurement:
-    chosen = (int(pair.log_present.argmax()),)
-    return Measurement(margin(pair.log_present, chosen) - margin(pair.log_absent, chosen))
+def _lead(logprobs: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """How far the full prompt's choice is ahead of the strongest other one."""
+    possible = logprobs.clamp(min=IMPOSSIBLE)
+    chosen = present.argmax(-1, keepdim=True).expand(*logprobs.shape[:-1], 1)
+    return possible.gather(-1, chosen)[..., 0] - possible.scatter(-1, chosen, -torch.inf).amax(-1)
+
+
+def _lead_drop(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
+    return _lead(present, present) - _lead(absent, present)
 
 
 #: In the order in which they are measured.
 _OF_CHOICES: Mapping[Quantity, _Measured] = {
     CHOSEN: _Measured(
         Distance("changed", "whether another choice is preferred", _choice_changed),
-        lambda full, changed: 1.0 - changed,
+        lambda changed, _: 1.0 - changed,
     ),
     MARGIN: _Measured(
         Distance("lead", "drop in the lead of the full prompt's choice, in nats", _lead_drop),
-        lambda full, drop: margin(full, (int(full.argmax()),)) - drop,
+        lambda drop, full: float(_lead(full, full).mean()) - drop,
     ),
-    TRANSPORT: _Measured(_TRANSPORT, lambda full, distance: distance),
+    TRANSPORT: _Measured(_TRANSPORT, lambda distance, _: distance),
 }
 
 
@@ -120,7 +126,7 @@ def _answer_logprobs(
 
     def compute(some: Sequence[Removed]) -> Mapping[Quantity, Sequence[float]]:
         drops = game.values([ablations.absent(removed) for removed in some]).means(ANSWER_DROP.name)
-        return {LOGPROB: [(game.full.answer_logprob - drop) / len(said) for drop in drops]}
+        return {LOGPROB: [(float(game.full.answer_logprob) - drop) / len(said) for drop in drops]}
 
     _fill(ablations, {LOGPROB: numbers}, compute, progress)
     return numbers
@@ -243,9 +249,9 @@ def _played(
             games.append(make_game())
         (game,) = games
         values = game.values([ablations.absent(removed) for removed in some])
-        (full, *_) = game.full.logprobs
+        full = game.full.logprobs
         return {
-            quantity: [found.number(full, value) for value in values.means(found.measure.name)]
+            quantity: [found.number(value, full) for value in values.means(found.measure.name)]
             for quantity, found in measured.items()
         }
 

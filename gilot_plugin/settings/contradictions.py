@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gilot_plugin import plugins
-from gilot_plugin.attribution.methods import Distance
+from gilot_plugin.attribution.methods import OutcomeMethod
 
 if TYPE_CHECKING:
     from gilot_plugin.settings.config import GilotConfig
@@ -125,7 +125,7 @@ def _of_units(config: GilotConfig) -> Iterator[Contradiction]:
             )
         return
     methods = plugins.attribution_methods()
-    if not any(isinstance(methods[name], Distance) for name in config.methods):
+    if not any(isinstance(methods[name], OutcomeMethod) for name in config.methods):
         yield Contradiction(
             f"units='auto' follows the first distance among the methods, but {', '.join(config.methods)} "
             "has none: add one, e.g. 'ot'",

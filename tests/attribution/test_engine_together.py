@@ -114,7 +114,7 @@ def test_generations_and_choices_in_one_call(tiny_model):
 
 
 def test_an_error_stays_with_its_prompt(tiny_model):
-    def fail(pair):
+    def fail(present, absent):
         raise ZeroDivisionError
 
     backend = TransformersBackend(tiny_model("llama"))

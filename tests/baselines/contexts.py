@@ -11,7 +11,7 @@ import torch
 
 from gilot_plugin.attribution.distances import LOGPROB
 from gilot_plugin.attribution.game import Values
-from gilot_plugin.attribution.methods import Distance, MethodContext, PromptMethod
+from gilot_plugin.attribution.methods import MethodContext, OutcomeMethod, PromptMethod
 from tests.attribution import engine_calls
 from tests.attribution.engine_calls import PROMPT, Span, prompt_of, units_at
 
@@ -59,7 +59,7 @@ class Game:
         self.target = SimpleNamespace(answer_measure=LOGPROB)
         self.context = MethodContext(None, self, seed=3)  # type: ignore[arg-type]
 
-    def values(self, absent: torch.Tensor, measures: Sequence[Distance]) -> Values:
+    def values(self, absent: torch.Tensor, measures: Sequence[OutcomeMethod]) -> Values:
         self.asked.append([tuple(row) for row in absent.tolist()])
         everybody = self.value(np.ones(len(self.units)))
         drops = [[everybody - self.value(present)] for present in (~absent).numpy().astype(float)]

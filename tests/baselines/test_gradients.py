@@ -53,9 +53,9 @@ def test_value_is_what_perturbation_methods_explain(tiny_model, family, continua
     if continuations is None:
         # Nobody asked for the answer with the outcome.
         alone = answer_game(context.backend, game.prompt, game.units, game.recipe, game.answer)
-        expected = alone.full.answer_logprob
+        expected = float(alone.full.answer_logprob)
     else:
-        expected = game.full.logprobs[0, game.answer.chosen]
+        expected = float(game.full.logprobs[0, game.answer.chosen])
     assert answer(answer.prompt).item() == pytest.approx(expected, abs=CLOSE_LOGPROBS, rel=1e-5)
 
 

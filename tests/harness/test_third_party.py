@@ -18,17 +18,16 @@ from tests.harness.evaluations import SUITE
 PLUGIN = '''
     """Another distance, a method that looks at the prompt only, and another way to choose samples."""
 
-    import numpy as np
     from pydantic import Field
 
     from gilot_plugin import hookimpl
-    from gilot_plugin.attribution.methods import Distance, Measurement, PromptMethod
+    from gilot_plugin.attribution.methods import Distance, PromptMethod
     from gilot_plugin.harness.choosing.samples import Choice
     from gilot_plugin.harness.choosing.plugin import Options, SelectionStrategy
 
 
-    def hellinger(pair):
-        return Measurement(float(np.linalg.norm(np.sqrt(pair.present) - np.sqrt(pair.absent))) / 2**0.5)
+    def hellinger(present, absent):
+        return ((present / 2).exp() - (absent / 2).exp()).norm(dim=-1) / 2**0.5
 
 
     def token_count(context):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from gilot_plugin.attribution.distance.geometry import ChoiceGeometry
 from gilot_plugin.attribution.distances import CHOICE, LOGPROB, margin
@@ -69,12 +68,12 @@ class ChoicesTarget(SequencesTarget):
         super().__init__(backend, Rows(backend, prompt, recipe), Candidates(self._token_ids, leads, divisors))
         compared = _differing(token_ids) if any(leads) else token_ids
         self.geometry = ChoiceGeometry(backend, recipe.ground_cost, compared, texts)
-        self.gold = tuple(gold)
         self.outcome_count = len(self._token_ids)
         self.outcome_bytes = 4 * len(self._token_ids)
         # A single choice is certain among the choices.
         self.answer_measure = CHOICE if len(self._token_ids) > 1 else LOGPROB
         self.along = (self.answer_measure,)
+        self._gold = tuple(gold)
         self._likelihoods: torch.Tensor | None = None
 
     def _outcomes(self, read: torch.Tensor, absent: Sequence[Absent]) -> Outcomes:
@@ -95,7 +94,7 @@ class ChoicesTarget(SequencesTarget):
         """See :meth:`Target.answer_alone`; a choice is read among the others."""
         return self
 
-    def description(self, logprobs: NDArray[np.float64]) -> Description:
+    def description(self, logprobs: torch.Tensor) -> Description:
         """The choices with their probabilities, and their margin where some are right and some are not."""
         assert self._likelihoods is not None  # known once the full prompt was read
         sums = self._likelihoods.tolist()
@@ -103,12 +102,12 @@ class ChoicesTarget(SequencesTarget):
             logprob / length if length else -np.inf
             for logprob, length in zip(sums, self._lengths, strict=True)
         ]
-        (of_choices,) = logprobs
-        probabilities = np.exp(of_choices).tolist()
+        (of_choices,) = logprobs.cpu()
+        probabilities = of_choices.exp().tolist()
         columns = (self._texts, self._token_ids, sums, normalized, probabilities, self._unscored)
         return Description(
             choices=tuple(Choice(*choice) for choice in zip(*columns, strict=True)),
-            margin=margin(of_choices, self.gold) if has_margin(self.gold, len(self._texts)) else None,
+            margin=float(margin(of_choices, self._gold)) if has_margin(self._gold, len(sums)) else None,
         )
 
 

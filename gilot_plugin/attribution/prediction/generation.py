@@ -10,12 +10,11 @@ from typing import Literal, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from gilot_plugin.attribution.distance.geometry import Labels, VocabularyGeometry
 from gilot_plugin.attribution.distances import LOGPROB
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
-from gilot_plugin.attribution.methods import Distance
+from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
 from gilot_plugin.attribution.prediction.hypotheses import Hypotheses, beam_search, tokens_fed
 from gilot_plugin.attribution.prediction.outcomes import (
@@ -72,7 +71,6 @@ class GenerationTarget(ABC):
         steps: Outcomes of each prompt.
     """
 
-    gold: tuple[int, ...] = ()
     answer_measure = LOGPROB
 
     def __init__(self, question: Question, steps: int) -> None:
@@ -105,7 +103,7 @@ class GenerationTarget(ABC):
         return Answer(Candidates((self._find_answer() if self._answer is None else self._answer,)))
 
     @property
-    def along(self) -> tuple[Distance, ...]:
+    def along(self) -> tuple[OutcomeMethod, ...]:
         """See :attr:`gilot_plugin.attribution.prediction.targets.Target.along`."""
         return () if self._answer is None else (LOGPROB,)
 
@@ -113,7 +111,7 @@ class GenerationTarget(ABC):
         """See :meth:`gilot_plugin.attribution.prediction.targets.Target.answer_alone`."""
         return AnswerTarget(self._backend, self._rows, self.answer)
 
-    def description(self, logprobs: NDArray[np.float64]) -> Description:
+    def description(self, logprobs: torch.Tensor) -> Description:
         """Hypotheses of the full prompt, likeliest first; known once its outcomes are."""
         weights = np.array([logprob for _, logprob in self._known])
         shares = np.exp(weights - weights.max())

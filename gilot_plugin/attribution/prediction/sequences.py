@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gilot_plugin.attribution.distances import LOGPROB
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
-from gilot_plugin.attribution.methods import Distance
+from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
 from gilot_plugin.attribution.prediction.targets import Asked, Description, Outcomes, Rows, joined
 from gilot_plugin.attribution.prediction.trie import sequence_logprobs
@@ -28,8 +28,6 @@ class SequencesTarget(ABC):
         rows: The prompt with and without units.
         candidates: The continuations.
     """
-
-    gold: tuple[int, ...] = ()
 
     def __init__(self, backend: Backend, rows: Rows, candidates: Candidates) -> None:
         self._backend, self._rows, self._candidates = backend, rows, candidates
@@ -78,7 +76,7 @@ class AnswerTarget(SequencesTarget):
     """
 
     answer_measure = LOGPROB
-    along: tuple[Distance, ...] = ()
+    along: tuple[OutcomeMethod, ...] = ()
     outcome_count = 1
 
     def __init__(self, backend: Backend, rows: Rows, answer: Answer) -> None:
@@ -91,7 +89,7 @@ class AnswerTarget(SequencesTarget):
         """See :meth:`gilot_plugin.attribution.prediction.targets.Target.answer_alone`."""
         return self
 
-    def description(self, logprobs: NDArray[np.float64]) -> Description:
+    def description(self, logprobs: torch.Tensor) -> Description:
         """Nothing but the answer, which was given."""
         return Description()
 
@@ -105,8 +103,8 @@ class _Point:
 
     largest_cost = 0.0
 
-    def costs(self, outcomes: NDArray[np.int64], shared: int) -> torch.Tensor:
-        return torch.zeros(len(outcomes), len(outcomes))
+    def costs(self, outcomes: Sequence[NDArray[np.int64]], shared: Sequence[int]) -> list[torch.Tensor]:
+        return [torch.zeros(len(some), len(some)) for some in outcomes]
 
     def kept_bytes(self, shared: int) -> int:
         return 0

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from gilot_plugin.attribution.distance.geometry import Geometry
-from gilot_plugin.attribution.methods import Distance
+from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer
 from gilot_plugin.attribution.prompt.absence import AbsenceContext, AbsenceOperator
 from gilot_plugin.attribution.recipe import Recipe
@@ -58,11 +56,6 @@ class Target(Protocol):
         ...
 
     @property
-    def gold(self) -> tuple[int, ...]:
-        """Outcomes that are right, where the task says so."""
-        ...
-
-    @property
     def kind(self) -> Hashable:
         """Targets of equal kinds are computed together; None for one that is computed alone."""
         ...
@@ -87,7 +80,7 @@ class Target(Protocol):
         ...
 
     @property
-    def answer_measure(self) -> Distance:
+    def answer_measure(self) -> OutcomeMethod:
         """What methods without an outcome distribution explain: the drop in the answer's log-probability.
 
         Among the choices, where there are any.
@@ -95,7 +88,7 @@ class Target(Protocol):
         ...
 
     @property
-    def along(self) -> tuple[Distance, ...]:
+    def along(self) -> tuple[OutcomeMethod, ...]:
         """Measures of the answer that come of every reading of the outcomes, whatever else is measured."""
         ...
 
@@ -103,7 +96,7 @@ class Target(Protocol):
         """What reads the answer's log-probability and no outcomes."""
         ...
 
-    def description(self, logprobs: NDArray[np.float64]) -> Description:
+    def description(self, logprobs: torch.Tensor) -> Description:
         """What an attribution says of the target.
 
         Args:

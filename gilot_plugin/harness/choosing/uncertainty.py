@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from gilot_plugin.attribution.assembly import entropy
 from gilot_plugin.attribution.game import Game, read_together
 from gilot_plugin.errors import PromptError
 from gilot_plugin.harness.asking.games import sample_game
@@ -42,5 +41,5 @@ def _entropies(run: EvaluationRun, samples: Sequence[Sample]) -> list[float | No
     for game, values in read_together(dict.fromkeys(games, ())).items():
         if isinstance(values, Exception):
             raise values
-        found[games[game]] = entropy(game.full)
+        found[games[game]] = game.full.entropy
     return found

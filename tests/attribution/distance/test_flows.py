@@ -17,7 +17,7 @@ from tests.attribution.outcome_pairs import (
     MatrixGeometry,
     cosine_costs,
     distributions,
-    pair_of,
+    solved_pair,
     wild_costs,
 )
 
@@ -41,7 +41,7 @@ def masses_of(moves):
 def test_moves_are_part_of_the_cost(drawn, make_costs):
     rng, (present, absent) = drawn
     costs = make_costs(rng, len(present))
-    measured = optimal_transport(pair_of(present, absent, costs))
+    measured = optimal_transport(solved_pair(present, absent, MatrixGeometry(costs)))
     moves = measured.moves
     assert sum(move.mass * move.cost for move in moves) <= measured.score + 1e-9
     # What is not listed: at most as many entries as a vertex of the polytope has, each below 0.001.

@@ -40,7 +40,7 @@ def read(model, answer, absent=EVERY_SET, spans=SPANS, prompt=PROMPT, **settings
         execution(**settings),
     )
     drops = game.values([tuple(units[number] for number in chosen) for chosen in absent]).means("logprob")
-    return game.full.answer_logprob - np.array(drops)
+    return float(game.full.answer_logprob) - np.array(drops)
 
 
 def plain(model, tokens, absent, absence, spans=SPANS, prompt=PROMPT):
