@@ -14,6 +14,7 @@ from gilot_plugin.comparison.flips import Flips, count_flips
 from gilot_plugin.comparison.measures import Measures, measure_pair
 from gilot_plugin.comparison.pairs import Pair, Unpaired, common_method, pair_runs
 from gilot_plugin.comparison.shifts import Shift, segment_shifts, word_shifts
+from gilot_plugin.display import Displayed
 from gilot_plugin.errors import ArtifactError
 
 #: Settings that do not change what is measured.
@@ -23,7 +24,7 @@ _WITHOUT_EFFECT = frozenset(
 
 
 @dataclass(frozen=True)
-class Audit:
+class Audit(Displayed):
     """A comparison of two runs.
 
     Attributes:
@@ -53,6 +54,12 @@ class Audit:
     changes: tuple[Change, ...]
     flips: tuple[Flips, ...]
     warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        shifts = (*self.segments, *self.words)
+        found = sum(shift.is_finding for shift in shifts)
+        told = f"{len(self.pairs)} samples, {found} of {len(shifts)} shifts are findings"
+        return f"Audit({self.tuned[:60]!r} against {self.base[:60]!r}, {self.method}: {told})"
 
 
 def audit_runs(

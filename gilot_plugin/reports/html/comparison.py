@@ -22,7 +22,7 @@ _WORDS = 30
 
 def comparison_page(audit: Audit) -> str:
     """The whole page, as HTML; the most changed samples come first."""
-    order = sorted(zip(audit.pairs, audit.measures, strict=True), key=lambda found: -found[1].moved)
+    order = most_changed(audit)
     return render_page(
         "compare.html",
         "compare.js",
@@ -36,7 +36,7 @@ def comparison_page(audit: Audit) -> str:
             "warnings": [shown(line) for line in audit.warnings],
             "alpha": f"{ALPHA:g}",
             "shifts": [
-                ("Words", [_shift(found) for found in audit.words[:_WORDS]], len(audit.words)),
+                ("Words", [shift_row(found) for found in audit.words[:_WORDS]], len(audit.words)),
                 *_parts(audit.segments),
             ],
             "flips": [shown(flip_words(found)) for found in audit.flips],
@@ -45,12 +45,17 @@ def comparison_page(audit: Audit) -> str:
     )
 
 
+def most_changed(audit: Audit) -> list[tuple[Pair, Measures]]:
+    """Pairs with what changed, those first whose attribution moved farthest."""
+    return sorted(zip(audit.pairs, audit.measures, strict=True), key=lambda found: -found[1].moved)
+
+
 def _parts(segments: Sequence[Shift]) -> Iterator[tuple[str, list[dict[str, Any]], int]]:
     """Heading, rows and their number, by task."""
     tasks = dict.fromkeys(shift.task for shift in segments)
     for task in tasks:
         of_task = f", {shown(str(task))}" if len(tasks) > 1 else ""
-        rows = [_shift(shift) for shift in segments if shift.task == task]
+        rows = [shift_row(shift) for shift in segments if shift.task == task]
         yield f"Parts of the prompts{of_task}", rows, len(rows)
 
 
@@ -104,7 +109,8 @@ def _view(pair: Pair, measures: Measures) -> dict[str, Any]:
     }
 
 
-def _shift(shift: Shift) -> dict[str, Any]:
+def shift_row(shift: Shift) -> dict[str, Any]:
+    """A row of a table of shifts, in words."""
     test = shift.test
     return {
         "name": shown(shift.name),

@@ -57,7 +57,7 @@ def report_page(run: LoadedRun) -> str:
             "chosen": len(run.records),
             "notes": [shown(line) for line in _notes(run)],
             "reasons": [(shown(reason), count) for reason, count in reasons.most_common(5)],
-            "tasks": [_task(run, task, segments.get(task, ())) for task in run.tasks],
+            "tasks": [task_row(run, task, segments.get(task, ())) for task in run.tasks],
             "segments_verdict": shown(verdict_line(segments)),
             "faithfulness": None if faithfulness is None else faithfulness_section(faithfulness),
             "segments": sorted({unit.segment for record in run.records for unit in record.units}),
@@ -80,7 +80,8 @@ def _data(run: LoadedRun, method: str) -> Iterator[Packed]:
     yield from pack_chunks([sample_view(record, samples.get(record.key)) for record in run.records])
 
 
-def _task(run: LoadedRun, task: str, segments: Sequence[SegmentShare]) -> dict[str, Any]:
+def task_row(run: LoadedRun, task: str, segments: Sequence[SegmentShare]) -> dict[str, Any]:
+    """A row of the table of tasks, and the table of the task's segments."""
     own = [record for record in run.records if record.task == task]
     ok = [record for record in own if record.status == "ok"]
     judged = [record.correct for record in ok if record.correct is not None]
