@@ -171,9 +171,9 @@ def _repeated(path: Path, whole: TaskAblation) -> TaskAblation:
     from gilot_plugin.harness.ablating.ablate import Job, ablate, plan_job
     from gilot_plugin.harness.ablating.beside import model_identity
     from gilot_plugin.settings.ablation import Ablation
-    from tests.harness.ablating.test_editing import _bench
+    from tests.harness.ablating.benches import make_bench
 
-    bench = _bench(READ)
+    bench = make_bench(READ)
     assert bench.evaluate is lm_eval.evaluator.evaluate
     job = Job(
         bench, Ablation(), whole.plan.model, model_identity(bench.lm), whole.plan.date, path.parent, None

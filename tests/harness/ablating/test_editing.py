@@ -5,42 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import lm_eval.evaluator
 import pytest
 
 from gilot_plugin.harness.ablating.arms import arms_of, emptied, obstacle
 from gilot_plugin.harness.ablating.bench import Bench, build, build_full
-from gilot_plugin.harness.ablating.editing import snapshot
-from gilot_plugin.harness.entry.start import leaves
 from gilot_plugin.settings.ablation import Ablation, Arm, arms_named, without
-from tests.harness.ablating.answering import ECHO, ReadingLM
-from tests.harness.evaluations import choices_task, inline_task, loadable, suite_manager
+from tests.harness.ablating.answering import ECHO
+from tests.harness.ablating.benches import load, make_bench
+from tests.harness.evaluations import choices_task, inline_task
 
 pytestmark = pytest.mark.lm_eval
 
 _SHOTS = [{"text": f"Q{number}?", "target": f"A{number}"} for number in range(1, 6)]
-
-
-def _task(config: Mapping[str, Any]) -> Any:
-    (given,) = loadable([config])
-    if isinstance(given, dict):
-        loaded = dict(leaves(suite_manager().load([given])))
-        (given,) = loaded.values()
-    given.set_fewshot_seed(seed=1234)
-    return given
-
-
-def _bench(config: Mapping[str, Any], others: Mapping[str, Any] | None = None, **arguments: Any) -> Bench:
-    task = _task(config)
-    known = {name: _task(other) for name, other in (others or {}).items()}
-    return Bench(
-        task.config.task,
-        snapshot(task),
-        ReadingLM(),
-        arguments,
-        lm_eval.evaluator.evaluate,
-        known.__getitem__,
-    )
 
 
 def _shown(**config: Any) -> dict[str, Any]:
@@ -80,7 +56,7 @@ def _prompt(bench: Bench, arm: Arm, document: int = 0) -> str:
     ids=lambda value: value.name or value.kind if isinstance(value, Arm) else "",
 )
 def test_a_part_is_taken_away_and_nothing_else(arm: Arm, expected: str) -> None:
-    assert _prompt(_bench(_shown(), system_instruction="SYS"), arm) == expected
+    assert _prompt(make_bench(_shown(), system_instruction="SYS"), arm) == expected
 
 
 @pytest.mark.parametrize(
@@ -92,24 +68,26 @@ def test_a_part_is_taken_away_and_nothing_else(arm: Arm, expected: str) -> None:
     ids=["system", "only the question"],
 )
 def test_what_is_gone_leaves_no_message_behind(arm: Arm, expected: str) -> None:
-    bench = _bench(_shown(), system_instruction="SYS", apply_chat_template=True, fewshot_as_multiturn=True)
+    bench = make_bench(
+        _shown(), system_instruction="SYS", apply_chat_template=True, fewshot_as_multiturn=True
+    )
     assert _prompt(bench, arm, 1).startswith(expected)
 
 
 def test_an_example_that_is_gone_leaves_no_turn_behind() -> None:
-    bench = _bench(_shown(description=""), apply_chat_template=True, fewshot_as_multiturn=True)
+    bench = make_bench(_shown(description=""), apply_chat_template=True, fewshot_as_multiturn=True)
     found = _prompt(bench, without("shot_1"))
     assert found == "[user]Q2?\nAnswer:[end][assistant]A2[end][user]Who?\nAnswer:[end][assistant]"
 
 
 def test_examples_drawn_at_random_are_those_of_the_evaluation() -> None:
     drawn = _shown(fewshot_config={"sampler": "default", "samples": _SHOTS}, description="")
-    bench = _bench(drawn)
+    bench = make_bench(drawn)
     full, second = build_full(bench), build(bench, without("shot_1"), 0)
     for document in full.requests:
         (whole,), (left,) = full.contexts(document), second.contexts(document)
         assert whole.endswith(left)
-    task = _task(drawn)
+    task = load(drawn)
     task.build_all_requests(limit=None, rank=0, world_size=1)
     assert [one.args[0] for one in task.instances] == [full.contexts(number)[0] for number in full.requests]
 
@@ -123,13 +101,13 @@ def test_examples_of_another_task_come_in_its_own_words() -> None:
         num_fewshot=1,
         fewshot_config={"sampler": "first_n", "samples": [{"text": "X", "target": "y"}] * 3},
     )
-    bench = _bench(_shown(description=""), {"other": other})
+    bench = make_bench(_shown(description=""), {"other": other})
     assert _prompt(bench, Arm("", "shots_of", "other")) == "<X> y\n\n<X> y\n\nWho?\nAnswer:"
 
 
 def test_a_function_says_what_is_left() -> None:
     arm = Arm("", "function", f"{__name__}:keep_half")
-    assert _prompt(_bench(_shown(description="", num_fewshot=0)), arm) == "question of Who?"
+    assert _prompt(make_bench(_shown(description="", num_fewshot=0)), arm) == "question of Who?"
 
 
 def keep_half(text: str, doc: Mapping[str, Any], part: str) -> str:
@@ -142,20 +120,20 @@ def test_choices_leave_the_question(choices: list[str]) -> None:
     config = choices_task(
         "listed", [("Which?\nA. red fish\nB. blue bird\n", choices)], doc_to_text="{{text}}Answer:"
     )
-    assert _prompt(_bench(config), without("choices")) == "Which?\nAnswer:"
+    assert _prompt(make_bench(config), without("choices")) == "Which?\nAnswer:"
 
 
 def test_arms_are_those_that_change_a_prompt_each_in_its_own_way() -> None:
-    names = [arm.name for arm in arms_of(_bench(_shown(), system_instruction="S"), Ablation())]
+    names = [arm.name for arm in arms_of(make_bench(_shown(), system_instruction="S"), Ablation())]
     assert names == [
         *("without system", "without description", "without shots", "without shot_1", "without shot_2"),
         *("without question", "only the question", "shots in another order"),
     ]
-    assert [arm.name for arm in arms_of(_bench(ECHO), Ablation())] == []
+    assert [arm.name for arm in arms_of(make_bench(ECHO), Ablation())] == []
 
 
 def test_what_does_not_apply_is_said() -> None:
-    bench = _bench(ECHO)
+    bench = make_bench(ECHO)
     full = build_full(bench)
     named = ["shots", "shot_3", "choices", "shot_order", {"shots_of": "other"}]
     reasons = [obstacle(bench, full, arm) for arm in arms_named(named, 0)]
@@ -167,5 +145,5 @@ def test_what_does_not_apply_is_said() -> None:
         "there are no examples in its prompts",
     ]
     assert "nothing is left of 40 prompts" in str(emptied(bench, build(bench, without("question"), 0)))
-    rolling = _bench(inline_task("texts", "loglikelihood_rolling", [{"text": "", "target": "a b"}]))
+    rolling = make_bench(inline_task("texts", "loglikelihood_rolling", [{"text": "", "target": "a b"}]))
     assert "scored as a whole" in str(obstacle(rolling, build_full(rolling), without("question")))
