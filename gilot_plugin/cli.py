@@ -15,6 +15,7 @@ from gilot_plugin.commands import (
     card,
     check,
     compare,
+    explain,
     faithfulness,
     figures,
     methods,
@@ -32,7 +33,7 @@ __all__ = ["DONE", "FAILED", "UNEXPLAINED", "WRONG", "main"]
 
 #: In the order of ``--help``.
 _COMMANDS = (
-    *(run, settings, check, show, report, compare, figures, card, faithfulness, ablate),
+    *(run, explain, settings, check, show, report, compare, figures, card, faithfulness, ablate),
     *(validate, methods, plugins),
 )
 

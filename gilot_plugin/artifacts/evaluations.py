@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gilot_plugin.artifacts.lm_eval_files import read_samples
-from gilot_plugin.errors import ArtifactError, one_of
+from gilot_plugin.errors import ArtifactError, ConfigError, one_of
 
 _RESULTS = re.compile(r"results_(?P<date>\d[^_/\\]*)\.json")
 
@@ -106,6 +106,37 @@ def find_evaluation(folder: Path, *, model: str | None = None, date: str | None 
             raise ArtifactError(f"{folder} has no evaluation of model {model!r}; there are {there}")
         found = named
     return found[0]
+
+
+def named_tasks(past: PastEvaluation, named: str | None) -> list[str]:
+    """Tasks of an evaluation.
+
+    Args:
+        past: The evaluation.
+        named: Names of tasks and groups, with commas; None for all tasks.
+
+    Raises:
+        ConfigError: It has no such task or group.
+    """
+    if named is None:
+        return list(past.tasks)
+    found: list[str] = []
+    for name in filter(None, map(str.strip, named.split(","))):
+        members = list(_members(name, past))
+        if not members:
+            raise ConfigError(
+                f"--tasks {name}: the evaluation has no such task, it has {one_of(tuple(past.tasks))}"
+            )
+        found += members
+    return list(dict.fromkeys(found))
+
+
+def _members(name: str, past: PastEvaluation) -> Iterator[str]:
+    if name in past.tasks:
+        yield name
+        return
+    for member in (past.content.get("group_subtasks") or {}).get(name) or ():
+        yield from _members(member, past)
 
 
 def _read(path: Path, date: str) -> PastEvaluation:

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from gilot_plugin.artifacts.ablations import TaskAblation, read_ablations
-from gilot_plugin.artifacts.evaluations import PastEvaluation, find_evaluation
+from gilot_plugin.artifacts.evaluations import PastEvaluation, find_evaluation, named_tasks
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.commands.shared import DONE, FAILED, say
-from gilot_plugin.errors import ArtifactError, ConfigError, GilotError, one_of
+from gilot_plugin.errors import ArtifactError, ConfigError, GilotError
 from gilot_plugin.reports.ablation import show_ablations
 from gilot_plugin.settings.ablation import AUTO_ARMS, Ablation, ablation_functions, arms_named
 from gilot_plugin.settings.checking import explained
@@ -33,7 +33,7 @@ def run_ablation(options: argparse.Namespace) -> int:
     """
     ablation = _ablation(options)
     past = find_evaluation(options.run_dir, model=options.run_model, date=options.date)
-    tasks = _tasks(past, options.tasks)
+    tasks = named_tasks(past, options.tasks)
     folder: Path = options.output_path or past.folder
     try:
         check_writable(folder)
@@ -75,30 +75,6 @@ def _ablation(options: argparse.Namespace) -> Ablation:
     return found
 
 
-def _tasks(past: PastEvaluation, named: str | None) -> list[str]:
-    if named is None:
-        return list(past.tasks)
-    asked = [name.strip() for name in named.split(",") if name.strip()]
-    groups = past.content.get("group_subtasks") or {}
-    found: list[str] = []
-    for name in asked:
-        members = [name] if name in past.tasks else _members(name, groups, past)
-        if not members:
-            raise ConfigError(
-                f"--tasks {name}: the evaluation has no such task, it has {one_of(tuple(past.tasks))}"
-            )
-        found += members
-    return list(dict.fromkeys(found))
-
-
-def _members(group: str, groups: Any, past: PastEvaluation) -> list[str]:
-    return [
-        task
-        for member in groups.get(group) or ()
-        for task in ([member] if member in past.tasks else _members(member, groups, past))
-    ]
-
-
 def _is_answered(there: TaskAblation, ablation: Ablation) -> bool:
     plan = there.plan
     if not there.is_complete or (plan.n, plan.seed, plan.cluster) != (
@@ -121,8 +97,7 @@ def _asked(
     """Ask the model; what was asked, and which tasks could not be."""
     from gilot_plugin.harness.ablating.ablate import Baseline, Job, ablate, plan_job
     from gilot_plugin.harness.ablating.bars import shown_bar
-    from gilot_plugin.harness.ablating.bench import Bench
-    from gilot_plugin.harness.ablating.beside import loader_of, model_identity
+    from gilot_plugin.harness.ablating.beside import model_identity
     from gilot_plugin.harness.entry.again import check_tasks, prepare_again, task_manager
     from gilot_plugin.harness.entry.loading import load_lm, model_source
     from gilot_plugin.harness.keeping.locking import locked
@@ -143,10 +118,7 @@ def _asked(
         lm = load_lm(source)
         for name in tasks:
             try:
-                prepared = prepare_again(past, lm, name, manager)
-                bench = Bench(
-                    name, prepared.task, lm, prepared.arguments, prepared.evaluate, loader_of(manager)
-                )
+                bench = prepare_again(past, lm, name, manager)
                 rows = past.rows(name)
                 baseline = Baseline(rows, same_process=False) if rows else None
                 job = Job(bench, ablation, past.model, model_identity(lm), past.date, folder, baseline)

@@ -110,9 +110,22 @@ def build(bench: Bench, arm: Arm, seed: int) -> Built:
     if arm.kind == "shots_of":
         lent = lender(snapshot(bench.other_task(arm.value)), bench.template_arguments)
     editing = Editing(twin, arm, seed=seed, rewrite=_rewrite(arm), lent=lent)
-    templated = bench.template_arguments
+    build_requests(bench, twin)
+    requests: dict[int, list[Any]] = {}
+    for instance in twin.instances:
+        requests.setdefault(instance.doc_id, []).append(instance)
+    return Built(twin, requests, editing.most_shots)
+
+
+def build_requests(bench: Bench, task: Any) -> None:
+    """Have a task build the requests of the evaluation.
+
+    Args:
+        bench: The task and what lm-eval was called with.
+        task: The same task, or a copy with changes.
+    """
     with _unheard():
-        twin.build_all_requests(
+        task.build_all_requests(
             limit=get_sample_size(bench.task, bench.arguments.get("limit")),
             samples=bench.samples,
             rank=0,
@@ -120,12 +133,8 @@ def build(bench: Bench, arm: Arm, seed: int) -> Built:
             cache_requests=False,
             rewrite_requests_cache=False,
             tokenizer_name="",
-            **templated,
+            **bench.template_arguments,
         )
-    requests: dict[int, list[Any]] = {}
-    for instance in twin.instances:
-        requests.setdefault(instance.doc_id, []).append(instance)
-    return Built(twin, requests, editing.most_shots)
 
 
 def build_full(bench: Bench) -> Built:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from gilot_plugin.artifacts.ablations import TaskAblation
-from gilot_plugin.errors import ConfigError, GilotError
+from gilot_plugin.errors import GilotError
 from gilot_plugin.harness.ablating.ablate import Baseline, Job, ablate, plan_job
 from gilot_plugin.harness.ablating.bars import shown_bar
 from gilot_plugin.harness.ablating.bench import Bench
 from gilot_plugin.harness.ablating.editing import snapshot
-from gilot_plugin.harness.entry.start import leaves
 from gilot_plugin.harness.run import EvaluationRun
 from gilot_plugin.settings.ablation import Ablation
 
@@ -111,22 +110,3 @@ def ablate_beside(
                 yield ablate(job, samples, arms, advance)
         except GilotError as error:
             _LOGGER.error("task %s: no ablation: %s", name, error)
-
-
-def loader_of(manager: Any) -> Callable[[str], Any]:
-    """Loads a task by its name, with the seed that lm-eval draws examples with.
-
-    Args:
-        manager: lm-eval's ``TaskManager``; None for one that knows its own tasks.
-    """
-
-    def load(name: str) -> Any:
-        from lm_eval.tasks import TaskManager
-
-        found = dict(leaves((manager or TaskManager()).load_task_or_group([name])))
-        if name not in found:
-            raise ConfigError(f"ablate: shots_of={name!r}: lm-eval knows no such task")
-        found[name].set_fewshot_seed(seed=1234)
-        return found[name]
-
-    return load

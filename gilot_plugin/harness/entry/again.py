@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import lm_eval.evaluator
+from lm_eval.defaults import DEFAULT_OTHER_SEED
 from lm_eval.tasks import TaskManager
 
 from gilot_plugin.artifacts.evaluations import PastEvaluation
 from gilot_plugin.errors import ConfigError
+from gilot_plugin.harness.ablating.bench import Bench
 from gilot_plugin.harness.entry.start import leaves
 from gilot_plugin.harness.recording.wrapping import wrapped
 
@@ -22,25 +23,6 @@ class _Prepared(Exception):  # noqa: N818 - a signal, not an error
         self.arguments = arguments
 
 
-@dataclass(frozen=True, eq=False)
-class PreparedTask:
-    """A task as it was evaluated.
-
-    Attributes:
-        name: Of the task.
-        task: lm-eval's task object, which has built no request yet.
-        lm: lm-eval's model object.
-        arguments: Those of lm-eval's ``evaluate``.
-        evaluate: That function.
-    """
-
-    name: str
-    task: Any
-    lm: Any
-    arguments: Mapping[str, Any]
-    evaluate: Callable[..., Any]
-
-
 def task_manager(past: PastEvaluation, include_path: str | None) -> TaskManager:
     """lm-eval's index of tasks, as the evaluation had it.
 
@@ -50,6 +32,23 @@ def task_manager(past: PastEvaluation, include_path: str | None) -> TaskManager:
     """
     given = past.arguments.get("model_args")
     return TaskManager(include_path=include_path, metadata=dict(given) if isinstance(given, Mapping) else {})
+
+
+def loader_of(manager: Any) -> Callable[[str], Any]:
+    """Loads a task by its name, with the seed that lm-eval draws examples with.
+
+    Args:
+        manager: lm-eval's ``TaskManager``; None for one that knows its own tasks.
+    """
+
+    def load(name: str) -> Any:
+        found = dict(leaves((manager or TaskManager()).load_task_or_group([name])))
+        if name not in found:
+            raise ConfigError(f"ablate: shots_of={name!r}: lm-eval knows no such task")
+        found[name].set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
+        return found[name]
+
+    return load
 
 
 def check_tasks(manager: Any, names: list[str], include_path: str | None) -> None:
@@ -68,7 +67,7 @@ def check_tasks(manager: Any, names: list[str], include_path: str | None) -> Non
         raise ConfigError(f"lm-eval knows no task {', '.join(map(repr, missing))}: {more}")
 
 
-def prepare_again(past: PastEvaluation, lm: Any, task: str, manager: Any) -> PreparedTask:
+def prepare_again(past: PastEvaluation, lm: Any, task: str, manager: Any) -> Bench:
     """Have lm-eval prepare a task as it did then: examples, seeds, generation settings, samples.
 
     Args:
@@ -117,7 +116,7 @@ def prepare_again(past: PastEvaluation, lm: Any, task: str, manager: Any) -> Pre
         tasks = dict(leaves(given.pop("task_dict")))
         if task not in tasks:
             raise ConfigError(f"lm-eval loads {', '.join(map(repr, tasks))} for task {task!r}") from None
-        return PreparedTask(task, tasks[task], given.pop("lm"), given, original)
+        return Bench(task, tasks[task], given.pop("lm"), given, original, loader_of(manager))
     except (ValueError, KeyError, TypeError, OSError, ImportError, AttributeError, AssertionError) as error:
         raise ConfigError(f"lm-eval cannot load task {task!r}: {error!r}") from error
     raise ConfigError(f"lm-eval did not evaluate task {task!r}")

@@ -26,8 +26,9 @@ from lm_eval.loggers import EvaluationTracker
 from gilot_plugin.artifacts.ablations import TaskAblation
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.errors import GilotError
-from gilot_plugin.harness.ablating.beside import Asked, ablate_beside, asked_ablations, loader_of
+from gilot_plugin.harness.ablating.beside import Asked, ablate_beside, asked_ablations
 from gilot_plugin.harness.choosing.functions import load_function
+from gilot_plugin.harness.entry.again import loader_of
 from gilot_plugin.harness.entry.model_arguments import ModelArguments, model_arguments
 from gilot_plugin.harness.entry.start import leaves, start_run
 from gilot_plugin.harness.explaining.explain import explain_results, give_up

@@ -117,7 +117,7 @@ def model_source(
         raise ConfigError(f"--model {name}: {error}") from None
     known = {"device": recorded.get("device"), "batch_size": recorded.get("batch_size")}
     # A GPU or a batch size that was found by trying is none of this machine's.
-    size = known["batch_size"] if isinstance(known["batch_size"], int) else None
+    size = known["batch_size"] if str(known["batch_size"]).isdigit() else None
     return ModelSource(name, arguments, device or known["device"] or _DEVICE, batch_size or size)
 
 
