@@ -218,15 +218,23 @@ def test_slower_reading_is_said_once(tiny_model, caplog):
     assert not caplog.messages
 
 
-def test_model_that_fails_says_so_where_it_is_used(make_tiny_model):
+def test_model_that_does_not_read_ids_is_refused(make_tiny_model):
     def fail(inputs):
-        raise RuntimeError("broken for good")
+        raise ValueError("inputs_embeds cannot be None\nand more lines")
 
     backend = TransformersBackend(around_forward(make_tiny_model("llama"), fail))
-    assert backend.recomputes == "it could not be tried out (RuntimeError: broken for good)"
-    assert backend.refuses_positions.endswith("(RuntimeError: broken for good)")
-    with pytest.raises(RuntimeError, match="broken for good"):
-        opened(backend, [Row((5,))])
+    refused = (
+        r"cannot attribute LlamaForCausalLM: it does not read token ids by themselves "
+        r"\(ValueError: inputs_embeds cannot be None\)$"
+    )
+    for use in (
+        lambda: backend.recomputes,
+        lambda: backend.cache_use,
+        lambda: backend.refuses_positions,
+        lambda: opened(backend, [Row((5,))]),
+    ):
+        with pytest.raises(UnsupportedModelError, match=refused):
+            use()
 
 
 def test_batches_that_change_predictions(make_tiny_model):
