@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 from transformers import DynamicCache
 
+from gilot_plugin.backends.bounds import InBounds
 from gilot_plugin.backends.closeness import Closeness
-from gilot_plugin.backends.inputs import Inputs, parameters, returned_cache
+from gilot_plugin.backends.inputs import USUAL, Inputs, collects_others, parameters, returned_cache
 
 #: Reads ``[rows, n]`` ids, with arguments by name; the output and what it says of tokens, ``[rows, n, dim]``.
 Call = Callable[..., tuple[Mapping[str, Any], torch.Tensor]]
@@ -53,7 +53,9 @@ def found_by_effect(
         effects.inputs = inputs
         has_effect = getattr(effects, what)
         known = inputs.names.values()
-        unknown = (name for name in parameters(forward) if name not in known)
+        unknown = [name for name in parameters(forward) if name not in known]
+        # It may be handed on unnamed, or not be looked at.
+        unknown += [USUAL[what]] if what in USUAL and collects_others(forward) else []
         found = next((name for name in unknown if _shows(has_effect, name)), None)
         inputs = inputs if found is None else inputs.calling(what, found)
     return inputs
@@ -106,22 +108,10 @@ class _Effects:
         return self._call(self._ids if ids is None else ids, **given)[1]
 
 
-class _InBounds(TorchFunctionMode):
-    """Looks that every embedding exists: devices notice too late, and let the process read nothing more."""
-
-    def __torch_function__(self, function: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call the function, or raise ``IndexError``."""
-        if function is torch.nn.functional.embedding:
-            ids, weight = args[:2]
-            if not 0 <= int(ids.min()) <= int(ids.max()) < len(weight):
-                raise IndexError("there is no such embedding")
-        return function(*args, **(kwargs or {}))
-
-
 def _shows(has_effect: Callable[[str], bool], name: str) -> bool:
     """Whether an argument has an effect; one that is no such input may raise whatever it likes."""
     try:
-        with _InBounds():
+        with InBounds():
             return has_effect(name)
     except torch.OutOfMemoryError:
         raise

@@ -13,7 +13,7 @@ from transformers.cache_utils import Cache
 #: What inputs are called, where nothing tells otherwise: which tokens of past and pass are attended to, where
 #: those of the pass are, whether keys and values are to be kept, and of how many tokens at the end logits are
 #: wanted. The input ``cache``, keys and values of the past, has changed its name before.
-_USUAL = {
+USUAL = {
     "mask": "attention_mask",
     "positions": "position_ids",
     "use_cache": "use_cache",
@@ -41,7 +41,7 @@ class Inputs:
     def of(cls, forward: Callable[..., Any]) -> Inputs:
         """What the signature of a ``forward`` tells."""
         taken = parameters(forward)
-        names = {what: name for what, name in _USUAL.items() if name in taken}
+        names = {what: name for what, name in USUAL.items() if name in taken}
         cache = cache_argument(forward)
         return cls(names if cache is None else {**names, "cache": cache})
 
@@ -71,6 +71,12 @@ def parameters(forward: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     every = inspect.signature(forward).parameters
     collecting = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return {name: parameter for name, parameter in every.items() if parameter.kind not in collecting}
+
+
+def collects_others(forward: Callable[..., Any]) -> bool:
+    """Whether a ``forward`` takes arguments that it does not name."""
+    every = inspect.signature(forward).parameters.values()
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in every)
 
 
 def cache_argument(forward: Callable[..., Any]) -> str | None:

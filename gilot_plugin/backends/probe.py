@@ -265,8 +265,8 @@ def _why_not_cached(
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            if session is None and (own := _own_cache(passes, samples)) is not None:
-                return f"it takes no cache but a {own} of its own"
+            if session is None and (own := _why_no_common_cache(passes, samples)) is not None:
+                return own
             reasons.append((f"its cache cannot be used ({describe(error)})", describe(error)))
             if session is None:
                 break
@@ -286,18 +286,20 @@ def _continues(
     return all(close(*pair) for pair in zip(found, (wanted[-2:] for wanted in expected), strict=True))
 
 
-def _own_cache(passes: Passes, samples: Samples) -> str | None:
-    """The class of cache that a model makes for itself, where that is no common one."""
+def _why_no_common_cache(passes: Passes, samples: Samples) -> str | None:
+    """Ask the model for the cache that it makes by itself; why that is no common one, None if it is one."""
     inputs = passes.inputs
     ids = torch.tensor([samples.short], device=passes.device)
     try:
         output, _ = passes.trial(ids, **inputs.given(use_cache=True))
     except torch.OutOfMemoryError:
         raise
-    except Exception:
-        return None
+    except Exception as error:
+        return f"it cannot make a cache itself ({describe(error)})"
     made = returned_cache(output)
     if made is None:
         # Caches of a family's own need not be made as those of transformers.
         made = output.get(inputs.names["cache"])
-    return None if made is None or type(made) is DynamicCache else type(made).__name__
+    if made is None or type(made) is DynamicCache:
+        return None
+    return f"it takes no cache but a {type(made).__name__} of its own"
