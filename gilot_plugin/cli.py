@@ -23,6 +23,7 @@ from gilot_plugin.commands import (
     settings,
     show,
     validate,
+    view,
 )
 from gilot_plugin.commands.shared import DONE, FAILED, UNEXPLAINED, WRONG, underscored
 from gilot_plugin.errors import ConfigError, GilotError
@@ -31,7 +32,7 @@ __all__ = ["DONE", "FAILED", "UNEXPLAINED", "WRONG", "main"]
 
 #: In the order of ``--help``.
 _COMMANDS = (
-    *(run, settings, check, show, report, compare, figures, card, faithfulness),
+    *(run, settings, check, show, view, report, compare, figures, card, faithfulness),
     *(validate, methods, plugins),
 )
 
