@@ -44,4 +44,7 @@ class NotebookOutput:
             self._drawn = monotonic()
 
     def _bundle(self) -> dict[str, str]:
-        return self._bars._repr_mimebundle_(include=[], exclude=[])
+        # Rich's annotation asks for what `Progress` is only after `__rich__`, which it calls itself.
+        bars: Any = self._bars
+        bundle: dict[str, str] = bars._repr_mimebundle_(include=[], exclude=[])
+        return bundle

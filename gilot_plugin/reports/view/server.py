@@ -114,11 +114,11 @@ class ViewServer:
             return self._problem
         if self._more:
             return "Reading the records; the list grows by itself."
-        run = self._following.run
-        status = str((run.manifest or {}).get("status", "without a manifest"))
+        complete = (self._following.run.manifest or {}).get("status") == "complete"
         broken = self._following.broken
         told = f" {broken} records are broken: `gilot validate` says more." if broken else ""
-        return f"The run is {status}; what is added to it appears here.{told}"
+        state = "The run is complete." if complete else "What is explained from now on appears here."
+        return f"{state}{told}"
 
 
 _Answer = tuple[HTTPStatus, str, bytes]
@@ -133,8 +133,6 @@ def _json(value: Any) -> _Answer:
 def _handler(answer: Callable[[str | None, str], _Answer]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         """Reading requests alone; nothing can be changed from the page."""
-
-        protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             """Answer."""
