@@ -14,6 +14,7 @@ from gilot_plugin.commands import (
     card,
     check,
     compare,
+    export,
     faithfulness,
     figures,
     methods,
@@ -33,7 +34,7 @@ __all__ = ["DONE", "FAILED", "UNEXPLAINED", "WRONG", "main"]
 #: In the order of ``--help``.
 _COMMANDS = (
     *(run, settings, check, show, view, report, compare, figures, card, faithfulness),
-    *(validate, methods, plugins),
+    *(export, validate, methods, plugins),
 )
 
 
