@@ -26,6 +26,7 @@ from gilot_plugin.commands import (
     validate,
     view,
 )
+from gilot_plugin.commands.completion import add_completion
 from gilot_plugin.commands.shared import DONE, FAILED, UNEXPLAINED, WRONG, underscored
 from gilot_plugin.errors import ConfigError, GilotError
 
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         "prompt matters to everything the model might say.",
     )
     parser.add_argument("--version", action="version", version=f"gilot-plugin {__version__}")
+    add_completion(parser)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in _COMMANDS:
         command.add_parser(commands)
