@@ -6,15 +6,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy.stats
 
-from gilot_plugin.artifacts.ablations import ArmLine, SampleLine, TaskAblation
+from gilot_plugin.artifacts.ablations import JACKKNIFE_GROUPS, ArmLine, SampleLine, TaskAblation
 from gilot_plugin.artifacts.verdicts import is_correct
 from gilot_plugin.settings.ablation import FULL
 from gilot_plugin.statistics.clusters import clustered_test
 from gilot_plugin.statistics.families import ALPHA, judge, samples_needed
 from gilot_plugin.statistics.guessing import guessing_test
-from gilot_plugin.statistics.intervals import mean_interval
-from gilot_plugin.statistics.paired import MIN_PAIRS, mcnemar, mcnemar_attainable, paired_test
+from gilot_plugin.statistics.intervals import CONFIDENCE, mean_interval
+from gilot_plugin.statistics.paired import (
+    MIN_PAIRS,
+    mcnemar,
+    mcnemar_attainable,
+    paired_test,
+    smallest_p,
+)
 
 #: The arm of which chance is the measure: what is left must not tell the answer.
 _BLIND = "without question"
@@ -53,11 +60,10 @@ class Change(NamedTuple):
         full: Score of the prompts as they are.
         score: Score of the arm.
         difference: The arm's score less the full one.
-        low: Lower end of the 95 % interval of the difference; None with too few samples, or where the
-            score is
-            no mean over samples.
+        low: Lower end of the 95 % interval of the difference; None with too few samples.
         high: Its upper end.
-        test: ``"McNemar"`` for 0 and 1, ``"sign flip"`` for other numbers; None where nothing can be tested.
+        test: ``"McNemar"`` for 0 and 1, ``"sign flip"`` for other numbers, ``"jackknife"`` for scores that
+            are no mean over samples; None where nothing can be tested.
         p_value: Of that test; 1 without one.
         q_value: The same, adjusted for all tests of the table.
         testable: Whether the samples were enough to be a finding.
@@ -184,6 +190,10 @@ def _change(
     p_value, attainable = 1.0, 1.0
     if before.is_mean and after.is_mean:
         low, high, test, p_value, attainable = _tested(pairs, metric)
+    elif after.change_stderr is not None:
+        low, high, test, p_value, attainable = _by_jackknife(
+            after.value - before.value, after.change_stderr, len(pairs)
+        )
     guessing, guess_attainable = _guessing(line, pairs, metric)
     return (
         Change(
@@ -241,6 +251,18 @@ def _tested(
         return low, high, None, 1.0, 1.0
     test = paired_test(differences)
     return low, high, "sign flip", test.p_value, test.attainable
+
+
+def _by_jackknife(
+    difference: float, stderr: float, samples: int
+) -> tuple[float | None, float | None, str | None, float, float]:
+    """Interval and test of a score that is no mean over samples, from the standard error of its change."""
+    if not stderr:
+        return None, None, None, 1.0, 1.0
+    degrees = min(JACKKNIFE_GROUPS, samples) - 1
+    reach = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * stderr
+    p_value = float(2 * scipy.stats.t.sf(abs(difference) / stderr, degrees))
+    return difference - reach, difference + reach, "jackknife", p_value, smallest_p(samples)
 
 
 def _guessing(

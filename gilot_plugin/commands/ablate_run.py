@@ -16,7 +16,7 @@ from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.commands.shared import DONE, FAILED, say
 from gilot_plugin.errors import ArtifactError, ConfigError, GilotError
 from gilot_plugin.reports.ablation import show_ablations
-from gilot_plugin.settings.ablation import AUTO_ARMS, Ablation, ablation_functions, arms_named
+from gilot_plugin.settings.ablation import AUTO_ARMS, Ablation, ablation_functions, arms_named, lending_tasks
 from gilot_plugin.settings.checking import explained
 from gilot_plugin.settings.sources import parse_args, split_arguments
 
@@ -110,8 +110,7 @@ def _asked(
         batch_size=options.batch_size,
     )
     manager = task_manager(past, options.include_path)
-    lent = [arm.value for arm in arms_named(_listed(ablation), 0) if arm.kind == "shots_of"]
-    check_tasks(manager, [*tasks, *lent], options.include_path)
+    check_tasks(manager, [*tasks, *lending_tasks(ablation)], options.include_path)
     found: list[TaskAblation] = []
     failures: list[str] = []
     with locked(folder, past.date):
@@ -131,7 +130,3 @@ def _asked(
             except GilotError as error:
                 failures.append(f"{name}: {error}")
     return found, failures
-
-
-def _listed(ablation: Ablation) -> tuple[Any, ...]:
-    return () if ablation.arms == AUTO_ARMS else tuple(ablation.arms)

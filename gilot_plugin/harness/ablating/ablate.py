@@ -15,7 +15,7 @@ from typing import Any
 
 from gilot_plugin.artifacts.ablations import ArmLine, Plan, SampleLine, TaskAblation
 from gilot_plugin.artifacts.names import ablations_name
-from gilot_plugin.errors import ConfigError, GilotError
+from gilot_plugin.errors import ArtifactError, ConfigError, GilotError
 from gilot_plugin.harness.ablating.arms import arms_of, changed, emptied, obstacle
 from gilot_plugin.harness.ablating.bench import Bench, Built, ask, build, build_full
 from gilot_plugin.harness.ablating.ledger import Ledger
@@ -42,8 +42,7 @@ class Baseline:
     Attributes:
         rows: Its rows of the task, one a document and filter.
         same_process: Whether this very process has made them; else the model is asked some again, to see
-            whether
-            it still answers so.
+            whether it still answers so.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -195,11 +194,12 @@ def ablate(
                 continue
             try:
                 line = _ask_arm(job, samples, arm, ledger, advance)
-            except GilotError:
-                raise
             except Exception as error:
+                if isinstance(error, ArtifactError) or arm.kind == "full":
+                    raise
                 _LOGGER.debug("%s, %s failed", bench.name, arm.name, exc_info=True)
-                line = _ended(arm, "failed", f"{type(error).__name__}: {error}")
+                told = str(error) if isinstance(error, GilotError) else f"{type(error).__name__}: {error}"
+                line = _ended(arm, "failed", told)
             ledger.finish(line)
         return ledger.found
 
@@ -226,9 +226,7 @@ def _ask_arm(job: Job, samples: _Samples, arm: Arm, ledger: Ledger, advance: Adv
         advance(len(samples.documents))
     else:
         _ask_chunks(job, samples, arm, built, ledger, advance)
-    lines = ledger.lines(arm.name)
-    found = {line.doc_id: line for line in lines.values()}
-    ordered = [found[samples.doc_id(document)] for document in samples.documents]
+    full = _in_order(samples, ledger, FULL) if arm.kind != "full" else []
     return ArmLine(
         arm=arm.name,
         how=arm.kind,
@@ -236,8 +234,14 @@ def _ask_arm(job: Job, samples: _Samples, arm: Arm, ledger: Ledger, advance: Adv
         status="ok",
         changed=number if arm.kind != "full" else 0,
         logged=logged,
-        scores=arm_scores(job.bench.task, ordered),
+        scores=arm_scores(job.bench.task, _in_order(samples, ledger, arm.name), full),
     )
+
+
+def _in_order(samples: _Samples, ledger: Ledger, arm: str) -> list[SampleLine]:
+    """Lines of an arm, in the order in which lm-eval scores them."""
+    found = {line.doc_id: line for line in ledger.lines(arm).values()}
+    return [found[samples.doc_id(document)] for document in samples.documents]
 
 
 def _ask_chunks(

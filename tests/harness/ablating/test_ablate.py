@@ -186,3 +186,28 @@ def _repeated(path: Path, whole: TaskAblation) -> TaskAblation:
     found.arms[FULL] = found.arms[FULL].model_copy(update={"logged": True})
     assert len(found.samples[FULL]) == COUNT
     return found
+
+
+def test_a_run_that_gets_another_date_takes_its_ablations_along(tmp_path: Path) -> None:
+    from gilot_plugin.artifacts.ablations import read_ablations
+    from gilot_plugin.artifacts.continuing import rename_run
+    from gilot_plugin.artifacts.reader import read_run
+
+    _, found = _ablated([READ], ["question"], tmp_path)
+    manifest = read_run(tmp_path).manifest
+    assert manifest is not None
+    old, new = manifest["date"], "2031-01-01T00-00-00.0"
+    tasks = {name: {**entry, "file": None} for name, entry in manifest["tasks"].items()}
+    rename_run(tmp_path, {**manifest, "date": new, "tasks": tasks}, old)
+    assert read_ablations(tmp_path, old) == ()
+    (renamed,) = read_ablations(tmp_path, new)
+    assert renamed.samples == found["read"].samples
+
+
+def test_any_model_class_will_do() -> None:
+    _, found = _ablated([READ, ECHO], ["question", {"regex": "[a-z]+"}], lm="dummy")
+    assert found["read"].arms["without question"].status == "ok"
+    # The dummy says the same whatever it is asked, and draws its scores.
+    (change,) = [one for (task, _), one in _changes(found).items() if task == "echo"]
+    assert change.same == 1.0
+    assert "nothing is left" in str(found["echo"].arms["without question"].reason)
