@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.stats
 
+from gilot_plugin.analysis.ablation_groups import grouped
 from gilot_plugin.artifacts.ablations import JACKKNIFE_GROUPS, ArmLine, SampleLine, TaskAblation
 from gilot_plugin.artifacts.verdicts import is_correct
 from gilot_plugin.settings.ablation import FULL
@@ -129,8 +130,8 @@ class AblationTable(NamedTuple):
 
 
 def ablation_table(tasks: Sequence[TaskAblation]) -> AblationTable:
-    """Compare each arm with the prompts as they are, all of them one family of tests."""
-    found = [one for task in tasks for one in _changes(task)]
+    """Compare each arm with the prompts as they are, all of them one family of tests; groups come first."""
+    found = [one for task in (*grouped(tasks), *tasks) for one in _changes(task)]
     p_values, attainable, places = [], [], []
     for place, (change, smallest, guess_smallest) in enumerate(found):
         if change.test is not None:

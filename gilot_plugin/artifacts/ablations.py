@@ -45,6 +45,7 @@ class Plan(_Strict):
         samples: Number of samples.
         arms: Names of the arms, ``"full"`` first.
         versions: Of the packages.
+        groups: Of tasks that this one is in.
     """
 
     schema_version: Literal["1.0"] = "1.0"
@@ -60,6 +61,7 @@ class Plan(_Strict):
     samples: int = pydantic.Field(ge=1)
     arms: tuple[str, ...]
     versions: dict[str, str]
+    groups: tuple[str, ...] = ()
 
 
 class SampleLine(_Strict):

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
+from gilot_plugin.analysis.ablation_groups import groups_around
 from gilot_plugin.artifacts.ablations import TaskAblation, read_ablations
 from gilot_plugin.artifacts.evaluations import PastEvaluation, find_evaluation, named_tasks
 from gilot_plugin.artifacts.writer import check_writable
@@ -120,7 +121,10 @@ def _asked(
                 bench = prepare_again(past, lm, name, manager)
                 rows = past.rows(name)
                 baseline = Baseline(rows, same_process=False) if rows else None
-                job = Job(bench, ablation, past.model, model_identity(lm), past.date, folder, baseline)
+                groups = groups_around(name, past.content.get("group_subtasks") or {})
+                job = Job(
+                    bench, ablation, past.model, model_identity(lm), past.date, folder, baseline, groups
+                )
                 samples, arms = plan_job(job)
                 with shown_bar(f"ablating {name}", len(samples.documents) * (len(arms) + 1)) as advance:
                     found.append(ablate(job, samples, arms, advance))

@@ -61,6 +61,7 @@ class Job:
         date: Of the run.
         folder: Where the file goes; None for nowhere.
         baseline: The evaluation itself; None where its samples were not logged.
+        groups: Of tasks that this one is in.
     """
 
     bench: Bench
@@ -70,6 +71,7 @@ class Job:
     date: str
     folder: Path | None
     baseline: Baseline | None
+    groups: tuple[str, ...] = ()
 
 
 class _Samples:
@@ -181,6 +183,7 @@ def ablate(
         cluster=job.ablation.cluster,
         samples=len(samples.documents),
         arms=(FULL, *(arm.name for arm in arms)),
+        groups=job.groups,
         versions={
             name: version(package)
             for name, package in (("gilot_plugin", "gilot-plugin"), ("lm_eval", "lm_eval"))

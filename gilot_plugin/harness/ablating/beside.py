@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gilot_plugin.analysis.ablation_groups import groups_around
 from gilot_plugin.artifacts.ablations import TaskAblation
 from gilot_plugin.errors import GilotError
 from gilot_plugin.harness.ablating.ablate import Baseline, Job, ablate, plan_job
@@ -102,6 +103,7 @@ def ablate_beside(
             run.date,
             run.folder,
             Baseline(results["samples"][name], same_process=True),
+            groups_around(name, results.get("group_subtasks") or {}),
         )
         try:
             samples, arms = plan_job(job)
