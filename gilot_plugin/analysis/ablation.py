@@ -1,8 +1,8 @@
-"""What a task's scores without parts of its prompts say: changes, tests, words."""
+"""What a task's scores without parts of its prompts say: changes and tests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from gilot_plugin.artifacts.ablations import JACKKNIFE_GROUPS, ArmLine, SampleLi
 from gilot_plugin.artifacts.verdicts import is_correct
 from gilot_plugin.settings.ablation import FULL
 from gilot_plugin.statistics.clusters import clustered_test
-from gilot_plugin.statistics.families import ALPHA, judge, samples_needed
+from gilot_plugin.statistics.families import ALPHA, judge
 from gilot_plugin.statistics.guessing import guessing_test
 from gilot_plugin.statistics.intervals import CONFIDENCE, mean_interval
 from gilot_plugin.statistics.paired import (
@@ -26,9 +26,6 @@ from gilot_plugin.statistics.paired import (
 
 #: The arm of which chance is the measure: what is left must not tell the answer.
 _BLIND = "without question"
-
-#: Parts whose absence is told of in a sentence, whether it shows or not.
-_WHOLE_PARTS = frozenset({"system", "description", "shots", "question", "choices"})
 
 
 class Guessing(NamedTuple):
@@ -277,79 +274,3 @@ def _guessing(
         return None, 1.0
     found = guessing_test(sum(map(bool, verdicts)), [other.choices or 1 for _, other in pairs])
     return Guessing(found.expected, found.p_value, 1.0), found.attainable
-
-
-def readings(table: AblationTable) -> Iterator[str]:
-    """What the table says for sure, one sentence a line."""
-    for change in table.changes:
-        where = f"{change.task}: {change.metric_words}"
-        if change.is_finding:
-            verb = "falls" if change.difference < 0 else "rises"
-            yield (
-                f"{where} {verb} from {change.full:.3g} to {change.score:.3g} {_arm_words(change.arm)} "
-                f"({p_words(change.q_value)})."
-            )
-        if change.guessing is not None and change.guessing.is_finding:
-            yield (
-                f"{where} is {change.score:.3g} without the question, where guessing gives "
-                f"{change.guessing.expected:.3g} ({p_words(change.guessing.q_value)}): what is left of the "
-                "prompt, or the choices themselves, give answers away."
-            )
-    yield from _same_answers(table.changes)
-
-
-def _same_answers(changes: Iterable[Change]) -> Iterator[str]:
-    seen = set()
-    for change in changes:
-        is_part = change.arm.removeprefix("without ") in _WHOLE_PARTS or change.arm == "only the question"
-        if is_part and change.changed == 1 and (change.task, change.arm) not in seen:
-            seen.add((change.task, change.arm))
-            yield f"{change.task}: {change.same:.0%} of the answers are the same {_arm_words(change.arm)}."
-
-
-def _arm_words(arm: str) -> str:
-    """An arm in a sentence."""
-    kind, _, part = arm.partition(" ")
-    if kind == "without" and " " not in part:
-        number = part.removeprefix("shot_")
-        names = {
-            "shots": "examples",
-            "lead_in": "lead-in",
-            "system": "system prompt",
-            "choices": "choices in it",
-        }
-        return f"without example {number}" if number != part else f"without the {names.get(part, part)}"
-    return "with the question alone" if arm == "only the question" else f"({arm})"
-
-
-def p_words(q_value: float) -> str:
-    """An adjusted p-value."""
-    return "adjusted p < 0.001" if q_value < 0.001 else f"adjusted p = {q_value:.2g}"
-
-
-def judged_words(change: Change) -> str:
-    """A change, for the cell of a table."""
-    if change.test is None:
-        return "no test"
-    if change.difference == 0 and change.low is None:
-        return "nothing changed"
-    if not change.testable:
-        return "too few differ"
-    if change.is_finding:
-        return p_words(change.q_value).removeprefix("adjusted ")
-    return f"no (p = {change.q_value:.2g})"
-
-
-def verdict_line(table: AblationTable) -> str:
-    """What the tests say together; empty where there are none."""
-    tested = [change for change in table.changes if change.test is not None]
-    if not tested:
-        return ""
-    count = sum(change.is_finding for change in tested)
-    least = min(change.samples for change in tested)
-    needed = samples_needed(len(tested))
-    more = f" It takes at least {needed} answers that change." if not count and least < needed else ""
-    return (
-        f"{count} of {len(tested)} scores are shown to be others without a part of the prompt (false "
-        f"discovery rate {ALPHA:.0%}).{more}"
-    )

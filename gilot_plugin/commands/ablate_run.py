@@ -96,9 +96,10 @@ def _asked(
     options: argparse.Namespace, past: PastEvaluation, tasks: Sequence[str], ablation: Ablation, folder: Path
 ) -> tuple[list[TaskAblation], list[str]]:
     """Ask the model; what was asked, and which tasks could not be."""
-    from gilot_plugin.harness.ablating.ablate import Baseline, Job, ablate, plan_job
+    from gilot_plugin.harness.ablating.ablate import ablate, plan_job
     from gilot_plugin.harness.ablating.bars import shown_bar
     from gilot_plugin.harness.ablating.beside import model_identity
+    from gilot_plugin.harness.ablating.jobs import Baseline, Job
     from gilot_plugin.harness.entry.again import check_tasks, prepare_again, task_manager
     from gilot_plugin.harness.entry.loading import load_lm, model_source
     from gilot_plugin.harness.keeping.locking import locked

@@ -9,14 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from gilot_plugin.analysis.ablation import (
-    AblationTable,
-    Change,
-    ablation_table,
-    judged_words,
-    readings,
-    verdict_line,
-)
+from gilot_plugin.analysis.ablation import AblationTable, Change, ablation_table
+from gilot_plugin.analysis.ablation_words import judged_words, readings, verdict_line
 from gilot_plugin.artifacts.ablations import TaskAblation
 from gilot_plugin.reports.visible import visible
 from gilot_plugin.statistics.intervals import CONFIDENCE

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from gilot_plugin.analysis.ablation import ablation_table, judged_words, readings, verdict_line
+from gilot_plugin.analysis.ablation import ablation_table
+from gilot_plugin.analysis.ablation_words import judged_words, readings, verdict_line
 from tests.analysis.ablations import make_ablation
 
 _ALL, _NONE = [1.0] * 20, [0.0] * 20

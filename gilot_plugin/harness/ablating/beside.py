@@ -10,10 +10,11 @@ from typing import Any
 from gilot_plugin.analysis.ablation_groups import groups_around
 from gilot_plugin.artifacts.ablations import TaskAblation
 from gilot_plugin.errors import GilotError
-from gilot_plugin.harness.ablating.ablate import Baseline, Job, ablate, plan_job
+from gilot_plugin.harness.ablating.ablate import ablate, plan_job
 from gilot_plugin.harness.ablating.bars import shown_bar
 from gilot_plugin.harness.ablating.bench import Bench
 from gilot_plugin.harness.ablating.editing import snapshot
+from gilot_plugin.harness.ablating.jobs import Baseline, Job
 from gilot_plugin.harness.run import EvaluationRun
 from gilot_plugin.settings.ablation import Ablation
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from lm_eval.models.huggingface import HFLM
 
-from gilot_plugin.analysis.ablation import Change, ablation_table, readings
+from gilot_plugin.analysis.ablation import Change, ablation_table
+from gilot_plugin.analysis.ablation_words import readings
 from gilot_plugin.artifacts.ablations import TaskAblation, read_ablation
 from gilot_plugin.artifacts.validation import validate_path
 from gilot_plugin.harness.entry.attach import attach
@@ -149,10 +150,10 @@ def test_the_users_cache_of_answers_gets_nothing(tmp_path: Path, make_lm: Callab
 
 
 def test_a_killed_ablation_goes_on_and_says_the_same(tmp_path: Path) -> None:
-    from gilot_plugin.harness.ablating import ablate as module
+    from gilot_plugin.harness.ablating import jobs as module
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_CHUNK", 9)
+        patch.setattr(module, "CHUNK", 9)
         _, whole = _ablated([READ], "auto", tmp_path / "whole")
         (path,) = (tmp_path / "whole").glob("ablations_*.jsonl")
         expected = read_ablation(path)
@@ -168,8 +169,9 @@ def _repeated(path: Path, whole: TaskAblation) -> TaskAblation:
     """The same ablation once more, in the folder of a file."""
     import lm_eval.evaluator
 
-    from gilot_plugin.harness.ablating.ablate import Job, ablate, plan_job
+    from gilot_plugin.harness.ablating.ablate import ablate, plan_job
     from gilot_plugin.harness.ablating.beside import model_identity
+    from gilot_plugin.harness.ablating.jobs import Job
     from gilot_plugin.settings.ablation import Ablation
     from tests.harness.ablating.benches import make_bench
 

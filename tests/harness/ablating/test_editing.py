@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from gilot_plugin.harness.ablating.ablate import Job, ablate, plan_job
+from gilot_plugin.harness.ablating.ablate import ablate, plan_job
 from gilot_plugin.harness.ablating.arms import arms_of, emptied, obstacle
 from gilot_plugin.harness.ablating.bench import Bench, build, build_full
 from gilot_plugin.harness.ablating.choices import without_choices
+from gilot_plugin.harness.ablating.jobs import Job
 from gilot_plugin.settings.ablation import Ablation, Arm, arms_named, without
 from tests.harness.ablating.answering import ECHO
 from tests.harness.ablating.benches import load, make_bench
