@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from gilot_plugin.reports.ablation import show_ablations
 from gilot_plugin.settings.ablation import AUTO_ARMS, Ablation, ablation_functions, arms_named, lending_tasks
 from gilot_plugin.settings.checking import explained
 from gilot_plugin.settings.sources import parse_args, split_arguments
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def run_ablation(options: argparse.Namespace) -> int:
@@ -134,4 +137,7 @@ def _asked(
                 break
             except GilotError as error:
                 failures.append(f"{name}: {error}")
+            except Exception as error:  # of a task, which may do anything; the other ones go on
+                _LOGGER.debug("task %s", name, exc_info=True)
+                failures.append(f"{name}: {type(error).__name__}: {error}")
     return found, failures

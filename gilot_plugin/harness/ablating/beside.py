@@ -113,3 +113,5 @@ def ablate_beside(
                 yield ablate(job, samples, arms, advance)
         except GilotError as error:
             _LOGGER.error("task %s: no ablation: %s", name, error)
+        except Exception:  # of a task, which may do anything; the other ones go on
+            _LOGGER.exception("task %s: no ablation", name)

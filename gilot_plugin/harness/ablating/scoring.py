@@ -38,7 +38,7 @@ def sample_line(
         cluster: What it belongs to.
     """
     first = rows[0]
-    own = own_requests(first["arguments"])
+    own = own_requests(first["arguments"]) if output_type == "multiple_choice" else ()
     return SampleLine(
         arm=arm,
         doc_id=doc_id,

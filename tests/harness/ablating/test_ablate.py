@@ -131,8 +131,9 @@ def test_samples_that_belong_together_are_tested_together() -> None:
     _, found = _ablated([config], {"arms": ["question"], "cluster": "options"})
     (change,) = _changes(found).values()
     assert change.test == "sign flip of clusters"
-    _, missing = _ablated([config], {"arms": ["question"], "cluster": "nothing"})
-    assert missing == {}
+    with attach({**CHEAP, "ablate": {"arms": ["question"], "cluster": "nothing"}}) as attachment:
+        evaluate(ReadingLM(), [config])
+    assert (attachment.ablations, attachment.all_ablated) == ([], False)
 
 
 def test_the_users_cache_of_answers_gets_nothing(tmp_path: Path, make_lm: Callable[..., HFLM]) -> None:
