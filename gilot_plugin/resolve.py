@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gilot_plugin import plugins
+from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.cores import usable_cores
 from gilot_plugin.attribution.distance.ground_costs import ground_cost
 from gilot_plugin.attribution.methods import AttributionMethod, PromptMethod
@@ -69,11 +70,14 @@ def make_recipe(
         top_p=config.top_p,
         top_k=config.top_k,
         ground_cost=ground,
-        batch_size=None if config.batch_size == "auto" else config.batch_size,
-        memory_budget=config.memory_budget,
-        num_threads=config.num_threads,
         seed=config.seed,
     )
+
+
+def make_execution(config: GilotConfig) -> Execution:
+    """How the settings want the work carried out."""
+    batch_size = None if config.batch_size == "auto" else config.batch_size
+    return Execution(batch_size, config.memory_budget, config.num_threads)
 
 
 def unit_plan(config: GilotConfig, prompt: Prompt) -> tuple[Unit, ...] | Refinement:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from gilot_plugin.artifacts.records import RecordKey, Status, failed_methods, text_of
 from gilot_plugin.artifacts.verdicts import is_correct
 from gilot_plugin.attribution.types import Choice, CoarseUnit, Flow, Hypothesis, Token, TotalFlow, Unit
+from gilot_plugin.display import Displayed, strongest
 from gilot_plugin.errors import ArtifactError, one_of
 
 #: Whose scores count where nobody says: the transport distance, else the first that there is.
@@ -53,7 +54,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Record:
+class Record(Displayed):
     """What is known of one chosen sample; fields as in ``schema/record-1.1.json``.
 
     Attributes:
@@ -123,6 +124,15 @@ class Record:
                 for coarse in record.get("coarse_units", ())
             ),
         )
+
+    def __repr__(self) -> str:
+        method = self.method
+        if method is None:
+            told = f"{self.status}: {(self.reason or '')[:120]!r}"
+        else:
+            scores = strongest([unit.text for unit in self.units], self.scores[method])
+            told = f"{len(self.units)} units; {method}: {scores}"
+        return f"Record({self.task!r}, document {self.doc_id}, {told})"
 
     @property
     def key(self) -> RecordKey:

@@ -122,6 +122,16 @@ def margin_drop(gold: Sequence[int]) -> Distance:
     )
 
 
+def choice_drop(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
+    """By how much the absence of a unit lowers the log-probability of the full prompt's likeliest outcome."""
+    likeliest = present.argmax(-1, keepdim=True)
+    before, after = (
+        logprobs.gather(-1, likeliest.expand(*logprobs.shape[:-1], 1))[..., 0].clamp(min=IMPOSSIBLE)
+        for logprobs in (present, absent)
+    )
+    return before - after
+
+
 def _total(values: torch.Tensor) -> torch.Tensor:
     """Sum over the last dimension; what float32 rounds off is summed beside it, in pairs (two-sum)."""
     if values.dtype == torch.float64:
@@ -137,6 +147,13 @@ def _total(values: torch.Tensor) -> torch.Tensor:
     return (values + lost)[..., 0]
 
 
+#: Of the model's own answer; comes along wherever the answer is read with the outcomes.
+LOGPROB = AnswerDrop("logprob", "leave-one-out: drop in log-probability of the model's own answer, in nats")
+
+#: The same where the answer is one of the task's choices: among them, not of its text.
+CHOICE = Distance("choice", "drop in log-probability of the preferred choice, in nats", choice_drop)
+
+
 BUILTIN_METHODS: tuple[OutcomeMethod, ...] = (
     TransportDistance(
         "ot",
@@ -149,5 +166,5 @@ BUILTIN_METHODS: tuple[OutcomeMethod, ...] = (
     Distance("l2", "Euclidean distance between the outcome distributions", l2_norm),
     Distance("js", "Jensen-Shannon divergence between the outcome distributions, in nats", jensen_shannon),
     Distance("tv", "total variation distance between the outcome distributions", total_variation),
-    AnswerDrop("logprob", "leave-one-out: drop in log-probability of the model's own answer, in nats"),
+    LOGPROB,
 )

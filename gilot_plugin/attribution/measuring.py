@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from gilot_plugin.attribution.batching import BatchPlan, Size, in_batches
+from gilot_plugin.attribution.batching import BatchPlan, Execution, Size, in_batches
 from gilot_plugin.attribution.cores import usable_cores
 from gilot_plugin.attribution.distance.geometry import COST_BYTES
 from gilot_plugin.attribution.distance.solved import SolvedProblem
@@ -37,7 +37,7 @@ from gilot_plugin.attribution.reducing import (
     reduced_bytes,
     to_host,
 )
-from gilot_plugin.attribution.transport import TransportProblem
+from gilot_plugin.attribution.transport import Solver, TransportProblem
 from gilot_plugin.attribution.types import Absent
 from gilot_plugin.backends.protocol import Backend, Need
 
@@ -145,17 +145,17 @@ class Measurer:
 
     Args:
         backend: The model.
-        recipe: How memory and threads are used.
+        solver: Solves the transport problems.
+        execution: How memory and threads are used.
 
     Raises:
         BudgetError: The memory budget is too small.
     """
 
-    def __init__(self, backend: Backend, recipe: Recipe) -> None:
-        self._backend = backend
-        self._plan = BatchPlan.beside(backend, recipe.batch_size, recipe.memory_budget)
-        self._solver = recipe.solver
-        self._threads = recipe.num_threads or usable_cores()
+    def __init__(self, backend: Backend, solver: Solver, execution: Execution) -> None:
+        self._backend, self._solver = backend, solver
+        self._plan = BatchPlan.beside(backend, execution)
+        self._threads = execution.num_threads or usable_cores()
         on_cuda = backend.device.type == "cuda"
         self._stream = torch.cuda.Stream(backend.device) if on_cuda else None  # type: ignore[no-untyped-call]
 

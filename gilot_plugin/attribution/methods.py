@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 
 from gilot_plugin.attribution.distance.flows import Move, mean_moves
 from gilot_plugin.attribution.distance.solved import SolvedProblem
-from gilot_plugin.attribution.prediction.answers import AnswerReader
 from gilot_plugin.attribution.types import Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
+
+if TYPE_CHECKING:
+    from gilot_plugin.attribution.game import Game
 
 
 class Interval(NamedTuple):
@@ -140,6 +141,8 @@ class PromptMethod:
         score: Gives one number a unit; called in the main thread after the distances.
         refuses: Why the method cannot explain a model, in words, or None: asked before anything is scored.
         unavailable: Why it cannot be used here at all, e.g. the package that is missing; None where it can.
+        needs_answer: Whether it asks how likely the model's answer is without single units, which is then
+            read along with whatever else is read without them.
     """
 
     name: str
@@ -147,6 +150,7 @@ class PromptMethod:
     score: Callable[[MethodContext], Sequence[float]]
     refuses: Callable[[Backend], str | None] = _refuses_none
     unavailable: str | None = None
+    needs_answer: bool = False
 
 
 AttributionMethod = OutcomeMethod | PromptMethod
@@ -158,22 +162,20 @@ class MethodContext:
 
     Attributes:
         backend: The model.
-        prompt: The prompt as fed.
-        units: The units to score.
-        make_reader: Finds out what the model answers, see :attr:`reader`.
+        game: The prompt, its units, the model's answer, and what coalitions of absent units are worth.
         seed: For methods that draw random numbers.
     """
 
     backend: Backend
-    prompt: Prompt
-    units: tuple[Unit, ...]
-    make_reader: Callable[[], AnswerReader]
+    game: Game
     seed: int = 0
 
-    @cached_property
-    def reader(self) -> AnswerReader:
-        """What the model answers to the full prompt, and how likely that is without some of the units.
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt as fed."""
+        return self.game.prompt
 
-        Where nothing else asked for it, the model's greedy continuation is searched at the first use.
-        """
-        return self.make_reader()
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """The units to score."""
+        return self.game.units

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -67,6 +67,12 @@ class Reference:
         logprobs = outcomes.logprobs[0].clone()
         shared = None if nucleus is None else shared_nuclei(logprobs, *nucleus)
         return cls(logprobs, _answers(outcomes)[0].clone(), shared)
+
+    def within(self, nucleus: Nucleus | None) -> Reference:
+        """The same with what takes part in transport, where it is asked for and lacking."""
+        if nucleus is None or self.shared is not None:
+            return self
+        return replace(self, shared=shared_nuclei(self.logprobs, *nucleus))
 
     @property
     def entropy(self) -> float:

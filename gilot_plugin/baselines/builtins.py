@@ -25,14 +25,20 @@ def gilot_attribution_methods() -> tuple[AttributionMethod, ...]:
     why = missing("captum")
     note = "" if why is None else f" ({why})"
     perturbing = (
-        ("lime", "captum's LIME: linear model of the answer's log-probability, random words absent", lime),
-        ("kernel_shap", "captum's kernel SHAP: Shapley values by regression", kernel_shap),
-        ("shapley_sampling", "captum's Shapley values over random orders of the units", shapley_sampling),
         (
-            "feature_ablation",
-            "captum's ablation of single units; equals logprob",
-            feature_ablation,
+            "lime",
+            "captum's LIME: linear model of the answer's log-probability, random words absent",
+            lime,
+            False,
         ),
+        ("kernel_shap", "captum's kernel SHAP: Shapley values by regression", kernel_shap, True),
+        (
+            "shapley_sampling",
+            "captum's Shapley values over random orders of the units",
+            shapley_sampling,
+            True,
+        ),
+        ("feature_ablation", "captum's ablation of single units; equals logprob", feature_ablation, True),
     )
     differentiating = (
         (
@@ -43,7 +49,10 @@ def gilot_attribution_methods() -> tuple[AttributionMethod, ...]:
         ("input_x_gradient", "captum's embedding times gradient", input_x_gradient),
     )
     return (
-        *(PromptMethod(name, summary + note, score, unavailable=why) for name, summary, score in perturbing),
+        *(
+            PromptMethod(name, summary + note, score, unavailable=why, needs_answer=of_single_units)
+            for name, summary, score, of_single_units in perturbing
+        ),
         *(
             PromptMethod(name, summary + note, score, refuses_gradients, why)
             for name, summary, score in differentiating

@@ -16,7 +16,7 @@ from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.backends.reinitialization import reinitialized
 from gilot_plugin.errors import ConfigError, one_of
 from gilot_plugin.faithfulness.answers import Decoding
-from gilot_plugin.faithfulness.cases import Case, Scored, subject_of
+from gilot_plugin.faithfulness.cases import Case, Scored, ranked_sample
 from gilot_plugin.faithfulness.curves import (
     ALL_QUANTITIES,
     CHOICE_QUANTITIES,
@@ -30,7 +30,7 @@ from gilot_plugin.faithfulness.randomization import Twin, compare_with_random_we
 from gilot_plugin.faithfulness.scores import Scorer
 from gilot_plugin.faithfulness.similarity import SentenceEmbedder
 from gilot_plugin.faithfulness.store import ValueStore
-from gilot_plugin.resolve import make_recipe
+from gilot_plugin.resolve import make_execution, make_recipe
 from gilot_plugin.settings.config import GilotConfig, uncombined
 
 #: Settings that have nothing to do with what is computed of one sample.
@@ -249,17 +249,16 @@ def _measured(
     for case in cases:
         by_config.setdefault(case.config.hash, []).append(case)
     curves: list[SampleCurves] = []
-    decoding = Decoding(max_new_tokens=design.max_answer_tokens)
     for those in by_config.values():
-        subjects = [subject_of(case, design.methods, design.seed, design.random_rankings) for case in those]
+        samples = [ranked_sample(case, design.methods, design.seed, design.random_rankings) for case in those]
         curves += measure_faithfulness(
             loaded.backend,
             loaded.tokenizer,
-            subjects,
+            samples,
             _recipes(loaded, those[0].config, design.absence),
             embedder,
             store,
-            decoding,
+            Decoding(design.max_answer_tokens, make_execution(those[0].config)),
             _as_steps(watcher),
             design.quantities,
         )

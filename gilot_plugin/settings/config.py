@@ -29,6 +29,7 @@ from gilot_plugin.attribution.methods import PromptMethod
 from gilot_plugin.attribution.prompt.units import SCOPES, UNIT_KINDS
 from gilot_plugin.attribution.transport import SOLVER_NAMES
 from gilot_plugin.errors import ConfigError, one_of
+from gilot_plugin.settings.ablation import Ablation, as_ablation
 from gilot_plugin.settings.checking import explained, is_name_of, member
 from gilot_plugin.settings.contradictions import Contradiction, contradictions_of
 from gilot_plugin.settings.selection import checked_selection, options_of
@@ -55,9 +56,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 
-#: Settings that say how the work is spread and where results go, but not what they are.
+#: Settings that say how the work is spread, where results go and what is measured beside them, but not
+#: what they are.
 _WORK_FIELDS = frozenset(
-    {"batch_size", "memory_budget", "num_threads", "output_path", "resume", "budget", "noise_floor"}
+    {
+        *("batch_size", "memory_budget", "num_threads", "output_path", "resume", "budget", "noise_floor"),
+        "ablate",
+    }
 )
 
 #: Settings that presets leave alone: what is computed for which samples, rather than how.
@@ -178,6 +183,11 @@ class GilotConfig(BaseModel):
     budget: Budget | None = Field(
         None, description="what explaining may cost in all: {minutes: M}, {samples: N} or both"
     )
+    ablate: Ablation | None = Field(
+        None,
+        description="score the task again without parts of its prompts: auto, a list of parts, or "
+        "{arms: ..., n: N}",
+    )
     batch_size: int | Literal["auto"] = Field("auto", description="prompts searched together")
     memory_budget: int | None = Field(None, description="bytes that prompts in a batch may take, e.g. 2GiB")
     num_threads: _Whole | None = Field(
@@ -281,6 +291,19 @@ class GilotConfig(BaseModel):
             return Budget.model_validate(value)
         except ValidationError as error:
             raise ValueError(explained(error, Budget)) from None
+
+    @field_validator(
+        "ablate", mode="before", json_schema_input_type=bool | str | list[Any] | dict[str, Any] | None
+    )
+    @classmethod
+    def _possible_ablation(cls, value: Any) -> Any:
+        given = as_ablation(value)
+        if given is None or isinstance(given, Ablation):
+            return given
+        try:
+            return Ablation.model_validate(given)
+        except ValidationError as error:
+            raise ValueError(explained(error, Ablation)) from None
 
     @field_validator("batch_size", mode="before")
     @classmethod

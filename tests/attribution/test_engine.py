@@ -213,9 +213,10 @@ def test_progress_counts_the_units(tiny_model):
         TransformersBackend(tiny_model("llama")),
         prompt,
         engine_calls.units_at(prompt, EVERY_TOKEN),
-        engine_calls.recipe(batch_size=1),
+        engine_calls.recipe(),
         str,
         str,
+        engine_calls.execution(batch_size=1),
         progress=seen.append,
     )
     assert sum(seen) == len(EVERY_TOKEN)

@@ -25,11 +25,12 @@ def prompt(tiny_tokenizer):
 
 def attribute(model, prompt, units, target="generation", **settings):
     backend, recipe = TransformersBackend(model), engine_calls.recipe(**{**SIZES, **settings})
+    execution = engine_calls.execution()
     if target == "choices":
         return engine_calls.attribute_choices(
-            backend, prompt, units, [(5,), (44,), (99,)], ["a", "b", "c"], recipe, gold=[1]
+            backend, prompt, units, [(5,), (44,), (99,)], ["a", "b", "c"], recipe, execution, gold=[1]
         )
-    return engine_calls.attribute_generation(backend, prompt, units, recipe, str, str)
+    return engine_calls.attribute_generation(backend, prompt, units, recipe, str, str, execution)
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import random
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from gilot_plugin.artifacts.records import RecordKey, record_key
@@ -22,6 +20,7 @@ from gilot_plugin.harness.explaining.spending import Clock, affordable
 from gilot_plugin.harness.keeping.manifest import manifest_of
 from gilot_plugin.harness.keeping.plugin import abandon_run, describe_run, drop_own_files
 from gilot_plugin.harness.keeping.resumption import kept_record, resume_run
+from gilot_plugin.harness.random_states import undisturbed
 from gilot_plugin.harness.run import EvaluationRun, Feed, FeedKey, Rendering
 from gilot_plugin.plugins import manager
 
@@ -69,7 +68,7 @@ def explain_results(
         Whether every chosen sample has its record, as far as this process knows.
     """
     try:
-        with _undisturbed():
+        with undisturbed():
             complete = _explain_together(run, results or {}, prepare)
         run.status = "complete" if complete else "interrupted"
     except (KeyboardInterrupt, Exception) as error:  # of the exchange: another process is gone
@@ -247,16 +246,3 @@ def _tell(run: EvaluationRun, error: BaseException) -> None:
         len(run.chosen),
         exc_info=not isinstance(error, (KeyboardInterrupt, GilotError)),
     )
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Give whatever runs after the block the random numbers that it would have had without it."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - lm-eval seeds the global one
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call] # torch has no types
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002 - as above

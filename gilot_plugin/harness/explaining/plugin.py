@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 from gilot_plugin.artifacts.records import RecordKey, Status, attributed_record, unattributed_record
 from gilot_plugin.attribution.engine import attribute_together
-from gilot_plugin.attribution.inquiry import Inquiry
+from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.noise import NOISE_SAMPLES, noise_floor, remeasure
 from gilot_plugin.attribution.types import Attribution
 from gilot_plugin.errors import PromptError
+from gilot_plugin.harness.asking.games import SampleGame, sample_game
 from gilot_plugin.harness.asking.prompts import SamplePrompt
-from gilot_plugin.harness.asking.questions import Question, question_about
 from gilot_plugin.harness.choosing.samples import Sample
 from gilot_plugin.harness.run import EvaluationRun
 from gilot_plugin.hookspecs import hookimpl
@@ -44,23 +44,23 @@ def gilot_attribute_sample(run: EvaluationRun, sample: Sample) -> Mapping[str, A
 
 def _records(run: EvaluationRun, samples: Sequence[Sample]) -> Iterator[tuple[RecordKey, Mapping[str, Any]]]:
     """Records of the first sample, and of those after it that are explained with it, as they are ready."""
-    asked: dict[Inquiry[Any], tuple[Sample, Question]] = {}
+    played: dict[Game, tuple[Sample, SampleGame]] = {}
     width = 0
     for sample in samples[:_MOST_TOGETHER]:
         if sample.identity.task != samples[0].identity.task:
             break
-        found = _attempt(run, sample, lambda sample: question_about(run, sample))
-        if isinstance(found, Question):
-            asked[found.inquiry] = (sample, found)
-            width += found.inquiry.width
+        found = _attempt(run, sample, lambda sample: sample_game(run, sample))
+        if isinstance(found, SampleGame):
+            played[found.game] = (sample, found)
+            width += found.game.width
         else:
             yield sample.identity.key, found
         if run.backend is None or width >= run.backend.fill_tokens:
             break
-    if asked:
+    if played:
         assert run.backend is not None
-        for inquiry, answer in attribute_together(run.backend, list(asked)):
-            sample, one = asked[inquiry]
+        for game, answer in attribute_together(run.backend, list(played)):
+            sample, one = played[game]
             yield sample.identity.key, _attempt(run, sample, partial(_record, run, one, answer))
 
 
@@ -86,15 +86,15 @@ def _attempt(
 
 
 def _record(
-    run: EvaluationRun, asked: Question, answer: Attribution | Exception, sample: Sample
+    run: EvaluationRun, played: SampleGame, answer: Attribution | Exception, sample: Sample
 ) -> Mapping[str, Any]:
     if isinstance(answer, Exception):
         raise answer
     # Where a distance is NaN, the record is refused here.
     return attributed_record(
         sample.identity,
-        _with_noise(run, asked, sample, _with_truncation(answer, asked.fed)),
-        target=asked.describe(answer),
+        _with_noise(run, played, sample, _with_truncation(answer, played.fed)),
+        target=played.describe(answer),
         config_hash=run.tasks[sample.identity.task].config.hash,
         model=run.model_name,
     )
@@ -105,19 +105,21 @@ def _with_truncation(attribution: Attribution, fed: SamplePrompt) -> Attribution
     return replace(attribution, diagnostics=diagnostics)
 
 
-def _with_noise(run: EvaluationRun, asked: Question, sample: Sample, attribution: Attribution) -> Attribution:
+def _with_noise(
+    run: EvaluationRun, played: SampleGame, sample: Sample, attribution: Attribution
+) -> Attribution:
     """The attribution with the noise floor of its task, which its first samples tell."""
-    task, backend, subject = run.tasks[sample.identity.task], run.backend, asked.inquiry.subject
+    task, backend = run.tasks[sample.identity.task], run.backend
     assert backend is not None  # or nothing is explained
     wanted = task.config.noise_floor
     # In single precision, other batches move scores by less than 1e-5.
-    if not (backend.half_precision if wanted == "auto" else wanted) or not subject.distances:
+    if not (backend.half_precision if wanted == "auto" else wanted) or not played.game.measures:
         return attribution
     samples = run.remeasured.setdefault(task.name, [])
     seconds = dict(attribution.diagnostics.seconds)
     if len(samples) < NOISE_SAMPLES:
         try:
-            samples.append(remeasure(backend, subject, attribution))
+            samples.append(remeasure(played.game, attribution))
             seconds["noise_floor"] = samples[-1].seconds
         except Exception as error:  # the scores are there, and are not to be lost for this
             _LOGGER.warning("the noise floor of %s could not be measured: %r", task.name, error)

@@ -1,0 +1,33 @@
+"""What a scheme is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gilot_plugin.attribution.game import Asking, Game
+
+#: For each measure, by its name, one number a unit of the game.
+Scores = Mapping[str, tuple[float, ...]]
+
+
+class Scheme(Protocol):
+    """Scores the units of a game.
+
+    It asks for coalitions by ``values = yield coalitions`` as often as it likes, so what it asks for next may
+    depend on what it has heard; several prompts that are explained at once share the batches. A scheme that
+    compares each unit with the end of the prompt is nothing but
+
+    >>> def without_the_rest(game):
+    ...     values = yield [game.units[:place] for place in range(len(game.units))]
+    ...     return {measure.name: tuple(values.means(measure.name)) for measure in game.measures}
+    """
+
+    def __call__(self, game: Game, /) -> Asking[Scores]:
+        """Ask, and return the scores.
+
+        Args:
+            game: With units, and with one measure at least.
+        """
+        ...
