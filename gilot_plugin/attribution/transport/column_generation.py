@@ -170,8 +170,8 @@ def _scan(costs: Costs, u: FloatArray, v: FloatArray, negative: float) -> _Scan:
     height = max(1, _BLOCK // width)
     least = np.inf
     places, values = [np.empty(0, dtype=np.intp)], [np.empty(0)]
-    # As precise as the costs, which is half the memory to wait for where that is float32; what may be negative
-    # is then computed again.
+    # As precise as the costs, which is half the memory to wait for where that is float32; what may be
+    # negative is then computed again.
     near_u, near_v = u.astype(costs.dtype), v.astype(costs.dtype)
     unsure = _UNSURE * max(np.abs(u).max(), np.abs(v).max(), negative / _NEGATIVE)
     for top in range(0, len(costs), height):
