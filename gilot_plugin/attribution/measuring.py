@@ -45,7 +45,7 @@ from gilot_plugin.backends.protocol import Backend, Need
 Progress = Callable[[int], None]
 
 #: Transport problems that a solver which takes many gets at once; their costs are in memory together.
-_GROUP = 64
+_GROUP = 256
 
 #: Memory on the host of the costs of a problem that is solved there, in bytes for each pair of outcomes.
 _HOST_COST_BYTES = 8
