@@ -6,8 +6,8 @@ from typing import Any
 
 from gilot_plugin import plugins
 from gilot_plugin.attribution.batching import Execution
-from gilot_plugin.attribution.cores import usable_cores
 from gilot_plugin.attribution.distance.ground_costs import ground_cost
+from gilot_plugin.attribution.host import usable_cores
 from gilot_plugin.attribution.methods import AttributionMethod, PromptMethod
 from gilot_plugin.attribution.prediction.targets import check_positions
 from gilot_plugin.attribution.prompt.absence import AbsenceContext
