@@ -15,6 +15,7 @@ from gilot_plugin.commands import (
     card,
     check,
     compare,
+    contrast,
     explain,
     faithfulness,
     figures,
@@ -33,7 +34,7 @@ __all__ = ["DONE", "FAILED", "UNEXPLAINED", "WRONG", "main"]
 
 #: In the order of ``--help``.
 _COMMANDS = (
-    *(run, explain, settings, check, show, report, compare, figures, card, faithfulness, ablate),
+    *(run, explain, settings, check, show, report, compare, figures, card, faithfulness, ablate, contrast),
     *(validate, methods, plugins),
 )
 

@@ -32,7 +32,7 @@ def optimal_transport(solved: SolvedProblem) -> Measurement:
     result, support = solved.result, solved.support
     return Measurement(
         score=result.cost,
-        moves=moves_of(result.plan, solved.costs, support.outcomes),
+        moves=moves_of(result.flows, support.outcomes),
         gap=max(0.0, result.gap),
         interval=_over_all_outcomes(solved),
         outside_support=support.outside,
@@ -51,9 +51,8 @@ def _over_all_outcomes(solved: SolvedProblem) -> Interval:
     largest cost there.
     """
     support, result = solved.support, solved.result
-    largest = float(solved.costs.max())
     outside_both = support.outside_source + support.outside_target
-    lower = max(0.0, result.lower - outside_both * largest)
+    lower = max(0.0, result.lower - outside_both * result.largest_cost)
     upper = (1.0 - support.outside) * result.upper + support.outside * solved.largest_cost
     return Interval(lower, upper)
 

@@ -362,10 +362,10 @@ def _transported(subject: Subject, reduced: Reduced, rows: range, plan: BatchPla
         ]
         return [
             [
-                distance.measure(SolvedProblem(support, problem.costs, result, target.geometry.largest_cost))
+                distance.measure(SolvedProblem(support, result, target.geometry.largest_cost))
                 for distance in distances
             ]
-            for support, problem, result in zip(some, problems, solver(problems), strict=True)
+            for support, result in zip(some, solver(problems), strict=True)
         ]
 
     size = Size(Need(0, 0), 0, 1)

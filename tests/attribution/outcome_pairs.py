@@ -87,7 +87,7 @@ def solved_pair(present, absent, geometry, top_p=1.0, top_k=1000):
     support = support_of(present, absent, top_p, top_k)
     (costs,) = geometry.costs([support.outcomes], [support.shared])
     (result,) = EXACT([TransportProblem(support.source, support.target, costs)])
-    return SolvedProblem(support, costs, result, geometry.largest_cost)
+    return SolvedProblem(support, result, geometry.largest_cost)
 
 
 def score(method, present, absent, costs=None):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
-
 from gilot_plugin.attribution.distance.support import Support
 from gilot_plugin.attribution.transport import TransportResult
 
@@ -15,12 +13,10 @@ class SolvedProblem(NamedTuple):
 
     Attributes:
         support: The distributions on the outcomes that take part, and what was left out.
-        costs: Ground costs on the support, ``[n, n]``.
         result: The solution.
         largest_cost: No ground cost between any two outcomes is above it.
     """
 
     support: Support
-    costs: torch.Tensor
     result: TransportResult
     largest_cost: float

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gilot_plugin import __version__
+from gilot_plugin.analysis.contrast import contrasts
 from gilot_plugin.analysis.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
 from gilot_plugin.artifacts.ablations import read_ablations
 from gilot_plugin.artifacts.faithfulness import read_faithfulness
@@ -15,6 +16,7 @@ from gilot_plugin.artifacts.typed import chosen_method
 from gilot_plugin.attribution.types import SHOT_PREFIX, TEMPLATE_SEGMENT
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.html.ablation import ablation_section
+from gilot_plugin.reports.html.contrast import contrast_section
 from gilot_plugin.reports.html.faithfulness import faithfulness_section
 from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, shown
 from gilot_plugin.reports.html.page import render_page
@@ -63,6 +65,9 @@ def report_page(run: LoadedRun) -> str:
             "segments_verdict": shown(verdict_line(segments)),
             "faithfulness": None if faithfulness is None else faithfulness_section(faithfulness),
             "ablation": ablation_section(read_ablations(run.folder, run.date)),
+            "contrast": contrast_section(
+                contrasts(run, method=method), {record.key: record for record in run.records}
+            ),
             "segments": sorted({unit.segment for record in run.records for unit in record.units}),
             "facts": [(name, shown(value)) for name, value in _facts(run)],
         },

@@ -6,13 +6,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gilot_plugin.attribution.distance.flows import Move, mean_moves, moves_of, readable_flows, total_flows
 from gilot_plugin.attribution.distances import optimal_transport
-from gilot_plugin.attribution.transport import Coupling
+from gilot_plugin.attribution.transport import Coupling, Flows
 from tests.attribution.outcome_pairs import (
     MatrixGeometry,
     cosine_costs,
@@ -57,8 +56,8 @@ def test_moves_are_part_of_the_cost(drawn, make_costs):
 
 def test_rows_of_the_plan_are_sources():
     plan = np.array([[0.5, 0.2, 0.0], [0.0, 0.0, 0.3], [0.0005, 0.0, 0.0]])
-    costs = torch.tensor([[0.0, 0.1, 0.2], [0.3, 0.0, 0.4], [0.5, 0.6, 0.0]])
-    moves = moves_of(Coupling.of(plan), costs, np.array([7, 8, 9]))
+    costs = np.array([[0.0, 0.1, 0.2], [0.3, 0.0, 0.4], [0.5, 0.6, 0.0]])
+    moves = moves_of(Flows.of(Coupling.of(plan), costs, 16), np.array([7, 8, 9]))
     assert [(move.source, move.target, move.mass) for move in moves] == [(8, 9, 0.3), (7, 8, 0.2)]
     assert [move.cost for move in moves] == pytest.approx([0.4, 0.1])
 
