@@ -17,7 +17,7 @@ from gilot_plugin.attribution.methods import AttributionMethod, MethodContext, P
 from gilot_plugin.attribution.types import Absent
 from gilot_plugin.baselines.perturbation import lime
 from gilot_plugin.hookspecs import hookimpl
-from gilot_plugin.plugins import manager
+from gilot_plugin.plugins.manager import manager
 from gilot_plugin.resolve import make_recipe
 from gilot_plugin.settings.config import GilotConfig
 

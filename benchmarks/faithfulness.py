@@ -44,7 +44,7 @@ from gilot_plugin.faithfulness.measurement import measure_faithfulness
 from gilot_plugin.faithfulness.scores import Scorer
 from gilot_plugin.faithfulness.similarity import DEFAULT_EMBEDDER, SentenceEmbedder
 from gilot_plugin.faithfulness.store import ValueStore
-from gilot_plugin.faithfulness.subjects import Ranking, Subject, ranking_of
+from gilot_plugin.faithfulness.subjects import RankedPrompt, Ranking, ranking_of
 from gilot_plugin.harness.entry.loading import LoadedModel, load_model, model_source
 from gilot_plugin.harness.entry.prompt_files import WrittenPrompt, feed
 from gilot_plugin.resolve import make_recipe
@@ -160,15 +160,15 @@ def _attributed(
     return Attributed(list(rankings.values()), seconds)
 
 
-def _subject(case: Case, rankings: Mapping[str, Ranking], options: argparse.Namespace) -> Subject:
+def _subject(case: Case, rankings: Mapping[str, Ranking], options: argparse.Namespace) -> RankedPrompt:
     controls = control_rankings(case.key, len(case.units), options.seed, options.random_rankings)
-    return Subject(case.key, case.prompt, case.units, {**rankings, **controls})
+    return RankedPrompt(case.key, case.prompt, case.units, {**rankings, **controls})
 
 
 def _curves(
     loaded: LoadedModel,
     store: ValueStore,
-    subjects: Sequence[Subject],
+    subjects: Sequence[RankedPrompt],
     embedder: SentenceEmbedder | None,
     quantities: Sequence[Quantity],
     options: argparse.Namespace,

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import rel_entr
 
-from gilot_plugin.attribution.distance.flows import moves_of
+from gilot_plugin.attribution.distance.flows import mean_moves, moves_of
 from gilot_plugin.attribution.distance.pair import OutcomePair
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
-from gilot_plugin.attribution.methods import Distance, Interval, Measurement
+from gilot_plugin.attribution.methods import Interval, Measurement
 
 FloatArray = NDArray[np.float64]
 
@@ -104,28 +104,18 @@ def margin(logprobs: FloatArray, gold: Sequence[int]) -> float:
     return float(possible[right].max() - possible[~right].max())
 
 
-#: Comes by itself with choices of which some are right and some are not.
-MARGIN = Distance(
-    "margin", "drop of the gold choice's margin over the strongest other choice, in nats", margin_drop
-)
-
-BUILTIN_METHODS: tuple[Distance, ...] = (
-    Distance(
-        "ot",
-        "GiLOT: optimal transport between the outcome distributions, embeddings as ground cost",
-        optimal_transport,
-        transports=True,
-    ),
-    Distance(
-        "kl", "KL divergence of the outcome distribution without the unit from the one with it", kl_divergence
-    ),
-    Distance("l2", "Euclidean distance between the outcome distributions", l2_norm),
-    Distance("js", "Jensen-Shannon divergence between the outcome distributions, in nats", jensen_shannon),
-    Distance("tv", "total variation distance between the outcome distributions", total_variation),
-    Distance(
-        "logprob",
-        "leave-one-out: drop in log-probability of the model's own answer, in nats",
-        answer_logprob_drop,
-        needs_answer=True,
-    ),
-)
+def mean_measurement(steps: Sequence[Measurement]) -> Measurement:
+    """Average over steps; sizes are those of the step where they are largest."""
+    if len(steps) == 1:
+        return steps[0]
+    intervals = [step.interval for step in steps if step.interval is not None]
+    lower, upper = np.mean(intervals, axis=0).tolist() if intervals else (0.0, 0.0)
+    return Measurement(
+        score=float(np.mean([step.score for step in steps])),
+        moves=mean_moves([step.moves for step in steps]),
+        gap=float(np.mean([step.gap for step in steps])),
+        interval=Interval(lower, upper) if intervals else None,
+        outside_support=max(step.outside_support for step in steps),
+        support_size=max(step.support_size for step in steps),
+        left_over=sum(step.left_over for step in steps),
+    )

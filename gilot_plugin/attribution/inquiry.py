@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from scipy.special import entr
 
+from gilot_plugin.attribution.builtins import MARGIN
 from gilot_plugin.attribution.distance.flows import readable_flows, total_flows
 from gilot_plugin.attribution.distance.geometry import Labels
-from gilot_plugin.attribution.distances import MARGIN, margin
+from gilot_plugin.attribution.distances import margin
 from gilot_plugin.attribution.measuring import Progress, Subject
 from gilot_plugin.attribution.methods import (
     AttributionMethod,

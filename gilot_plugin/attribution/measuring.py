@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from gilot_plugin.attribution.batching import BatchPlan, Size, in_batches
 from gilot_plugin.attribution.distance.geometry import COST_BYTES
 from gilot_plugin.attribution.distance.pair import Ground, OutcomePair, solve_together
+from gilot_plugin.attribution.distances import mean_measurement
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
-from gilot_plugin.attribution.methods import Distance, Measurement, mean_measurement
+from gilot_plugin.attribution.methods import Distance, Measurement
 from gilot_plugin.attribution.prediction.targets import Asked, Outcomes, Target
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent

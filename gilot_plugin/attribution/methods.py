@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from gilot_plugin.attribution.distance.flows import Move, mean_moves
-from gilot_plugin.attribution.distance.pair import OutcomePair
-from gilot_plugin.attribution.prediction.answers import AnswerReader
-from gilot_plugin.attribution.types import Prompt, Unit
-from gilot_plugin.backends.protocol import Backend
+if TYPE_CHECKING:
+    from gilot_plugin.attribution.distance.flows import Move
+    from gilot_plugin.attribution.distance.pair import OutcomePair
+    from gilot_plugin.attribution.prediction.answers import AnswerReader
+    from gilot_plugin.attribution.types import Prompt, Unit
+    from gilot_plugin.backends.protocol import Backend
 
 
 class Interval(NamedTuple):
@@ -49,23 +48,6 @@ class Measurement(NamedTuple):
     outside_support: float = 0.0
     support_size: int = 0
     left_over: int = 0
-
-
-def mean_measurement(steps: Sequence[Measurement]) -> Measurement:
-    """Average over steps; sizes are those of the step where they are largest."""
-    if len(steps) == 1:
-        return steps[0]
-    intervals = [step.interval for step in steps if step.interval is not None]
-    lower, upper = np.mean(intervals, axis=0).tolist() if intervals else (0.0, 0.0)
-    return Measurement(
-        score=float(np.mean([step.score for step in steps])),
-        moves=mean_moves([step.moves for step in steps]),
-        gap=float(np.mean([step.gap for step in steps])),
-        interval=Interval(lower, upper) if intervals else None,
-        outside_support=max(step.outside_support for step in steps),
-        support_size=max(step.support_size for step in steps),
-        left_over=sum(step.left_over for step in steps),
-    )
 
 
 @dataclass(frozen=True, slots=True)

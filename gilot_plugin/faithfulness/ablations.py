@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gilot_plugin.artifacts.records import SCHEMA_VERSION
+from gilot_plugin.artifacts.models import SCHEMA_VERSION
 from gilot_plugin.attribution.prediction.targets import Rows
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent
@@ -16,7 +16,7 @@ from gilot_plugin.backends.protocol import Backend, Row
 from gilot_plugin.faithfulness.curves import AnswerTexts, Curves, Quantity, SampleCurves
 from gilot_plugin.faithfulness.removal import Removals, Removed
 from gilot_plugin.faithfulness.store import ValueStore
-from gilot_plugin.faithfulness.subjects import Subject
+from gilot_plugin.faithfulness.subjects import RankedPrompt
 
 #: The full prompt.
 NOTHING_REMOVED: Removed = ()
@@ -64,7 +64,7 @@ class Ablations:
     def __init__(
         self,
         backend: Backend,
-        subject: Subject,
+        subject: RankedPrompt,
         absence: str,
         recipe: Recipe,
         removals: Mapping[str, Removals],

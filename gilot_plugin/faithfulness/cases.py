@@ -17,7 +17,7 @@ from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.errors import GilotError, PromptError
 from gilot_plugin.faithfulness.controls import control_rankings, sample_seed
 from gilot_plugin.faithfulness.curves import SampleKey
-from gilot_plugin.faithfulness.subjects import Subject, ranking_of
+from gilot_plugin.faithfulness.subjects import RankedPrompt, ranking_of
 from gilot_plugin.resolve import make_recipe
 from gilot_plugin.settings.config import GilotConfig
 
@@ -149,12 +149,12 @@ def method_seconds(seconds: Mapping[str, float], methods: Mapping[str, Any]) -> 
     return {method: seconds.get(method, shared) for method in methods}
 
 
-def subject_of(case: Case, methods: Sequence[str], seed: int, random_rankings: int) -> Subject:
+def subject_of(case: Case, methods: Sequence[str], seed: int, random_rankings: int) -> RankedPrompt:
     """The case with the rankings of the methods and of the controls."""
     ties = sample_seed(seed, case.key, "ties")
     rankings = {method: ranking_of(case.scores[method], ties) for method in methods if method in case.scores}
     controls = control_rankings(case.key, len(case.units), seed, random_rankings)
-    return Subject(
+    return RankedPrompt(
         *(case.key, case.prompt, case.units, {**rankings, **controls}),
         *(case.choices, case.lengths, case.unscored),
     )

@@ -24,10 +24,10 @@ from gilot_plugin.faithfulness.quantities import answer_numbers, choice_numbers,
 from gilot_plugin.faithfulness.removal import Removals, Removed, checked_removals
 from gilot_plugin.faithfulness.similarity import SentenceEmbedder
 from gilot_plugin.faithfulness.store import NewAnswer, NewNumber, ValueStore
-from gilot_plugin.faithfulness.subjects import Subject
+from gilot_plugin.faithfulness.subjects import RankedPrompt
 
 #: Called with the number of reduced prompts that are done, and of all.
-Progress = Callable[[int, int], None]
+CurveProgress = Callable[[int, int], None]
 
 #: Reduced prompts whose answers are found together: enough to fill batches to the last.
 _TOGETHER = 2048
@@ -38,12 +38,12 @@ _PUBLISHED = Decoding()
 def measure_faithfulness(
     backend: Backend,
     tokenizer: Any,
-    subjects: Sequence[Subject],
+    subjects: Sequence[RankedPrompt],
     absences: Mapping[str, Recipe],
     embedder: SentenceEmbedder | None,
     store: ValueStore,
     decoding: Decoding = _PUBLISHED,
-    progress: Progress | None = None,
+    progress: CurveProgress | None = None,
     quantities: Collection[Quantity] = ALL_QUANTITIES,
 ) -> Iterator[SampleCurves]:
     """Measure what the removal of units does, under each ranking of each sample.
@@ -101,7 +101,7 @@ def measure_faithfulness(
 class _Bar:
     """Counts parts of reduced prompts: one for each number that is computed by itself."""
 
-    def __init__(self, progress: Progress | None, total: int, parts: int) -> None:
+    def __init__(self, progress: CurveProgress | None, total: int, parts: int) -> None:
         self._progress, self._total, self._parts, self._done = progress, total, max(1, parts), 0
         self.add(0)
 
@@ -200,10 +200,10 @@ class _Run(NamedTuple):
 
 
 def _groups(
-    subjects: Iterable[tuple[Subject, Mapping[str, Removals]]],
-) -> Iterator[list[tuple[Subject, Mapping[str, Removals]]]]:
+    subjects: Iterable[tuple[RankedPrompt, Mapping[str, Removals]]],
+) -> Iterator[list[tuple[RankedPrompt, Mapping[str, Removals]]]]:
     """Samples that together have enough reduced prompts."""
-    group: list[tuple[Subject, Mapping[str, Removals]]] = []
+    group: list[tuple[RankedPrompt, Mapping[str, Removals]]] = []
     count = 0
     for subject, removals in subjects:
         group.append((subject, removals))
@@ -215,7 +215,7 @@ def _groups(
         yield group
 
 
-def _check_quantities(subject: Subject, quantities: Collection[Quantity]) -> None:
+def _check_quantities(subject: RankedPrompt, quantities: Collection[Quantity]) -> None:
     possible = CHOICE_QUANTITIES if subject.choices else GENERATION_QUANTITIES
     if not any(quantity in quantities for quantity in possible):
         names = one_of([quantity.name for quantity in possible])
@@ -230,7 +230,7 @@ def positions_needed(prompt: Prompt, choices: Sequence[Sequence[int]], max_new_t
     return len(prompt.tokens) + (0 if choices else max_new_tokens - 1)
 
 
-def _check_window(backend: Backend, subject: Subject, decoding: Decoding) -> None:
+def _check_window(backend: Backend, subject: RankedPrompt, decoding: Decoding) -> None:
     needed = positions_needed(subject.prompt, subject.choices, decoding.max_new_tokens)
     if backend.max_positions is not None and needed > backend.max_positions:
         raise PromptError(

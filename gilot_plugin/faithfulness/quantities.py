@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
+from gilot_plugin.attribution.builtins import BUILTIN_METHODS
 from gilot_plugin.attribution.distance.pair import OutcomePair
-from gilot_plugin.attribution.distances import BUILTIN_METHODS, margin
+from gilot_plugin.attribution.distances import margin
 from gilot_plugin.attribution.inquiry import Inquiry, choices_inquiry, generation_inquiry
 from gilot_plugin.attribution.measuring import Measurer
 from gilot_plugin.attribution.methods import Distance, Measurement

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from gilot_plugin.attribution.types import FIXED_SEGMENTS
 from gilot_plugin.errors import PromptError
 from gilot_plugin.faithfulness.curves import FRACTIONS
-from gilot_plugin.faithfulness.subjects import Ranking, Subject
+from gilot_plugin.faithfulness.subjects import RankedPrompt, Ranking
 
 #: Places in a subject's ``units``, in the order of the prompt.
 Removed = tuple[int, ...]
@@ -46,7 +46,7 @@ def removals_of(ranking: Ranking) -> Removals:
     )
 
 
-def checked_removals(subject: Subject) -> dict[str, Removals]:
+def checked_removals(subject: RankedPrompt) -> dict[str, Removals]:
     """What is removed under each of a subject's rankings.
 
     Raises:

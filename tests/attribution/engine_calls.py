@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gilot_plugin.attribution.distances import BUILTIN_METHODS
+from gilot_plugin.attribution.builtins import BUILTIN_METHODS
 from gilot_plugin.attribution.engine import attribute
 from gilot_plugin.attribution.inquiry import choices_inquiry, generation_inquiry
 from gilot_plugin.attribution.methods import Distance

@@ -16,10 +16,11 @@ from gilot_plugin.attribution.distances import (
     kl_divergence,
     l2_norm,
     margin_drop,
+    mean_measurement,
     optimal_transport,
     total_variation,
 )
-from gilot_plugin.attribution.methods import Interval, Measurement, mean_measurement
+from gilot_plugin.attribution.methods import Interval, Measurement
 from tests.attribution.outcome_pairs import (
     LARGEST,
     cosine_costs,

@@ -9,10 +9,10 @@ import pytest
 import torch
 from scipy.special import rel_entr
 
+from gilot_plugin.attribution.builtins import BUILTIN_METHODS
 from gilot_plugin.attribution.distance.flows import Move, readable_flows
 from gilot_plugin.attribution.distance.pair import Ground, OutcomePair
 from gilot_plugin.attribution.distances import (
-    BUILTIN_METHODS,
     kl_divergence,
     l2_norm,
     optimal_transport,

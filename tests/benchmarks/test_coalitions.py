@@ -8,7 +8,7 @@ import coalitions
 import numpy as np
 import pytest
 
-from gilot_plugin.plugins import attribution_methods
+from gilot_plugin.plugins.offers import attribution_methods
 from tests.attribution import engine_calls
 from tests.attribution.closeness import CLOSE_LOGPROBS
 from tests.attribution.engine_calls import PROMPT, methods

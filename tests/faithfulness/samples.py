@@ -11,7 +11,7 @@ from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.curves import SampleCurves, SampleKey, quantities_named
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
 from gilot_plugin.faithfulness.store import ValueStore
-from gilot_plugin.faithfulness.subjects import Ranking, Subject
+from gilot_plugin.faithfulness.subjects import RankedPrompt, Ranking
 from tests.attribution.engine_calls import PROMPT, Span, prompt_of, recipe, units_at
 
 ANSWER_TOKENS = 8
@@ -50,10 +50,10 @@ def subject(
     doc_id: int = 0,
     spans: Sequence[Span] = SPANS,
     **more: Any,
-) -> Subject:
+) -> RankedPrompt:
     prompt = prompt_of(token_ids)
     units = tuple(units_at(prompt, spans))
-    return Subject(SampleKey("task", doc_id, f"hash{doc_id}"), prompt, units, rankings, **more)
+    return RankedPrompt(SampleKey("task", doc_id, f"hash{doc_id}"), prompt, units, rankings, **more)
 
 
 def absences(*names: str, **settings: Any) -> dict[str, Recipe]:
@@ -62,7 +62,7 @@ def absences(*names: str, **settings: Any) -> dict[str, Recipe]:
 
 def measured(
     model: Any,
-    subjects: Sequence[Subject],
+    subjects: Sequence[RankedPrompt],
     recipes: Mapping[str, Recipe],
     store: ValueStore | None = None,
     embedder: CountingEmbedder | None = None,

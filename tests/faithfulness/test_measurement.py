@@ -13,7 +13,7 @@ from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
 from gilot_plugin.faithfulness.removal import removals_of
 from gilot_plugin.faithfulness.store import ValueStore
-from gilot_plugin.faithfulness.subjects import Subject
+from gilot_plugin.faithfulness.subjects import RankedPrompt
 from tests.attribution import serial
 from tests.attribution.engine_calls import PROMPT, recipe
 from tests.faithfulness.samples import (
@@ -273,7 +273,7 @@ def test_units_of_the_template_are_refused(tiny_model: Callable[[str], Any]) -> 
     segments = tuple(
         TEMPLATE_SEGMENT if place == 4 else name for place, name in enumerate(plain.prompt.segments)
     )
-    within = Subject(
+    within = RankedPrompt(
         plain.key, Prompt(plain.prompt.text, plain.prompt.tokens, segments), plain.units, plain.rankings
     )
     with pytest.raises(PromptError, match="never removed"):
@@ -283,7 +283,7 @@ def test_units_of_the_template_are_refused(tiny_model: Callable[[str], Any]) -> 
 def test_what_does_not_fit_is_said_before_anything_is_computed(tiny_model: Callable[[str], Any]) -> None:
     backend = TransformersBackend(tiny_model("llama"))
 
-    def run(asked: Subject, embedder: Any, tokens: int) -> None:
+    def run(asked: RankedPrompt, embedder: Any, tokens: int) -> None:
         curves = measure_faithfulness(
             backend, Numbering(), [asked], absences("delete"), embedder, ValueStore("x"), Decoding(tokens)
         )

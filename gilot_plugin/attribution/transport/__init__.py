@@ -23,7 +23,6 @@ from gilot_plugin.attribution.transport.sinkhorn import Sinkhorn
 from gilot_plugin.attribution.transport.tolerance import Tolerance
 
 __all__ = [
-    "SOLVER_NAMES",
     "Coupling",
     "FloatArray",
     "Solver",
@@ -47,15 +46,12 @@ _MAKERS: Mapping[str, Callable[[Tolerance, torch.device, int], Solver]] = Mappin
     }
 )
 
-#: Values of the setting ``solver``.
-SOLVER_NAMES: tuple[str, ...] = tuple(_MAKERS)
-
 
 def make_solver(name: str, tolerance: float, device: torch.device, threads: int = 1) -> Solver:
     """The solver of a name.
 
     Args:
-        name: One of :data:`SOLVER_NAMES`.
+        name: One of :data:`gilot_plugin.attribution.names.SOLVER_NAMES`.
         tolerance: Certified gap that the approximate solvers aim at, as a share of the cost; at least
             :data:`~gilot_plugin.attribution.transport.tolerance.LEAST`.
         device: Where the costs will be.

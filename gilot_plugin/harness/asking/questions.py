@@ -11,6 +11,7 @@ from gilot_plugin.attribution.prompt.refinement import Refinement
 from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, token_label
 from gilot_plugin.attribution.types import Attribution, Unit
 from gilot_plugin.errors import PromptError
+from gilot_plugin.extension.samples import Sample
 from gilot_plugin.harness.asking.likelihoods import choice_lengths
 from gilot_plugin.harness.asking.prompts import (
     SamplePrompt,
@@ -19,12 +20,11 @@ from gilot_plugin.harness.asking.prompts import (
     generation_prompt,
     rolling_prompt,
 )
-from gilot_plugin.harness.choosing.samples import Sample
-from gilot_plugin.harness.run import EvaluationRun, TaskInfo
+from gilot_plugin.harness.state.run import EvaluationRun, TaskInfo
 from gilot_plugin.resolve import make_recipe, unit_plan
 
 
-class Question(NamedTuple):
+class SampleQuestion(NamedTuple):
     """A sample whose explanation is asked for.
 
     Attributes:
@@ -38,7 +38,7 @@ class Question(NamedTuple):
     describe: Callable[[Attribution], dict[str, Any]]
 
 
-def question_about(run: EvaluationRun, sample: Sample, *, measured: bool = True) -> Question:
+def question_about(run: EvaluationRun, sample: Sample, *, measured: bool = True) -> SampleQuestion:
     """What is asked about a sample.
 
     Args:
@@ -81,7 +81,7 @@ def question_about(run: EvaluationRun, sample: Sample, *, measured: bool = True)
             gold=gold,
             unscored=fed.unscored or None,
         )
-        return Question(asked_choices, fed, partial(_described_choices, gold))
+        return SampleQuestion(asked_choices, fed, partial(_described_choices, gold))
     answer = fed.answer
     if answer is None and fed.response is not None:
         answer = tuple(continuation_ids(tokenizer, fed.prompt, fed.response))
@@ -97,7 +97,7 @@ def question_about(run: EvaluationRun, sample: Sample, *, measured: bool = True)
     )
     said = {"response": fed.response, "response_ids": answer}
     described = {name: value for name, value in said.items() if value is not None}
-    return Question(asked_generation, fed, lambda _: described)
+    return SampleQuestion(asked_generation, fed, lambda _: described)
 
 
 def _prompt_of(run: EvaluationRun, sample: Sample, task: TaskInfo) -> SamplePrompt:

@@ -9,9 +9,9 @@ from typing import Any
 from gilot_plugin.attribution.engine import attribute_together
 from gilot_plugin.attribution.inquiry import Inquiry
 from gilot_plugin.errors import PromptError
+from gilot_plugin.extension.samples import Sample
 from gilot_plugin.harness.asking.questions import question_about
-from gilot_plugin.harness.choosing.samples import Sample
-from gilot_plugin.harness.run import EvaluationRun
+from gilot_plugin.harness.state.run import EvaluationRun
 
 _LOGGER = logging.getLogger(__name__)
 

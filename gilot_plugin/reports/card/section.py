@@ -12,9 +12,9 @@ import jinja2
 from matplotlib.figure import Figure
 
 from gilot_plugin.analysis.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
+from gilot_plugin.artifacts.chosen_by import answer_strategies, chosen_by_answer
 from gilot_plugin.artifacts.faithfulness import Faithfulness, Measure, read_faithfulness
 from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
-from gilot_plugin.artifacts.strategies import answer_strategies, chosen_by_answer
 from gilot_plugin.artifacts.typed import Record, chosen_method, scored_methods
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.card.markdown import markdown
