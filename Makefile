@@ -5,6 +5,8 @@ VENV ?= .venv
 # Environments of their own for the newest and the oldest that pyproject.toml allows.
 NEWEST ?= .venv-newest
 OLDEST ?= .venv-oldest
+# One that holds nothing but the built wheel and what it asks for.
+WHEEL ?= .venv-wheel
 # Exact versions to install; `make CONSTRAINTS=` takes the newest that pyproject.toml allows.
 CONSTRAINTS ?= constraints.txt
 # Test processes. Each keeps to one thread: more would fight over the cores.
@@ -22,8 +24,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-compare test test-slow test-all fuzz test-newest test-oldest lint format bench bench-evaluation \
-	bench-faithfulness bench-planted bench-statistics families schemas clean
+.PHONY: help demo demo-compare test test-slow test-all fuzz test-newest test-oldest test-wheel dist lint format bench \
+	bench-evaluation bench-faithfulness bench-planted bench-statistics families schemas clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -65,6 +67,22 @@ format: $(VENV)/.installed-dev ## Format the code and apply the safe fixes of th
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
+dist: $(VENV)/.installed-dev ## Build wheel and source archive and check them; TAG=v1.2.3: that they are of this release
+	@rm -rf dist
+	@$(PY) -m build > build.log || { cat build.log; exit 1; }
+	@rm build.log
+	@$(PY) .ci/check_dist.py $(TAG)
+
+test-wheel: dist ## Install the wheel into an empty environment and use it there, without the repository (minutes)
+	@rm -rf $(WHEEL)
+	@$(MAKE) --no-print-directory VENV=$(WHEEL) try-wheel
+
+.PHONY: try-wheel
+try-wheel: $(VENV)/pyvenv.cfg
+	@$(PIP_INSTALL) dist/*.whl
+	@folder=$$(mktemp -d) && cd $$folder && \
+		OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(abspath $(PY)) -I $(abspath .ci/try_wheel.py) && rm -r $$folder
+
 bench: $(VENV)/.installed-bench ## Measure the speed of the attribution (minutes)
 	@HF_HUB_OFFLINE=1 $(PY) benchmarks/speed.py $(BENCH_ARGS)
 
@@ -88,7 +106,7 @@ families: $(VENV)/.installed ## Measure how each family of models is read, and w
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) benchmarks/families.py
 
 clean: ## Remove the virtual environment, caches and build outputs
-	rm -rf $(VENV) $(NEWEST) $(OLDEST) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NEWEST) $(OLDEST) $(WHEEL) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -type d -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # The environment, in four steps with a file each to say that it is done.

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from gilot_plugin.artifacts.faithfulness import MeanInterval
 from gilot_plugin.faithfulness.controls import SampleRankings, by_measure, with_controls
 from gilot_plugin.faithfulness.curves import QUANTITIES, Curves, SampleCurves
-from gilot_plugin.faithfulness.subjects import Ranking
+from gilot_plugin.faithfulness.ranked import Ranking
 from gilot_plugin.faithfulness.summary import interval_of
 from gilot_plugin.statistics.families import judge
 from gilot_plugin.statistics.paired import PairedTest, paired_test

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gilot_plugin.display import draw_with
 from gilot_plugin.version import VERSION
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from gilot_plugin.artifacts.loading import LoadedRun, load_run
     from gilot_plugin.artifacts.typed import Record
     from gilot_plugin.attribution.types import Attribution, Flow, Hypothesis, Segment, Token, Unit
+    from gilot_plugin.comparison.audit import Audit, audit_runs
     from gilot_plugin.harness.entry.attach import attach, simple_evaluate
     from gilot_plugin.hookspecs import hookimpl
     from gilot_plugin.settings.config import GilotConfig
@@ -23,6 +25,7 @@ __version__ = VERSION
 _HOMES = {
     "Attribution": "attribution.types",
     "Flow": "attribution.types",
+    "Audit": "comparison.audit",
     "GilotConfig": "settings.config",
     "Hypothesis": "attribution.types",
     "LoadedRun": "artifacts.loading",
@@ -32,6 +35,7 @@ _HOMES = {
     "Unit": "attribution.types",
     "attach": "harness.entry.attach",
     "attribute": "api",
+    "audit_runs": "comparison.audit",
     "hookimpl": "hookspecs",
     "load_run": "artifacts.loading",
     "simple_evaluate": "harness.entry.attach",
@@ -39,6 +43,7 @@ _HOMES = {
 
 __all__ = [
     "Attribution",
+    "Audit",
     "Flow",
     "GilotConfig",
     "Hypothesis",
@@ -50,6 +55,7 @@ __all__ = [
     "__version__",
     "attach",
     "attribute",
+    "audit_runs",
     "hookimpl",
     "load_run",
     "simple_evaluate",
@@ -60,3 +66,6 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"gilot_plugin.{_HOMES[name]}"), name)
+
+
+draw_with(lambda: import_module("gilot_plugin.reports.display"))

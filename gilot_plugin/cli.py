@@ -10,9 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from gilot_plugin.commands import (
+    ablate,
     card,
     check,
     compare,
+    contrast,
+    explain,
     faithfulness,
     figures,
     methods,
@@ -31,7 +34,7 @@ __all__ = ["DONE", "FAILED", "UNEXPLAINED", "WRONG", "main"]
 
 #: In the order of ``--help``.
 _COMMANDS = (
-    *(run, settings, check, show, report, compare, figures, card, faithfulness),
+    *(run, explain, settings, check, show, report, compare, figures, card, faithfulness, ablate, contrast),
     *(validate, methods, plugins),
 )
 

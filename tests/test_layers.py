@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1] / "gilot_plugin"
 
 #: From the bottom up. What stands on a line may import what stands on lines before it, and itself.
 LAYERS = """
-    errors  deferred  version
+    errors  deferred  version  display
     statistics
     backends
     attribution
@@ -26,9 +26,10 @@ LAYERS = """
     faithfulness  analysis
     comparison
     reports
-    harness.state
+    harness.random_states  harness.state
     harness.recording
     harness.asking
+    harness.ablating
     harness.keeping
     harness.choosing
     harness.explaining

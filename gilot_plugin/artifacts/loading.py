@@ -16,6 +16,7 @@ from gilot_plugin.artifacts.reader import read_run
 from gilot_plugin.artifacts.record_checks import record_problems
 from gilot_plugin.artifacts.records import RecordKey
 from gilot_plugin.artifacts.typed import Record
+from gilot_plugin.display import Displayed
 from gilot_plugin.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LoadedRun:
+class LoadedRun(Displayed):
     """A run's records and what lies beside them.
 
     Attributes:
@@ -38,6 +39,11 @@ class LoadedRun:
     date: str
     manifest: Mapping[str, Any] | None
     records: tuple[Record, ...]
+
+    def __repr__(self) -> str:
+        tasks = ", ".join(self.tasks)
+        samples = f"{len(self.explained)} of {len(self.records)} samples explained"
+        return f"LoadedRun({str(self.folder)!r}, {self.date}, {samples}, tasks: {tasks[:120]!r})"
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -107,6 +107,10 @@ class CacheUsedFields(Closed):
     errors: list[str] = Field(description="What was raised while the model was tried out; each is a defect.")
     tokens_read: Natural = Field(description="Token positions that went through the model.")
     tokens_with_trees: Natural = Field(description="About how many would have with prefix trees.")
+    logits_computed: Natural = optional(
+        description="Tokens whose logits were computed where prefix trees were not used."
+    )
+    logits_wanted: Natural = optional(description="Those of them whose logits were wanted.")
 
 
 class PluginFields(Open):

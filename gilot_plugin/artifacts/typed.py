@@ -12,6 +12,7 @@ from gilot_plugin.artifacts.models import Status
 from gilot_plugin.artifacts.records import RecordKey, failed_methods, text_of
 from gilot_plugin.artifacts.verdicts import is_correct
 from gilot_plugin.attribution.types import Choice, CoarseUnit, Flow, Hypothesis, Token, TotalFlow, Unit
+from gilot_plugin.display import Displayed, strongest
 from gilot_plugin.errors import ArtifactError, one_of
 
 #: Whose scores count where nobody says: the transport distance, else the first that there is.
@@ -54,7 +55,7 @@ class RecordedTarget:
 
 
 @dataclass(frozen=True)
-class Record:
+class Record(Displayed):
     """What is known of one chosen sample; fields as in :class:`gilot_plugin.artifacts.models.RecordFields`.
 
     Attributes:
@@ -124,6 +125,15 @@ class Record:
                 for coarse in record.get("coarse_units", ())
             ),
         )
+
+    def __repr__(self) -> str:
+        method = self.method
+        if method is None:
+            told = f"{self.status}: {(self.reason or '')[:120]!r}"
+        else:
+            scores = strongest([unit.text for unit in self.units], self.scores[method])
+            told = f"{len(self.units)} units; {method}: {scores}"
+        return f"Record({self.task!r}, document {self.doc_id}, {told})"
 
     @property
     def key(self) -> RecordKey:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from gilot_plugin.attribution.methods import Distance
+from collections.abc import Sequence
+from functools import partial
+
+from gilot_plugin.attribution.methods import AnswerDrop, Distance, OutcomeMethod, TransportDistance
 from gilot_plugin.deferred import Deferred
 
-BUILTIN_METHODS: tuple[Distance, ...] = (
-    Distance(
+#: Of the model's own answer; comes along wherever the answer is read with the outcomes.
+LOGPROB = AnswerDrop("logprob", "leave-one-out: drop in log-probability of the model's own answer, in nats")
+
+#: The same where the answer is one of the task's choices: among them, not of its text.
+CHOICE = Distance(
+    "choice",
+    "drop in log-probability of the preferred choice, in nats",
+    Deferred("gilot_plugin.attribution.distances:choice_drop"),
+)
+
+BUILTIN_METHODS: tuple[OutcomeMethod, ...] = (
+    TransportDistance(
         "ot",
         "GiLOT: optimal transport between the outcome distributions, embeddings as ground cost",
         Deferred("gilot_plugin.attribution.distances:optimal_transport"),
-        transports=True,
     ),
     Distance(
         "kl",
@@ -32,17 +44,22 @@ BUILTIN_METHODS: tuple[Distance, ...] = (
         "total variation distance between the outcome distributions",
         Deferred("gilot_plugin.attribution.distances:total_variation"),
     ),
-    Distance(
-        "logprob",
-        "leave-one-out: drop in log-probability of the model's own answer, in nats",
-        Deferred("gilot_plugin.attribution.distances:answer_logprob_drop"),
-        needs_answer=True,
-    ),
+    LOGPROB,
 )
 
-#: Comes by itself with choices of which some are right and some are not.
-MARGIN = Distance(
-    "margin",
-    "drop of the gold choice's margin over the strongest other choice, in nats",
-    Deferred("gilot_plugin.attribution.distances:margin_drop"),
-)
+
+def margin_drop(gold: Sequence[int]) -> Distance:
+    """By how much the absence of a unit lowers the margin of the gold choice, in nats.
+
+    The margin is the log-likelihood of the right choice less that of the strongest other one (of several
+    right ones, the strongest). Positive: the unit speaks for the right choice. It comes by itself with
+    choices of which some are right and some are not.
+
+    Args:
+        gold: Numbers of the right choices.
+    """
+    return Distance(
+        "margin",
+        "drop of the gold choice's margin over the strongest other choice, in nats",
+        partial(Deferred("gilot_plugin.attribution.distances:margin_drop"), gold),
+    )

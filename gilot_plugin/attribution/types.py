@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from gilot_plugin.display import Displayed, strongest
+
 SPECIAL_SEGMENT = "special"
 TEMPLATE_SEGMENT = "template"
 CONTENT_SEGMENT = "content"
@@ -244,7 +246,7 @@ class CoarseUnit:
 
 
 @dataclass(frozen=True, slots=True)
-class Attribution:
+class Attribution(Displayed):
     """How much each unit of a prompt matters to what the model would say.
 
     Attributes:
@@ -272,6 +274,11 @@ class Attribution:
     total_flows: tuple[TotalFlow, ...] = field(default=())
     coarse_units: tuple[CoarseUnit, ...] = field(default=())
     margin: float | None = None
+
+    def __repr__(self) -> str:
+        texts = [unit.text for unit in self.units]
+        told = [f"{name}: {strongest(texts, scores)}" for name, scores in self.scores.items()][:1]
+        return f"Attribution({'; '.join([f'{len(self.units)} units, {self.target}', *told])})"
 
     @property
     def tokens(self) -> tuple[Token, ...]:

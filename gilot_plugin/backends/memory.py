@@ -8,8 +8,8 @@ import psutil
 import torch
 
 from gilot_plugin.backends.predictions import PART_BYTES
-from gilot_plugin.backends.probe import PROBE_TOKENS
 from gilot_plugin.backends.protocol import Load, Need
+from gilot_plugin.backends.samples import PROBE_TOKENS
 from gilot_plugin.backends.tree.attention import attention_bytes
 
 #: Share of the free memory that is used when no budget is set.

@@ -131,6 +131,8 @@ class TransformersBackend:
             reading.errors,
             passes.model_tokens,
             passes.model_tokens - passes.avoidable_tokens,
+            passes.logits_computed,
+            passes.logits_wanted,
         )
 
     @property
@@ -187,7 +189,7 @@ class TransformersBackend:
             return read_prompt(self._tree, row)
         # A tree session would read it once.
         self._passes.avoidable_tokens -= len(row.token_ids) - 1
-        return ReadPrompt(row, ())
+        return ReadPrompt(row, {})
 
     def prefill(self, batch: Batch, room: int) -> DecodingSession:
         """See :meth:`gilot_plugin.backends.protocol.Backend.prefill`."""

@@ -22,10 +22,10 @@ def gilot_attribution_methods() -> tuple[AttributionMethod, ...]:
     why = missing("captum")
     note = "" if why is None else f" ({why})"
     perturbing = (
-        ("lime", "captum's LIME: linear model of the answer's log-probability, random words absent"),
-        ("kernel_shap", "captum's kernel SHAP: Shapley values by regression"),
-        ("shapley_sampling", "captum's Shapley values over random orders of the units"),
-        ("feature_ablation", "captum's ablation of single units; equals logprob"),
+        ("lime", "captum's LIME: linear model of the answer's log-probability, random words absent", False),
+        ("kernel_shap", "captum's kernel SHAP: Shapley values by regression", True),
+        ("shapley_sampling", "captum's Shapley values over random orders of the units", True),
+        ("feature_ablation", "captum's ablation of single units; equals logprob", True),
     )
     differentiating = (
         (
@@ -37,9 +37,13 @@ def gilot_attribution_methods() -> tuple[AttributionMethod, ...]:
     return (
         *(
             PromptMethod(
-                name, summary + note, Deferred(f"gilot_plugin.baselines.perturbation:{name}"), unavailable=why
+                name,
+                summary + note,
+                Deferred(f"gilot_plugin.baselines.perturbation:{name}"),
+                unavailable=why,
+                needs_answer=of_single_units,
             )
-            for name, summary in perturbing
+            for name, summary, of_single_units in perturbing
         ),
         *(
             PromptMethod(

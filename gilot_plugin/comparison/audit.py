@@ -9,11 +9,13 @@ from typing import Any
 
 from gilot_plugin.artifacts.chosen_by import answer_strategies, chosen_by_answer
 from gilot_plugin.artifacts.loading import LoadedRun
+from gilot_plugin.comparison.ablations import AblationShift, ablation_shifts
 from gilot_plugin.comparison.changes import Change, measure_changes
 from gilot_plugin.comparison.flips import Flips, count_flips
 from gilot_plugin.comparison.measures import Measures, measure_pair
 from gilot_plugin.comparison.pairs import Pair, Unpaired, common_method, pair_runs
 from gilot_plugin.comparison.shifts import Shift, segment_shifts, word_shifts
+from gilot_plugin.display import Displayed
 from gilot_plugin.errors import ArtifactError
 
 #: Settings that do not change what is measured.
@@ -23,7 +25,7 @@ _WITHOUT_EFFECT = frozenset(
 
 
 @dataclass(frozen=True)
-class Audit:
+class Audit(Displayed):
     """A comparison of two runs.
 
     Attributes:
@@ -39,6 +41,8 @@ class Audit:
         changes: How far the attributions are apart.
         flips: Changed answers, by task.
         warnings: What a reader should know.
+        ablations: What parts of the prompts do to the scores, where both runs were ablated; a family of tests
+            of its own.
     """
 
     base: str
@@ -53,6 +57,13 @@ class Audit:
     changes: tuple[Change, ...]
     flips: tuple[Flips, ...]
     warnings: tuple[str, ...]
+    ablations: tuple[AblationShift, ...] = ()
+
+    def __repr__(self) -> str:
+        shifts = (*self.segments, *self.words)
+        found = sum(shift.is_finding for shift in shifts)
+        told = f"{len(self.pairs)} samples, {found} of {len(shifts)} shifts are findings"
+        return f"Audit({self.tuned[:60]!r} against {self.base[:60]!r}, {self.method}: {told})"
 
 
 def audit_runs(
@@ -101,6 +112,7 @@ def audit_runs(
         changes=measure_changes(measures, noise_measures, seed),
         flips=count_flips(base, tuned, pairs),
         warnings=tuple(_warnings(base, tuned, pairs, unpaired, noise)),
+        ablations=ablation_shifts(base, tuned, seed),
     )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from gilot_plugin.comparison.ablations import ablation_words
 from gilot_plugin.comparison.audit import Audit
 from gilot_plugin.comparison.changes import Change
 from gilot_plugin.comparison.flips import Flips
@@ -56,6 +57,9 @@ def verdict_lines(audit: Audit) -> list[str]:
             lines.append(f"{len(found) - _NAMED} more {several} changed their weight by more than chance.")
         if shifts and not found:
             lines.append(_nothing_words(kind, shifts))
+    lines += [ablation_words(found) for found in audit.ablations if found.is_finding]
+    if audit.ablations and not any(found.is_finding for found in audit.ablations):
+        lines.append("No part of the prompts is shown to matter more or less to the score than before.")
     return lines
 
 
@@ -152,6 +156,10 @@ def audit_json(audit: Audit) -> dict[str, Any]:
                 "is_finding": found.is_finding,
             }
             for found in audit.changes
+        ],
+        "ablations": [
+            {**found._asdict(), "test": found.test._asdict(), "is_finding": found.is_finding}
+            for found in audit.ablations
         ],
         "pairs": [
             {

@@ -5,12 +5,15 @@ The hooks are those of :mod:`gilot_plugin.hookspecs`; their arguments and result
 
 from gilot_plugin.artifacts.records import SampleIdentity, attributed_record, unattributed_record
 from gilot_plugin.attribution.methods import (
+    AnswerDrop,
     AttributionMethod,
     Distance,
     Interval,
     Measurement,
     MethodContext,
+    OutcomeMethod,
     PromptMethod,
+    TransportDistance,
 )
 from gilot_plugin.attribution.prompt.absence import AbsenceContext, AbsenceOperator
 from gilot_plugin.attribution.types import Absent, Attribution, Prompt, Token, Unit
@@ -25,6 +28,7 @@ __all__ = [
     "AbsenceContext",
     "AbsenceOperator",
     "Absent",
+    "AnswerDrop",
     "Attribution",
     "AttributionMethod",
     "Backend",
@@ -38,6 +42,7 @@ __all__ = [
     "Measurement",
     "MethodContext",
     "Options",
+    "OutcomeMethod",
     "Prompt",
     "PromptError",
     "PromptMethod",
@@ -49,6 +54,7 @@ __all__ = [
     "SelectionStrategy",
     "TaskView",
     "Token",
+    "TransportDistance",
     "Unit",
     "attributed_record",
     "unattributed_record",

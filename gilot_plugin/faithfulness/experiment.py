@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gilot_plugin.artifacts.faithfulness import Randomization
-from gilot_plugin.attribution.methods import Distance
+from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.backends.reinitialization import reinitialized
 from gilot_plugin.errors import ConfigError, one_of
 from gilot_plugin.faithfulness.answers import Decoding
-from gilot_plugin.faithfulness.cases import Case, Scored, subject_of
+from gilot_plugin.faithfulness.cases import Case, Scored, ranked_sample
 from gilot_plugin.faithfulness.curves import (
     ALL_QUANTITIES,
     CHOICE_QUANTITIES,
@@ -30,7 +30,7 @@ from gilot_plugin.faithfulness.scores import Scorer
 from gilot_plugin.faithfulness.similarity import SentenceEmbedder
 from gilot_plugin.faithfulness.store import ValueStore
 from gilot_plugin.plugins import offers
-from gilot_plugin.resolve import make_recipe
+from gilot_plugin.resolve import make_execution, make_recipe
 from gilot_plugin.settings.config import GilotConfig, uncombined
 
 #: Settings that have nothing to do with what is computed of one sample.
@@ -232,7 +232,7 @@ def computed_together(methods: Sequence[str]) -> list[tuple[str, ...]]:
     """
     offered = offers.attribution_methods()
     known = [name for name in methods if name in offered]
-    distances = tuple(name for name in known if isinstance(offered[name], Distance))
+    distances = tuple(name for name in known if isinstance(offered[name], OutcomeMethod))
     others = [(name,) for name in known if name not in distances]
     return [distances, *others] if distances else list(others)
 
@@ -249,17 +249,16 @@ def _measured(
     for case in cases:
         by_config.setdefault(case.config.hash, []).append(case)
     curves: list[SampleCurves] = []
-    decoding = Decoding(max_new_tokens=design.max_answer_tokens)
     for those in by_config.values():
-        subjects = [subject_of(case, design.methods, design.seed, design.random_rankings) for case in those]
+        samples = [ranked_sample(case, design.methods, design.seed, design.random_rankings) for case in those]
         curves += measure_faithfulness(
             loaded.backend,
             loaded.tokenizer,
-            subjects,
+            samples,
             _recipes(loaded, those[0].config, design.absence),
             embedder,
             store,
-            decoding,
+            Decoding(design.max_answer_tokens, make_execution(those[0].config)),
             _as_steps(watcher),
             design.quantities,
         )

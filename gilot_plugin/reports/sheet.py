@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.style import Style
@@ -37,11 +37,13 @@ class Sheet:
         console: Where it is printed.
         record: The sample.
         method: Whose scores are shown.
+        titled: Whether task, document and metrics are named.
     """
 
     console: Console
     record: Record
     method: str
+    titled: bool = True
 
     @property
     def glyphs(self) -> Glyphs:
@@ -61,32 +63,39 @@ class Sheet:
     def show(self) -> None:
         """Print the sample."""
         self.console.print(Rule(characters=self.glyphs.rule, style="dim"))
-        self.console.print(self._header())
+        for part in self.parts():
+            self.console.print(part)
+
+    def parts(self) -> Iterator[RenderableType]:
+        """What is printed, from the top to the bottom."""
+        if self.titled:
+            yield self._header()
         if self.record.status != "ok":
-            self.console.print(self._line(f"{self.record.status}: {self.record.reason}"))
+            yield self._line(f"{self.record.status}: {self.record.reason}")
             return
         scores = self.record.scores.get(self.method)
         if scores is None and self.method in self.record.failed_methods:
-            self.console.print(self._failure(self.method))
+            yield self._failure(self.method)
             return
         if scores is None:
             there = one_of(list(self.record.scores))
-            self.console.print(self._line(f"no scores by method {self.method!r}; there are {there}"))
+            yield self._line(f"no scores by method {self.method!r}; there are {there}")
             return
-        self.console.print()
-        self.console.print(self._heat_map(scores))
-        self.console.print(self._legend(scores))
-        self.console.print()
-        self.console.print(self._top_units(scores))
+        if self.titled:
+            yield Text()
+        yield self._heat_map(scores)
+        yield self._legend(scores)
+        yield Text()
+        yield self._top_units(scores)
         if noise := noise_words(self.record, self.method):
-            self.console.print(self._line(f"(in brackets) {noise}", "dim"))
-        self.console.print()
-        for line in (*self._outcomes(), *self._total_flows()):
-            self.console.print(line)
-        self.console.print()
-        self.console.print(self._diagnostics())
+            yield self._line(f"(in brackets) {noise}", "dim")
+        yield Text()
+        yield from self._outcomes()
+        yield from self._total_flows()
+        yield Text()
+        yield self._diagnostics()
         for method in self.record.failed_methods:
-            self.console.print(self._failure(method))
+            yield self._failure(method)
 
     def _failure(self, method: str) -> Text:
         reason = self.record.failed_methods[method]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +25,9 @@ from gilot_plugin.reports.sheet import Sheet
 from gilot_plugin.reports.visible import crop, glyphs_for, visible
 
 Sorting = Literal["doc", "margin", "score"]
+#: Samples that an overview lists.
+_LISTED = 20
+
 SORTINGS: tuple[Sorting, ...] = ("doc", "margin", "score")
 
 
@@ -100,6 +103,19 @@ def show_run(
         left = f"not shown: {count - len(records)} more; see them with --limit {count}"
         others = "choose with --task, --doc and --search" if listed else "all in one line each with --list"
         console.print(Text(f"{left}, or {others}", "dim"))
+
+
+def overview(records: Sequence[Record], console: Console) -> Iterator[RenderableType]:
+    """A table of the tasks, and the first samples in one line each."""
+    if not records:
+        yield Text("no records")
+        return
+    method = chosen_method(records)
+    yield _overview(records, method, console)
+    yield Text()
+    yield _list(records[:_LISTED], method, console)
+    if len(records) > _LISTED:
+        yield Text(f"and {len(records) - _LISTED} more", "dim")
 
 
 def _candidates(run: StoredRun, chosen: Filter) -> Sequence[Mapping[str, Any]]:

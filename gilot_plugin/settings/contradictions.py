@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from gilot_plugin.attribution.methods import Distance
+from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.plugins.offers import absence_operators, attribution_methods
 from gilot_plugin.settings.fields import AUTO_UNITS, Fields
 
@@ -123,7 +123,7 @@ def _of_units(config: Fields) -> Iterator[Contradiction]:
             )
         return
     methods = attribution_methods()
-    if not any(isinstance(methods[name], Distance) for name in config.methods):
+    if not any(isinstance(methods[name], OutcomeMethod) for name in config.methods):
         yield Contradiction(
             f"units='auto' follows the first distance among the methods, but {', '.join(config.methods)} "
             "has none: add one, e.g. 'ot'",

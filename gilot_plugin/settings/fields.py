@@ -24,6 +24,7 @@ from gilot_plugin.attribution.names import DEFAULT_COST_LIMIT, SOLVER_NAMES
 from gilot_plugin.attribution.prompt.units import SCOPES, UNIT_KINDS
 from gilot_plugin.errors import one_of
 from gilot_plugin.plugins.offers import absence_operators, attribution_methods
+from gilot_plugin.settings.ablation import Ablation, as_ablation
 from gilot_plugin.settings.checking import explained, is_name_of, member
 from gilot_plugin.settings.selection import Selection, parse_selection
 
@@ -137,6 +138,11 @@ class Fields(BaseModel):
     budget: Budget | None = Field(
         None, description="what explaining may cost in all: {minutes: M}, {samples: N} or both"
     )
+    ablate: Ablation | None = Field(
+        None,
+        description="score the task again without parts of its prompts: auto, a list of parts, or "
+        "{arms: ..., n: N}",
+    )
     batch_size: int | Literal["auto"] = Field("auto", description="prompts searched together")
     memory_budget: int | None = Field(None, description="bytes that prompts in a batch may take, e.g. 2GiB")
     num_threads: _Whole | None = Field(
@@ -224,6 +230,19 @@ class Fields(BaseModel):
             return Budget.model_validate(value)
         except ValidationError as error:
             raise ValueError(explained(error, Budget)) from None
+
+    @field_validator(
+        "ablate", mode="before", json_schema_input_type=bool | str | list[Any] | dict[str, Any] | None
+    )
+    @classmethod
+    def _possible_ablation(cls, value: Any) -> Any:
+        given = as_ablation(value)
+        if given is None or isinstance(given, Ablation):
+            return given
+        try:
+            return Ablation.model_validate(given)
+        except ValidationError as error:
+            raise ValueError(explained(error, Ablation)) from None
 
     @field_validator("batch_size", mode="before")
     @classmethod

@@ -28,9 +28,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 
-#: Settings that say how the work is spread and where results go, but not what they are.
+#: Settings that say how the work is spread, where results go and what is measured beside them, but not
+#: what they are.
 WORK_SETTINGS = frozenset(
-    {"batch_size", "memory_budget", "num_threads", "output_path", "resume", "budget", "noise_floor"}
+    {
+        *("batch_size", "memory_budget", "num_threads", "output_path", "resume", "budget", "noise_floor"),
+        "ablate",
+    }
 )
 
 #: Settings that presets leave alone: what is computed for which samples, rather than how.

@@ -18,17 +18,14 @@ from tests.harness.evaluations import SUITE
 PLUGIN = '''
     """Another distance, a method that looks at the prompt only, and another way to choose samples."""
 
-    import numpy as np
     from pydantic import Field
 
     from gilot_plugin import hookimpl
-    from gilot_plugin.extension import (
-        ChosenSample, Distance, Measurement, Options, PromptMethod, SelectionStrategy
-    )
+    from gilot_plugin.extension import ChosenSample, Distance, Options, PromptMethod, SelectionStrategy
 
 
-    def hellinger(pair):
-        return Measurement(float(np.linalg.norm(np.sqrt(pair.present) - np.sqrt(pair.absent))) / 2**0.5)
+    def hellinger(present, absent):
+        return ((present / 2).exp() - (absent / 2).exp()).norm(dim=-1) / 2**0.5
 
 
     def token_count(context):

@@ -63,6 +63,7 @@ _RIGHT: tuple[tuple[str, Any], ...] = (
         ("select", "random"),
         ("select", ["first", "incorrect"]),
         ("budget", {"samples": 3}),
+        ("ablate", ["question", {"regex": "a+"}]),
         ("steps", "last"),
     ),
     *(("memory_budget", "2GiB"), ("batch_size", 4), ("num_threads", 1), ("target", "choices")),

@@ -26,12 +26,14 @@ class Batch(NamedTuple):
         target: ``[b, m]``.
         costs: In units of each problem's range, so that the largest is 1, ``[b, n, m]``.
         ranges: The largest cost of each problem as given, ``[b]``; 1 where it is 0.
+        largest: The same; 0 where it is 0.
     """
 
     source: torch.Tensor
     target: torch.Tensor
     costs: torch.Tensor
     ranges: torch.Tensor
+    largest: torch.Tensor
 
     def only(self, chosen: torch.Tensor) -> Batch:
         """The problems at the given indices or where the given mask is true."""
@@ -73,7 +75,8 @@ def padded(problems: Sequence[TransportProblem]) -> Batch:
         masses[0, index, :n], masses[1, index, :n] = problem.source, problem.target
         costs[index, :n, :n] = problem.costs.to(device)
     source, target = torch.from_numpy(masses).to(device)
-    return Batch(source, target, costs, to_unit_range(costs))
+    largest = costs.amax((1, 2))
+    return Batch(source, target, costs, to_unit_range(costs), largest)
 
 
 def to_unit_range(costs: torch.Tensor) -> torch.Tensor:

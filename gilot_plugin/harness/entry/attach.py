@@ -23,8 +23,11 @@ import lm_eval.evaluator
 import lm_eval.loggers
 from lm_eval.loggers import EvaluationTracker
 
+from gilot_plugin.artifacts.ablations import TaskAblation
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.errors import GilotError
+from gilot_plugin.harness.ablating.beside import Asked, ablate_beside, asked_ablations
+from gilot_plugin.harness.entry.again import loader_of
 from gilot_plugin.harness.entry.start import leaves, start_run
 from gilot_plugin.harness.entry.taking_part import leave, take_part
 from gilot_plugin.harness.explaining.explain import explain_results, give_up
@@ -39,6 +42,7 @@ from gilot_plugin.harness.recording.parts import watched_parts
 from gilot_plugin.harness.recording.rebuilding import rebuild_parts, remembered_builds
 from gilot_plugin.harness.state.model_arguments import ModelArguments, model_arguments
 from gilot_plugin.harness.state.run import EvaluationRun
+from gilot_plugin.settings.ablation import ablation_functions
 from gilot_plugin.settings.config import GilotConfig
 from gilot_plugin.settings.selection import functions_in
 from gilot_plugin.settings.sources import given_settings
@@ -58,11 +62,13 @@ class _Scored:
         run: The run.
         rebuild: Finds the parts of prompts that came from lm-eval's cache.
         wants_samples: Whether samples were asked for. Their rows are needed in any case.
+        asked: Tasks that are to be scored without parts of their prompts, too.
     """
 
     run: EvaluationRun
     rebuild: Callable[[], None]
     wants_samples: bool
+    asked: tuple[Asked, ...]
 
 
 class Attachment:
@@ -71,14 +77,17 @@ class Attachment:
     Attributes:
         runs: One entry per evaluation, in order.
         interrupted: Whether Ctrl-C or an error stopped a run before every chosen sample had its record.
+        ablations: Scores without parts of the prompts, by task.
     """
 
     def __init__(self, given: Mapping[str, Any], output_path: Path | None) -> None:
         self.runs: list[EvaluationRun] = []
         self.interrupted = False
+        self.ablations: list[TaskAblation] = []
         self._given = given
         self._output_path = output_path
         self._tracker: EvaluationTracker | None = None
+        self._task_manager: Any = None
         self._loaded_as: ModelArguments | None = None
         self._tracked: dict[EvaluationTracker, EvaluationRun] = {}
         #: Dates of what was saved before it was explained.
@@ -104,6 +113,7 @@ class Attachment:
         if root is not None:
             check_writable(root)
         self._tracker, self._loaded_as, self._in_simple_evaluate = tracker, model_arguments(call), True
+        self._task_manager = call.get("task_manager")
 
     def _end(self) -> None:
         self._tracker, self._loaded_as, self._in_simple_evaluate = None, None, False
@@ -152,6 +162,7 @@ class Attachment:
             wants_samples = arguments.get("log_samples", True)
             # Without a metric there is nothing but samples, and lm-eval refuses to go without.
             arguments["log_samples"] = wants_samples or not any(map(_bypasses_metrics, tasks.values()))
+            asked = asked_ablations(run, tasks, arguments, original, loader_of(self._task_manager))
             open_run(run)
             try:
                 instruction = arguments.get("system_instruction")
@@ -165,7 +176,9 @@ class Attachment:
             except BaseException:
                 abandon_run(run)
                 raise
-            scored = _Scored(run, partial(rebuild_parts, run, tasks, builds, instruction), wants_samples)
+            scored = _Scored(
+                run, partial(rebuild_parts, run, tasks, builds, instruction), wants_samples, asked
+            )
             # simple_evaluate goes on in the process that has the results, and in no other.
             if self._in_simple_evaluate and results is not None and run.team.leads and run.team.writes:
                 self._scored = scored
@@ -196,11 +209,25 @@ class Attachment:
             scored.rebuild()
 
         self.interrupted |= not explain_results(scored.run, results, prepare)
+        self._ablate(scored, results)
         let_model_go(scored.run)
         if self._tracker is None or self._tracker in self._saved:
             scored.run.files.held.close()
         if results is not None and not scored.wants_samples:
             del results["samples"]
+
+    def _ablate(self, scored: _Scored, results: Mapping[str, Any] | None) -> None:
+        """Ask again without parts of the prompts; lm-eval goes on whatever comes of it."""
+        if results is None or self.interrupted:
+            return
+        try:
+            self.ablations.extend(ablate_beside(scored.run, scored.asked, results))
+        except KeyboardInterrupt:
+            self.interrupted = True
+            _LOGGER.error("interrupted: `gilot ablate` on the output folder goes on with the ablations")
+        except Exception:
+            self.interrupted = True
+            _LOGGER.exception("the ablations could not be finished; lm-eval goes on to write its results")
 
     def _save(self, results: Mapping[str, Any], *, with_samples: bool) -> None:
         """Save what is known, where lm-eval is going to save it."""
@@ -270,7 +297,7 @@ def attach(
         GilotError: An attachment is active already.
     """
     given = given_settings(config)
-    for place in functions_in(given.get("select")):
+    for place in (*functions_in(given.get("select")), *ablation_functions(given.get("ablate"))):
         load_function(place)
     folder = Path(output_path) if output_path is not None else given.get("output_path")
     if folder is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gilot_plugin.artifacts.names import run_date
 from gilot_plugin.artifacts.writer import check_writable
@@ -24,8 +24,25 @@ from gilot_plugin.settings.sources import task_config
 _LOGGER = logging.getLogger(__name__)
 
 
+class PastRun(NamedTuple):
+    """An evaluation that ran before.
+
+    Attributes:
+        model: Name of its model.
+        date: In the names of its files.
+    """
+
+    model: str
+    date: str
+
+
 def start_run(
-    lm: Any, tasks_apart: Mapping[str, TaskApart], given: Mapping[str, Any], folder: Path | None, tracker: Any
+    lm: Any,
+    tasks_apart: Mapping[str, TaskApart],
+    given: Mapping[str, Any],
+    folder: Path | None,
+    tracker: Any,
+    past: PastRun | None = None,
 ) -> EvaluationRun:
     """Prepare a run.
 
@@ -35,6 +52,7 @@ def start_run(
         given: Settings given for the run.
         folder: Where artifacts go, None for nowhere.
         tracker: lm-eval's tracker, if any.
+        past: The evaluation, where it ran before.
 
     Returns:
         The run, with the settings of every task.
@@ -54,8 +72,8 @@ def start_run(
     run = EvaluationRun(
         inner,
         tasks,
-        _model_name(inner, tracker),
-        RunFiles(folder, run_date()),
+        past.model if past is not None else _model_name(inner, tracker),
+        RunFiles(folder, past.date if past is not None else run_date()),
         team=team,
         budget=given.get("budget"),
         progress=RunProgress(hidden=not (team.leads and team.writes)),

@@ -23,7 +23,7 @@ from gilot_plugin.harness.explaining.spending import Clock, affordable
 from gilot_plugin.harness.keeping.manifest import manifest_of
 from gilot_plugin.harness.keeping.plugin import abandon_run, describe_run, drop_own_files
 from gilot_plugin.harness.keeping.resumption import kept_record, resume_run
-from gilot_plugin.harness.recording.apart import undisturbed
+from gilot_plugin.harness.random_states import undisturbed
 from gilot_plugin.harness.state.run import EvaluationRun
 from gilot_plugin.harness.state.seen import Seen
 from gilot_plugin.plugins.manager import manager

@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 from gilot_plugin.artifacts.models import Status
 from gilot_plugin.artifacts.records import attributed_record, unattributed_record
 from gilot_plugin.attribution.engine import attribute_together
-from gilot_plugin.attribution.inquiry import Inquiry
+from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.noise import NOISE_SAMPLES, Remeasured, noise_floor, remeasure
 from gilot_plugin.attribution.types import Attribution
 from gilot_plugin.errors import PromptError
 from gilot_plugin.extension.samples import Sample
+from gilot_plugin.harness.asking.games import SampleGame, sample_game
 from gilot_plugin.harness.asking.prompts import SamplePrompt
-from gilot_plugin.harness.asking.questions import SampleQuestion, question_about
 from gilot_plugin.harness.state.run import EvaluationRun
 from gilot_plugin.hookspecs import hookimpl
 
@@ -56,24 +56,24 @@ class Explainer:
     def _together(self, first: Sample, others: Iterator[Sample]) -> Iterator[_Explained]:
         """The first sample, and as many others as the device has room for, as they are ready."""
         run = self._run
-        asked: dict[Inquiry[Any], tuple[Sample, SampleQuestion]] = {}
+        played: dict[Game, tuple[Sample, SampleGame]] = {}
         width = taken = 0
         sample: Sample | None = first
         while sample is not None:
-            found = self._attempt(sample, partial(question_about, run))
-            if isinstance(found, SampleQuestion):
-                asked[found.inquiry] = (sample, found)
-                width += found.inquiry.width
+            found = self._attempt(sample, partial(sample_game, run))
+            if isinstance(found, SampleGame):
+                played[found.game] = (sample, found)
+                width += found.game.width
             else:
                 yield sample, found
             taken += 1
             full = run.backend is None or width >= run.backend.fill_tokens or taken == _MOST_TOGETHER
             sample = None if full else next(others, None)
-        if asked:
+        if played:
             assert run.backend is not None
-            for inquiry, answer in attribute_together(run.backend, list(asked)):
-                sample, question = asked[inquiry]
-                yield sample, self._attempt(sample, partial(self._record, question, answer))
+            for game, answer in attribute_together(run.backend, list(played)):
+                sample, one = played[game]
+                yield sample, self._attempt(sample, partial(self._record, one, answer))
 
     def _attempt(self, sample: Sample, find: Callable[[Sample], _FoundT]) -> _FoundT | Mapping[str, Any]:
         """What is looked for, or a record that says why it could not be found."""
@@ -91,33 +91,32 @@ class Explainer:
         )
 
     def _record(
-        self, asked: SampleQuestion, answer: Attribution | Exception, sample: Sample
+        self, played: SampleGame, answer: Attribution | Exception, sample: Sample
     ) -> Mapping[str, Any]:
         if isinstance(answer, Exception):
             raise answer
         # Where a distance is NaN, the record is refused here.
         return attributed_record(
             sample.identity,
-            self._with_noise(asked, sample, _with_truncation(answer, asked.fed)),
-            target=asked.describe(answer),
+            self._with_noise(played, sample, _with_truncation(answer, played.fed)),
+            target=played.describe(answer),
             config_hash=self._run.tasks[sample.identity.task].config.hash,
             model=self._run.model_name,
         )
 
-    def _with_noise(self, asked: SampleQuestion, sample: Sample, attribution: Attribution) -> Attribution:
+    def _with_noise(self, played: SampleGame, sample: Sample, attribution: Attribution) -> Attribution:
         """The attribution with the noise floor of its task, which its first samples tell."""
         task, backend = self._run.tasks[sample.identity.task], self._run.backend
-        subject = asked.inquiry.subject
         assert backend is not None  # or nothing is explained
         wanted = task.config.noise_floor
         # In single precision, other batches move scores by less than 1e-5.
-        if not (backend.half_precision if wanted == "auto" else wanted) or not subject.distances:
+        if not (backend.half_precision if wanted == "auto" else wanted) or not played.game.measures:
             return attribution
         samples = self._remeasured.setdefault(task.name, [])
         seconds = dict(attribution.diagnostics.seconds)
         if len(samples) < NOISE_SAMPLES:
             try:
-                samples.append(remeasure(backend, subject, attribution))
+                samples.append(remeasure(played.game, attribution))
                 seconds["noise_floor"] = samples[-1].seconds
             except Exception as error:  # the scores are there, and are not to be lost for this
                 _LOGGER.warning("the noise floor of %s could not be measured: %r", task.name, error)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -16,9 +15,8 @@ from functools import cached_property
 from typing import Any
 
 import lm_eval.evaluator
-import numpy as np
-import torch
 
+from gilot_plugin.harness.random_states import undisturbed
 from gilot_plugin.harness.recording.wrapping import REPLACED, Method, wrapped
 
 _LOGGER = logging.getLogger(__name__)
@@ -135,16 +133,3 @@ def listening(tasks: Iterable[TaskApart], *, samples_wanted: bool) -> Iterator[N
 def _is_logging(caller: Any) -> bool:
     """Whether it is lm-eval's ``evaluate`` that asks, which does so for the samples that it logs only."""
     return caller.f_code.co_name == "evaluate" and caller.f_globals is vars(lm_eval.evaluator)
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Give whatever runs after the block the random numbers that it would have had without it."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - lm-eval seeds the global one
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call] # torch has no types
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002 - as above

@@ -102,7 +102,7 @@ def watched_parts(
             for name, task in tasks.items():
                 turns: list[Sequence[Any]] = []
                 opening = _opening(task, system_instruction)
-                watch = _watch_contexts(run, name, turns, opening, _literal_end(task))
+                watch = _watch_contexts(run, name, turns, opening, literal_end(task))
                 stack.enter_context(wrapped(task, "build_qa_turn", _watch_turns(turns)))
                 stack.enter_context(wrapped(task, "fewshot_context", watch))
         yield
@@ -237,7 +237,7 @@ def _opening(task: Any, system_instruction: str | None) -> _Opening:
     )
 
 
-def _literal_end(task: Any) -> str:
+def literal_end(task: Any) -> str:
     """What a task writes after the last variable of its question, as in "Answer:"; empty if it is not known.
 
     White space alone leads to nothing and belongs to the question, and so do marks that close it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from gilot_plugin.comparison.ablations import AblationShift
 from gilot_plugin.comparison.audit import Audit
 from gilot_plugin.comparison.measures import Measures
 from gilot_plugin.comparison.pairs import Pair
@@ -22,7 +23,7 @@ _WORDS = 30
 
 def comparison_page(audit: Audit) -> str:
     """The whole page, as HTML; the most changed samples come first."""
-    order = sorted(zip(audit.pairs, audit.measures, strict=True), key=lambda found: -found[1].moved)
+    order = most_changed(audit)
     return render_page(
         "compare.html",
         "compare.js",
@@ -36,13 +37,19 @@ def comparison_page(audit: Audit) -> str:
             "warnings": [shown(line) for line in audit.warnings],
             "alpha": f"{ALPHA:g}",
             "shifts": [
-                ("Words", [_shift(found) for found in audit.words[:_WORDS]], len(audit.words)),
+                ("Words", [shift_row(found) for found in audit.words[:_WORDS]], len(audit.words)),
                 *_parts(audit.segments),
             ],
+            "ablations": [_ablation(found) for found in audit.ablations],
             "flips": [shown(flip_words(found)) for found in audit.flips],
             "changes": [shown(change_words(found)) for found in audit.changes],
         },
     )
+
+
+def most_changed(audit: Audit) -> list[tuple[Pair, Measures]]:
+    """Pairs with what changed, those first whose attribution moved farthest."""
+    return sorted(zip(audit.pairs, audit.measures, strict=True), key=lambda found: -found[1].moved)
 
 
 def _parts(segments: Sequence[Shift]) -> Iterator[tuple[str, list[dict[str, Any]], int]]:
@@ -50,8 +57,22 @@ def _parts(segments: Sequence[Shift]) -> Iterator[tuple[str, list[dict[str, Any]
     tasks = dict.fromkeys(shift.task for shift in segments)
     for task in tasks:
         of_task = f", {shown(str(task))}" if len(tasks) > 1 else ""
-        rows = [_shift(shift) for shift in segments if shift.task == task]
+        rows = [shift_row(shift) for shift in segments if shift.task == task]
         yield f"Parts of the prompts{of_task}", rows, len(rows)
+
+
+def _ablation(found: AblationShift) -> dict[str, Any]:
+    low, high = found.test.low, found.test.high
+    return {
+        "name": shown(f"{found.task}: {found.metric.removesuffix(',none')} {found.arm}"),
+        "base": f"{found.base:+.3f}",
+        "tuned": f"{found.tuned:+.3f}",
+        "shift": f"{found.test.mean:+.3f}",
+        "interval": "" if low is None or high is None else f"{low:+.3f} to {high:+.3f}",
+        "q_value": q_cell(found.q_value),
+        "samples": found.test.pairs,
+        "finding": found.is_finding,
+    }
 
 
 def _short(model: str) -> str:
@@ -104,7 +125,8 @@ def _view(pair: Pair, measures: Measures) -> dict[str, Any]:
     }
 
 
-def _shift(shift: Shift) -> dict[str, Any]:
+def shift_row(shift: Shift) -> dict[str, Any]:
+    """A row of a table of shifts, in words."""
     test = shift.test
     return {
         "name": shown(shift.name),

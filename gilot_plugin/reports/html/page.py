@@ -31,9 +31,40 @@ def render_page(template: str, script: str, data: Iterable[Packed], values: Mapp
         nothing.
     """
     code = "".join(map(_asset, (*_SHARED_SCRIPTS, script)))
-    style = _asset("style.css") + "".join(_theme_style(name, theme) for name, theme in THEMES.items())
+    themes = "".join(_theme_style(name, theme) for name, theme in THEMES.items())
+    style = _asset("heat.css") + _asset("style.css") + themes
     page = _environment().get_template(template)
     return page.render(script=code, style=style, policy=_policy(code, style), data=tuple(data), **values)
+
+
+def render_fragment(template: str, values: Mapping[str, Any]) -> str:
+    """Static HTML for a place inside somebody else's page, such as the output of a notebook's cell.
+
+    Args:
+        template: Name of a file in ``assets``, which extends ``notebook.html``.
+        values: What the template asks for.
+
+    Returns:
+        One element with a style of its own that touches nothing outside it, and without scripts.
+    """
+    return _environment().get_template(template).render(style=_fragment_style(), **values)
+
+
+@cache
+def _fragment_style() -> str:
+    """The heat map's style, nested in the fragment; its theme is the notebook's, or else the system's."""
+    light, dark = (f".gilot{{{_theme_variables(name, theme)}}}" for name, theme in THEMES.items())
+    chosen = "".join(
+        f":is({', '.join(marks)}) {variables}"
+        for marks, variables in ((_LIGHT_NOTEBOOKS, light), (_DARK_NOTEBOOKS, dark))
+    )
+    system = f"@media (prefers-color-scheme:dark){{{dark}}}"
+    return f"{light}{system}{chosen}.gilot{{{_asset('heat.css')}{_asset('notebook.css')}}}"
+
+
+#: How JupyterLab, VS Code and Colab mark a page whose theme was chosen in them.
+_LIGHT_NOTEBOOKS = ('[data-jp-theme-light="true"]', ".vscode-light", 'html[theme="light"]')
+_DARK_NOTEBOOKS = ('[data-jp-theme-light="false"]', ".vscode-dark", 'html[theme="dark"]')
 
 
 def _asset(name: str) -> str:
@@ -52,15 +83,20 @@ def _digest(text: str) -> str:
 
 
 def _theme_style(name: str, theme: Theme) -> str:
-    """Grounds and inks of the levels, for the theme that was asked for, or else that of the system."""
+    """Colours for the theme that was asked for, or else that of the system."""
+    variables = _theme_variables(name, theme)
+    chosen = f':root[data-theme="{name}"]{{{variables}}}'
+    system = f"@media (prefers-color-scheme:{name}){{:root:not([data-theme]){{{variables}}}}}"
+    return f"{system}\n{chosen}\n"
+
+
+def _theme_variables(name: str, theme: Theme) -> str:
+    """Grounds and inks of the levels."""
     rules = [f"--paper:{theme.paper};--ink:{theme.ink};--faint:{theme.faint};color-scheme:{name};"]
     for level in range(1, MAX_LEVEL + 1):
         for sign, value in (("p", level), ("n", -level)):
             rules.append(f"--{sign}{level}:{theme.ground(value)};--{sign}{level}i:{theme.ink_on(value)};")
-    variables = "".join(rules)
-    chosen = f':root[data-theme="{name}"]{{{variables}}}'
-    system = f"@media (prefers-color-scheme:{name}){{:root:not([data-theme]){{{variables}}}}}"
-    return f"{system}\n{chosen}\n"
+    return "".join(rules)
 
 
 @cache

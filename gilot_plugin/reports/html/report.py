@@ -6,12 +6,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from gilot_plugin.analysis.contrast import contrasts
 from gilot_plugin.analysis.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
+from gilot_plugin.artifacts.ablations import read_ablations
 from gilot_plugin.artifacts.faithfulness import read_faithfulness
 from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
 from gilot_plugin.artifacts.typed import chosen_method
 from gilot_plugin.attribution.types import SHOT_PREFIX, TEMPLATE_SEGMENT
 from gilot_plugin.errors import ArtifactError
+from gilot_plugin.reports.html.ablation import ablation_section
+from gilot_plugin.reports.html.contrast import contrast_section
 from gilot_plugin.reports.html.faithfulness import faithfulness_section
 from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, shown
 from gilot_plugin.reports.html.page import render_page
@@ -57,9 +61,13 @@ def report_page(run: LoadedRun) -> str:
             "chosen": len(run.records),
             "notes": [shown(line) for line in _notes(run)],
             "reasons": [(shown(reason), count) for reason, count in reasons.most_common(5)],
-            "tasks": [_task(run, task, segments.get(task, ())) for task in run.tasks],
+            "tasks": [task_row(run, task, segments.get(task, ())) for task in run.tasks],
             "segments_verdict": shown(verdict_line(segments)),
             "faithfulness": None if faithfulness is None else faithfulness_section(faithfulness),
+            "ablation": ablation_section(read_ablations(run.folder, run.date)),
+            "contrast": contrast_section(
+                contrasts(run, method=method), {record.key: record for record in run.records}
+            ),
             "segments": sorted({unit.segment for record in run.records for unit in record.units}),
             "facts": [(name, shown(value)) for name, value in _facts(run)],
         },
@@ -80,7 +88,8 @@ def _data(run: LoadedRun, method: str) -> Iterator[Packed]:
     yield from pack_chunks([sample_view(record, samples.get(record.key)) for record in run.records])
 
 
-def _task(run: LoadedRun, task: str, segments: Sequence[SegmentShare]) -> dict[str, Any]:
+def task_row(run: LoadedRun, task: str, segments: Sequence[SegmentShare]) -> dict[str, Any]:
+    """A row of the table of tasks, and the table of the task's segments."""
     own = [record for record in run.records if record.task == task]
     ok = [record for record in own if record.status == "ok"]
     judged = [record.correct for record in ok if record.correct is not None]

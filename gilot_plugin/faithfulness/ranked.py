@@ -15,7 +15,7 @@ Ranking = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class RankedPrompt:
+class RankedSample:
     """A sample with the rankings of its units.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""From a sample to the question that is asked about it."""
+"""From a sample to the game that is played on its prompt."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from gilot_plugin.attribution.inquiry import Inquiry, choices_inquiry, generation_inquiry
-from gilot_plugin.attribution.prompt.refinement import Refinement
+from gilot_plugin.attribution.game import Game
+from gilot_plugin.attribution.games import choices_game, generation_game
 from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, token_label
+from gilot_plugin.attribution.prompt.units import Refinement
 from gilot_plugin.attribution.types import Attribution, Unit
 from gilot_plugin.errors import PromptError
 from gilot_plugin.extension.samples import Sample
@@ -21,25 +22,25 @@ from gilot_plugin.harness.asking.prompts import (
     rolling_prompt,
 )
 from gilot_plugin.harness.state.run import EvaluationRun, TaskInfo
-from gilot_plugin.resolve import make_recipe, unit_plan
+from gilot_plugin.resolve import make_execution, make_recipe, unit_plan
 
 
-class SampleQuestion(NamedTuple):
-    """A sample whose explanation is asked for.
+class SampleGame(NamedTuple):
+    """A sample that is to be explained.
 
     Attributes:
-        inquiry: The question.
+        game: The prompt, its units, and what is measured.
         fed: The prompt.
         describe: What the record says of the target beside the attribution.
     """
 
-    inquiry: Inquiry[Any]
+    game: Game
     fed: SamplePrompt
     describe: Callable[[Attribution], dict[str, Any]]
 
 
-def question_about(run: EvaluationRun, sample: Sample, *, measured: bool = True) -> SampleQuestion:
-    """What is asked about a sample.
+def sample_game(run: EvaluationRun, sample: Sample, *, measured: bool = True) -> SampleGame:
+    """The game of a sample.
 
     Args:
         run: The run.
@@ -58,7 +59,7 @@ def question_about(run: EvaluationRun, sample: Sample, *, measured: bool = True)
     config, tokenizer, backend = task.config, run.lm.tokenizer, run.backend
     assert backend is not None  # set when the run started, or else `unsupported` is
     if not measured:
-        config = config.model_copy(update={"methods": ("l2",)})
+        config = config.model_copy(update={"methods": ()})
     recipe = make_recipe(config, backend, tokenizer, run.lm.prefix_token_id)
     fed = _prompt_of(run, sample, task)
     units: Sequence[Unit] | Refinement = ()
@@ -69,35 +70,37 @@ def question_about(run: EvaluationRun, sample: Sample, *, measured: bool = True)
     # Outcomes over choices are not defined for operators that read them from a second pass after a search.
     if has_choices and config.target != "generation" and recipe.absence.rescored_without is None:
         gold = _gold(task, sample, fed)
-        asked_choices = choices_inquiry(
+        of_choices = choices_game(
             backend,
             fed.prompt,
             units,
             fed.choices,
             fed.choice_texts,
             recipe,
+            make_execution(config),
             run.progress.units_done,
             lengths=choice_lengths(task, sample, fed.choice_texts, bool(fed.unscored)),
             gold=gold,
             unscored=fed.unscored or None,
         )
-        return SampleQuestion(asked_choices, fed, partial(_described_choices, gold))
+        return SampleGame(of_choices, fed, partial(_described_choices, gold))
     answer = fed.answer
     if answer is None and fed.response is not None:
         answer = tuple(continuation_ids(tokenizer, fed.prompt, fed.response))
-    asked_generation = generation_inquiry(
+    of_generation = generation_game(
         backend,
         fed.prompt,
         units,
         recipe,
         partial(token_label, tokenizer),
         partial(decode, tokenizer),
+        make_execution(config),
         run.progress.units_done,
         answer=answer,
     )
     said = {"response": fed.response, "response_ids": answer}
     described = {name: value for name, value in said.items() if value is not None}
-    return SampleQuestion(asked_generation, fed, lambda _: described)
+    return SampleGame(of_generation, fed, lambda _: described)
 
 
 def _prompt_of(run: EvaluationRun, sample: Sample, task: TaskInfo) -> SamplePrompt:

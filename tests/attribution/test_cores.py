@@ -1,0 +1,33 @@
+"""Cores that a process may use."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from gilot_plugin.attribution import cores
+from gilot_plugin.attribution.cores import usable_cores
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [("max 100000", 6), ("250000 100000", 3), ("1000 100000", 1), ("900000 100000", 6), ("", 6), (None, 6)],
+)
+def test_affinity_and_the_containers_quota(monkeypatch, tmp_path, quota, expected):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "process_cpu_count", lambda: 64, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    file = tmp_path / "cpu.max"
+    if quota is not None:
+        file.write_text(quota + "\n")
+    monkeypatch.setattr(cores, "_QUOTA", file)
+    assert usable_cores() == expected
+
+
+def test_where_nothing_is_known(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    monkeypatch.delattr(os, "process_cpu_count", raising=False)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(cores, "_QUOTA", tmp_path / "none")
+    assert usable_cores() == 1
