@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from gilot_plugin.backends.cache_use import CacheUse
-from gilot_plugin.backends.predictions import Predictions
+    from gilot_plugin.backends.cache_use import CacheUse
+    from gilot_plugin.backends.predictions import Predictions
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def _ablation(options: argparse.Namespace) -> Ablation:
     Raises:
         ConfigError: They are wrong.
     """
-    from gilot_plugin.harness.choosing.functions import load_function
+    from gilot_plugin.strategies.functions import load_function
 
     words = [part for argument in options.arms for part in split_arguments(argument)]
     arms: Any = parse_args([f"arms=[{','.join(words)}]"])["arms"] if words else AUTO_ARMS

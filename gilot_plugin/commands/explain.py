@@ -62,12 +62,12 @@ def run(options: argparse.Namespace) -> int:
             own = metadata.get("gilot") if isinstance(metadata, dict) else None
             task_config(task, own, given, config.get("output_type"))
 
-    from gilot_plugin.harness.choosing.functions import load_function
     from gilot_plugin.harness.entry.attach import Attachment
     from gilot_plugin.harness.entry.loading import load_model, model_source
     from gilot_plugin.harness.entry.past import as_hf, explain_past
-    from gilot_plugin.harness.keeping.summary import print_summary
+    from gilot_plugin.harness.entry.summary import print_summary
     from gilot_plugin.settings.selection import functions_in
+    from gilot_plugin.strategies.functions import load_function
 
     for place in functions_in(given.get("select")):
         load_function(place)

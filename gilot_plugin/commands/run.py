@@ -31,7 +31,7 @@ def run(arguments: list[str]) -> int:
         GilotError: Something failed.
     """
     from gilot_plugin.harness.entry.command import make_parser, run_command
-    from gilot_plugin.harness.keeping.summary import print_summary
+    from gilot_plugin.harness.entry.summary import print_summary
     from gilot_plugin.reports.ablation import show_ablations
 
     if not arguments:

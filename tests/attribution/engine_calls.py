@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from gilot_plugin.attribution.batching import Execution
-from gilot_plugin.attribution.distances import BUILTIN_METHODS
+from gilot_plugin.attribution.builtins import BUILTIN_METHODS
 from gilot_plugin.attribution.engine import attribute
 from gilot_plugin.attribution.games import choices_game, generation_game
 from gilot_plugin.attribution.methods import Distance

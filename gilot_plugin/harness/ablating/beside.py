@@ -15,7 +15,7 @@ from gilot_plugin.harness.ablating.bars import shown_bar
 from gilot_plugin.harness.ablating.bench import Bench
 from gilot_plugin.harness.ablating.editing import snapshot
 from gilot_plugin.harness.ablating.jobs import Baseline, Job
-from gilot_plugin.harness.run import EvaluationRun
+from gilot_plugin.harness.state.run import EvaluationRun
 from gilot_plugin.settings.ablation import Ablation
 
 _LOGGER = logging.getLogger(__name__)
@@ -101,8 +101,8 @@ def ablate_beside(
             one.ablation,
             run.model_name,
             model_identity(run.lm),
-            run.date,
-            run.folder,
+            run.files.date,
+            run.files.folder,
             Baseline(results["samples"][name], same_process=True),
             groups_around(name, results.get("group_subtasks") or {}),
         )

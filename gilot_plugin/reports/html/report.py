@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from gilot_plugin import __version__
 from gilot_plugin.analysis.contrast import contrasts
 from gilot_plugin.analysis.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
 from gilot_plugin.artifacts.ablations import read_ablations
@@ -23,6 +22,7 @@ from gilot_plugin.reports.html.page import render_page
 from gilot_plugin.reports.html.samples import list_row, sample_view, search_text
 from gilot_plugin.reports.wording import cache_use_lines, score_words, selection_error, selection_words
 from gilot_plugin.statistics.intervals import CONFIDENCE
+from gilot_plugin.version import VERSION
 
 
 def report_page(run: LoadedRun) -> str:
@@ -60,7 +60,7 @@ def report_values(run: LoadedRun) -> dict[str, Any]:
     return {
         "title": shown(f"What the answers of {models.rpartition('/')[2]} hang on"),
         "subtitle": shown(f"{models} · {run.date}"),
-        "version": __version__,
+        "version": VERSION,
         "chunk": CHUNK,
         "method": method,
         "confidence": f"{CONFIDENCE:.0%}",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gilot_plugin.artifacts.strategies import answer_strategies, chosen_by_answer
+from gilot_plugin.artifacts.chosen_by import answer_strategies, chosen_by_answer
 
 
 def manifest(strategy: str, **options: Any) -> dict[str, Any]:

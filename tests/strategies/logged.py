@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from gilot_plugin.harness.choosing.samples import Sample, samples_of_task
-from gilot_plugin.harness.choosing.selecting import SelectionContext
-from gilot_plugin.harness.choosing.selecting import choose as strategies_choose
-from gilot_plugin.harness.run import EvaluationRun
-from gilot_plugin.settings.selection import checked_selection
+from gilot_plugin.extension.samples import ChosenSample, Sample
+from gilot_plugin.harness.choosing.context import RunContext
+from gilot_plugin.harness.choosing.samples import samples_of_task
+from gilot_plugin.harness.state.run import EvaluationRun
+from gilot_plugin.settings.selection import parse_selection
+from gilot_plugin.strategies.combined import choose as choose_by
 
 
 def samples(count: int, **metrics: Sequence[Any]) -> list[Sample]:
@@ -33,8 +34,12 @@ def samples(count: int, **metrics: Sequence[Any]) -> list[Sample]:
     return samples_of_task("some_task", "multiple_choice", rows)
 
 
+def chosen_by(selection: Any, among: Sequence[Sample], seed: int = 0) -> Sequence[ChosenSample]:
+    """What a selection, as settings have it, chooses."""
+    return choose_by(parse_selection(selection), among, RunContext(cast("EvaluationRun", None), seed))
+
+
 def choose(strategy: str, among: Sequence[Sample], seed: int = 0, **options: Any) -> list[int]:
     """Numbers of the documents that a strategy chooses."""
-    context = SelectionContext(cast("EvaluationRun", None), seed)
-    chosen = strategies_choose(checked_selection({"strategy": strategy, **options}), among, context)
-    return [choice.sample.identity.doc_id for choice in chosen]
+    chosen = chosen_by({"strategy": strategy, **options}, among, seed)
+    return [one.sample.identity.doc_id for one in chosen]

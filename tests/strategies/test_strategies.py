@@ -6,18 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 
 from gilot_plugin.errors import ConfigError
-from gilot_plugin.harness.choosing.samples import Choice, Sample, samples_of_task
-from gilot_plugin.harness.choosing.selecting import SelectionContext
-from gilot_plugin.harness.choosing.selecting import choose as strategies_choose
-from gilot_plugin.harness.run import EvaluationRun
-from gilot_plugin.settings.selection import checked_selection
-from tests.harness.choosing.logged import choose, samples
+from gilot_plugin.extension import ChosenSample, Sample
+from gilot_plugin.harness.choosing.samples import samples_of_task
+from tests.strategies.logged import choose, chosen_by, samples
 
 
 @pytest.mark.parametrize(
@@ -132,7 +129,7 @@ def even_ones(among: Sequence[Sample]) -> list[Any]:
 
 
 def with_reasons(among: Sequence[Sample]) -> list[Any]:
-    return [Choice(among[1], "because")]
+    return [ChosenSample(among[1], "because")]
 
 
 def made_up(among: Sequence[Sample]) -> list[Any]:
@@ -150,8 +147,7 @@ def test_function_of_the_user() -> None:
 
 def test_union_names_every_reason() -> None:
     among = samples(6, acc=[1, 0, 1, 0, 1, 0])
-    selection = checked_selection([{"strategy": "first", "n": 2}, {"strategy": "incorrect", "n": 2}])
-    chosen = strategies_choose(selection, among, SelectionContext(cast("EvaluationRun", None), 0))
+    chosen = chosen_by([{"strategy": "first", "n": 2}, {"strategy": "incorrect", "n": 2}], among)
     assert [(one.sample.identity.doc_id, one.reason) for one in chosen] == [
         (0, "among the first 2"),
         (1, "among the first 2; incorrect: acc is 0"),
@@ -162,8 +158,7 @@ def test_union_names_every_reason() -> None:
 def test_chain_chooses_among_what_is_left() -> None:
     among = samples(9, acc=[1, 0, 0, 0, 1, 0, 0, 1, 0])
     of = [{"strategy": "incorrect", "n": None}, {"strategy": "random", "n": 2}, {"strategy": "first", "n": 1}]
-    selection = checked_selection({"strategy": "chain", "of": of})
-    (one,) = strategies_choose(selection, among, SelectionContext(cast("EvaluationRun", None), 4))
+    (one,) = chosen_by({"strategy": "chain", "of": of}, among, seed=4)
     assert one.sample.identity.metrics["acc,none"] == 0
     assert one.reason == "incorrect: acc is 0, then drawn at random with seed 4, then among the first 1"
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from gilot_plugin.errors import ConfigError
-from gilot_plugin.harness.choosing.functions import load_function
 from gilot_plugin.harness.entry.attach import attach
 from gilot_plugin.settings.config import GilotConfig
 from gilot_plugin.settings.sources import task_config
+from gilot_plugin.strategies.functions import load_function
 
 
 @pytest.fixture

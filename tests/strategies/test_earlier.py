@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gilot_plugin.errors import ConfigError
-from gilot_plugin.harness.choosing.earlier import earlier_samples
+from gilot_plugin.strategies.earlier import earlier_samples
 
 
 def write(path: Path, acc: float) -> None:

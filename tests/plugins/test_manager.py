@@ -10,15 +10,17 @@ from textwrap import dedent
 
 import pytest
 
-from gilot_plugin import cli, plugins
+from gilot_plugin import cli
 from gilot_plugin.errors import ConfigError, GilotError
+from gilot_plugin.plugins import offers
+from gilot_plugin.plugins.manager import manager as managing
 from gilot_plugin.settings.config import GilotConfig
 
 Install = Callable[..., None]
 
 _STRATEGY = """
     from gilot_plugin import hookimpl
-    from gilot_plugin.harness.choosing.plugin import Options, SelectionStrategy
+    from gilot_plugin.extension import Options, SelectionStrategy
 
     class Every(Options):
         k: int
@@ -44,48 +46,48 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         (info / "entry_points.txt").write_text(f"[gilot]\n{name} = {module}\n")
         installed.append(module)
         importlib.invalidate_caches()
-        plugins.manager.cache_clear()
+        managing.manager.cache_clear()
 
     yield put
     for module in installed:
         sys.modules.pop(module, None)
-    plugins.manager.cache_clear()
+    managing.manager.cache_clear()
 
 
 def test_the_built_in_behaviour_is_made_of_plugins() -> None:
-    registered = [name for name, _ in plugins.manager().list_name_plugin()]
-    assert registered == list(plugins.BUILTIN_PLUGINS)
-    assert list(plugins.attribution_methods())[:3] == ["ot", "kl", "l2"]
-    assert {"delete", "mask", "replace"} <= set(plugins.absence_operators())
-    assert {"first", "ids", "random", "incorrect"} <= set(plugins.selection_strategies())
+    registered = [name for name, _ in managing.manager().list_name_plugin()]
+    assert registered == list(managing.BUILTIN_OFFERS)
+    assert list(offers.attribution_methods())[:3] == ["ot", "kl", "l2"]
+    assert {"delete", "mask", "replace"} <= set(offers.absence_operators())
+    assert {"first", "ids", "random", "incorrect"} <= set(offers.selection_strategies())
 
 
 def test_every_offer_says_what_it_is_in_one_line() -> None:
-    offers = (plugins.attribution_methods(), plugins.absence_operators(), plugins.selection_strategies())
-    for found in offers:
-        for name, offer in found.items():
+    found = (offers.attribution_methods(), offers.absence_operators(), offers.selection_strategies())
+    for offered in found:
+        for name, offer in offered.items():
             assert offer.name == name
             assert offer.summary
             assert "\n" not in offer.summary
 
 
 def test_no_other_package_is_needed() -> None:
-    assert plugins.third_party_plugins() == []
+    assert managing.third_party_plugins() == []
 
 
 def test_a_package_may_add_a_strategy(install: Install) -> None:
     with pytest.raises(ConfigError, match="'every' is unknown"):
         GilotConfig(select={"strategy": "every", "k": 3})
     install("somebodys", _STRATEGY.format(name="every"))
-    assert list(plugins.selection_strategies())[-1] == "every"
-    assert GilotConfig(select={"strategy": "every", "k": 3}).select == {
+    assert list(offers.selection_strategies())[-1] == "every"
+    assert GilotConfig(select={"strategy": "every", "k": 3}).select.model_dump() == {
         "strategy": "every",
         "over": "task",
         "k": 3,
     }
     with pytest.raises(ConfigError, match="strategy 'every': k: must be given"):
         GilotConfig(select="every")
-    assert plugins.third_party_plugins() == [("somebodys", "1.2")]
+    assert managing.third_party_plugins() == [("somebodys", "1.2")]
 
 
 def test_what_a_package_adds_is_listed(
@@ -104,9 +106,9 @@ def test_what_a_package_adds_is_listed(
 def test_two_offers_of_one_name_are_refused_and_both_plugins_named(install: Install) -> None:
     install("somebodys", _STRATEGY.format(name="random"), name="their_plugin")
     with pytest.raises(GilotError, match="several plugins offer the selection strategy 'random'") as refusal:
-        plugins.selection_strategies()
+        offers.selection_strategies()
     assert "'their_plugin'" in str(refusal.value)
-    assert "'gilot_plugin.harness.choosing.plugin'" in str(refusal.value)
+    assert "'gilot_plugin.strategies.builtins'" in str(refusal.value)
     with pytest.raises(GilotError, match="'random'"):
         GilotConfig()
 
@@ -115,7 +117,7 @@ def test_two_plugins_of_one_name_are_refused(install: Install) -> None:
     install("one", _STRATEGY.format(name="a"), name="same")
     install("other", _STRATEGY.format(name="b"), name="same")
     with pytest.raises(GilotError, match=r"two plugins are named 'same'.* (one|other): uninstall"):
-        plugins.manager()
+        managing.manager()
 
 
 def test_a_plugin_cannot_take_the_place_of_a_built_in_one(install: Install) -> None:
@@ -123,7 +125,7 @@ def test_a_plugin_cannot_take_the_place_of_a_built_in_one(install: Install) -> N
     with pytest.raises(
         GilotError, match=r"two plugins are named 'gilot_plugin.harness.recording.plugin'.* somebodys"
     ):
-        plugins.manager()
+        managing.manager()
 
 
 @pytest.mark.parametrize(

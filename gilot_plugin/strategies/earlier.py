@@ -9,11 +9,8 @@ from typing import Any
 
 from gilot_plugin.errors import ConfigError
 
-#: What says that two samples ask the same: the document and its target.
-SampleKey = tuple[str, str]
 
-
-def earlier_samples(place: Path, task: str) -> Mapping[SampleKey, dict[str, Any]]:
+def earlier_samples(place: Path, task: str) -> Mapping[tuple[str, str], dict[str, Any]]:
     """Metrics of a task's samples in an earlier run.
 
     Args:
@@ -21,13 +18,13 @@ def earlier_samples(place: Path, task: str) -> Mapping[SampleKey, dict[str, Any]
         task: Name of the task.
 
     Returns:
-        By document and target, the metrics as ``{"metric,filter": value}``.
+        By the hashes of document and target, the metrics as ``{"metric,filter": value}``.
 
     Raises:
         ConfigError: There are no such samples, or they cannot be read.
     """
     path = _samples_file(place, task)
-    found: dict[SampleKey, dict[str, Any]] = {}
+    found: dict[tuple[str, str], dict[str, Any]] = {}
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)

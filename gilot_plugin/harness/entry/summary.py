@@ -31,7 +31,7 @@ def print_summary(attachment: Attachment) -> bool:
         console.print(
             f"GiLOT: {len(run.records)} samples ({summary or 'none chosen'}{kept})", highlight=False
         )
-        if left_out := sum(len(selection.left_out) for selection in run.selections.values()):
+        if left_out := sum(len(chosen.left_out) for chosen in run.chosen.values()):
             console.print(
                 f"  the budget left out {left_out} samples; resume goes on with them", highlight=False
             )
@@ -49,18 +49,18 @@ def print_summary(attachment: Attachment) -> bool:
                 console.print(told, markup=False, highlight=False)
         for line in cache_use_lines(describe_cache_use(run)):
             console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
-        errors = {task: selection.error for task, selection in run.selections.items() if selection.error}
+        errors = {task: chosen.error for task, chosen in run.chosen.items() if chosen.error}
         for task, error in errors.items():
             console.print(f"  {task}: nothing chosen: {error}", markup=False, highlight=False)
-        if run.folder is not None and run.records:
-            console.print(f"Artifacts: {run.folder}", markup=False, highlight=False, soft_wrap=True)
+        if run.files.folder is not None and run.records:
+            console.print(f"Artifacts: {run.files.folder}", markup=False, highlight=False, soft_wrap=True)
             console.print(
-                f"Look at them: gilot show {run.folder}", markup=False, highlight=False, soft_wrap=True
+                f"Look at them: gilot show {run.files.folder}", markup=False, highlight=False, soft_wrap=True
             )
-        for hook in sorted(run.failed_hooks):
+        for hook in sorted(run.seen.failed_hooks):
             told = f"  failed: a plugin in {hook}, while the model was scored; the log has the error"
             console.print(told, markup=False, highlight=False)
-        broken = bool(run.failed_hooks) or any(map(failed_methods, run.records))
+        broken = bool(run.seen.failed_hooks) or any(map(failed_methods, run.records))
         failed = failed or bool(errors) or broken or counts["failed"] > 0
     if attachment.interrupted:
         console.print("interrupted: not every chosen sample was explained", style="bold red")
