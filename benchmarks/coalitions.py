@@ -15,7 +15,7 @@ from gilot_plugin.attribution.distances import BUILTIN_METHODS
 from gilot_plugin.attribution.methods import AttributionMethod, PromptMethod
 from gilot_plugin.baselines.perturbation import lime
 from gilot_plugin.hookspecs import hookimpl
-from gilot_plugin.plugins import manager
+from gilot_plugin.plugins.manager import manager
 
 DISTANCES = tuple(method for method in BUILTIN_METHODS if method.name in ("ot", "kl"))
 

@@ -19,7 +19,7 @@ from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.prompt.tokens import decode, make_prompt, token_label
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.plugins import attribution_methods
+from gilot_plugin.plugins.offers import attribution_methods
 from gilot_plugin.resolve import make_execution, make_recipe, unit_plan
 from gilot_plugin.settings.config import GilotConfig
 

@@ -9,19 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
-from gilot_plugin.attribution.distance.flows import moves_of
+from gilot_plugin.attribution.distance.flows import mean_moves, moves_of
 from gilot_plugin.attribution.distance.solved import SolvedProblem
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
-from gilot_plugin.attribution.methods import (
-    AnswerDrop,
-    Distance,
-    Interval,
-    Measurement,
-    OutcomeMethod,
-    TransportDistance,
-)
+from gilot_plugin.attribution.methods import Interval, Measurement
 
 #: Log-probability that stands for zero in KL: the smallest normal float32, so that KL stays finite.
 _LOG_FLOOR = math.log(torch.finfo(torch.float32).tiny)
@@ -105,21 +99,15 @@ def margin(logprobs: torch.Tensor, gold: Sequence[int]) -> torch.Tensor:
     return possible[..., list(gold)].amax(-1) - possible[..., others].amax(-1)
 
 
-def margin_drop(gold: Sequence[int]) -> Distance:
+def margin_drop(gold: Sequence[int], present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
     """By how much the absence of a unit lowers the margin of the gold choice, in nats.
-
-    The margin is the log-likelihood of the right choice less that of the strongest other one (of several
-    right ones, the strongest). Positive: the unit speaks for the right choice. It comes by itself with
-    choices of which some are right and some are not.
 
     Args:
         gold: Numbers of the right choices.
+        present: Log-probabilities of the choices with the unit.
+        absent: The same without.
     """
-    return Distance(
-        "margin",
-        "drop of the gold choice's margin over the strongest other choice, in nats",
-        lambda present, absent: margin(present, gold) - margin(absent, gold),
-    )
+    return margin(present, gold) - margin(absent, gold)
 
 
 def choice_drop(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
@@ -147,24 +135,20 @@ def _total(values: torch.Tensor) -> torch.Tensor:
     return (values + lost)[..., 0]
 
 
-#: Of the model's own answer; comes along wherever the answer is read with the outcomes.
-LOGPROB = AnswerDrop("logprob", "leave-one-out: drop in log-probability of the model's own answer, in nats")
-
-#: The same where the answer is one of the task's choices: among them, not of its text.
-CHOICE = Distance("choice", "drop in log-probability of the preferred choice, in nats", choice_drop)
-
-
-BUILTIN_METHODS: tuple[OutcomeMethod, ...] = (
-    TransportDistance(
-        "ot",
-        "GiLOT: optimal transport between the outcome distributions, embeddings as ground cost",
-        optimal_transport,
-    ),
-    Distance(
-        "kl", "KL divergence of the outcome distribution without the unit from the one with it", kl_divergence
-    ),
-    Distance("l2", "Euclidean distance between the outcome distributions", l2_norm),
-    Distance("js", "Jensen-Shannon divergence between the outcome distributions, in nats", jensen_shannon),
-    Distance("tv", "total variation distance between the outcome distributions", total_variation),
-    LOGPROB,
-)
+def mean_measurement(steps: Sequence[Measurement]) -> Measurement:
+    """Average over steps; sizes are those of the step where they are largest."""
+    positions = tuple(step.score for step in steps)
+    if len(steps) == 1:
+        return steps[0]._replace(positions=positions)
+    intervals = [step.interval for step in steps if step.interval is not None]
+    lower, upper = np.mean(intervals, axis=0).tolist() if intervals else (0.0, 0.0)
+    return Measurement(
+        score=float(np.mean(positions)),
+        moves=mean_moves([step.moves for step in steps]),
+        gap=float(np.mean([step.gap for step in steps])),
+        interval=Interval(lower, upper) if intervals else None,
+        outside_support=max(step.outside_support for step in steps),
+        support_size=max(step.support_size for step in steps),
+        left_over=sum(step.left_over for step in steps),
+        positions=positions,
+    )

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from gilot_plugin.attribution.batching import Execution
-from gilot_plugin.attribution.distances import LOGPROB
+from gilot_plugin.attribution.builtins import LOGPROB
 from gilot_plugin.attribution.measuring import Measurer, Progress, Subject
 from gilot_plugin.attribution.methods import Measurement, OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer
 from gilot_plugin.attribution.prediction.targets import Target
-from gilot_plugin.attribution.prompt.refinement import Refinement
+from gilot_plugin.attribution.prompt.units import Refinement
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.reducing import Reference
 from gilot_plugin.attribution.types import Absent, Prompt, Unit

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gilot_plugin.attribution.batching import Execution
+from gilot_plugin.attribution.builtins import LOGPROB, margin_drop
 from gilot_plugin.attribution.distance.geometry import Labels
-from gilot_plugin.attribution.distances import LOGPROB, margin_drop
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.measuring import Progress
 from gilot_plugin.attribution.prediction.answers import Answer
@@ -15,7 +15,7 @@ from gilot_plugin.attribution.prediction.choices import ChoicesTarget, has_margi
 from gilot_plugin.attribution.prediction.generation import generation_target
 from gilot_plugin.attribution.prediction.sequences import AnswerTarget
 from gilot_plugin.attribution.prediction.targets import Rows
-from gilot_plugin.attribution.prompt.refinement import Refinement
+from gilot_plugin.attribution.prompt.units import Refinement
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Prompt, Unit
 from gilot_plugin.backends.protocol import Backend

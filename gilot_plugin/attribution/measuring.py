@@ -17,6 +17,7 @@ from gilot_plugin.attribution.batching import BatchPlan, Execution, Size, in_bat
 from gilot_plugin.attribution.distance.geometry import COST_BYTES
 from gilot_plugin.attribution.distance.solved import SolvedProblem
 from gilot_plugin.attribution.distance.support import Support
+from gilot_plugin.attribution.distances import mean_measurement
 from gilot_plugin.attribution.host import free_bytes, usable_cores
 from gilot_plugin.attribution.methods import (
     AnswerDrop,
@@ -24,7 +25,6 @@ from gilot_plugin.attribution.methods import (
     Measurement,
     OutcomeMethod,
     TransportDistance,
-    mean_measurement,
 )
 from gilot_plugin.attribution.prediction.targets import Asked, Outcomes, Target
 from gilot_plugin.attribution.recipe import Recipe

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
-
-import numpy as np
-import torch
-
-from gilot_plugin.attribution.distance.flows import Move, mean_moves
-from gilot_plugin.attribution.distance.solved import SolvedProblem
-from gilot_plugin.attribution.types import Prompt, Unit
-from gilot_plugin.backends.protocol import Backend
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from gilot_plugin.attribution.game import Game
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from gilot_plugin.attribution.batching import Execution
+    from gilot_plugin.attribution.distance.flows import Move
+    from gilot_plugin.attribution.distance.solved import SolvedProblem
+    from gilot_plugin.attribution.prediction.answers import Answer
+    from gilot_plugin.attribution.types import Absent, Prompt, Unit
+    from gilot_plugin.backends.protocol import Backend
 
 
 class Interval(NamedTuple):
@@ -54,25 +55,6 @@ class Measurement(NamedTuple):
     support_size: int = 0
     left_over: int = 0
     positions: tuple[float, ...] = ()
-
-
-def mean_measurement(steps: Sequence[Measurement]) -> Measurement:
-    """Average over steps; sizes are those of the step where they are largest."""
-    positions = tuple(step.score for step in steps)
-    if len(steps) == 1:
-        return steps[0]._replace(positions=positions)
-    intervals = [step.interval for step in steps if step.interval is not None]
-    lower, upper = np.mean(intervals, axis=0).tolist() if intervals else (0.0, 0.0)
-    return Measurement(
-        score=float(np.mean(positions)),
-        moves=mean_moves([step.moves for step in steps]),
-        gap=float(np.mean([step.gap for step in steps])),
-        interval=Interval(lower, upper) if intervals else None,
-        outside_support=max(step.outside_support for step in steps),
-        support_size=max(step.support_size for step in steps),
-        left_over=sum(step.left_over for step in steps),
-        positions=positions,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +138,60 @@ class PromptMethod:
 AttributionMethod = OutcomeMethod | PromptMethod
 
 
+class CoalitionValues(Protocol):
+    """What coalitions are worth."""
+
+    def means(self, measure: str) -> list[float]:
+        """Mean over the positions, one a coalition."""
+        ...
+
+
+class Answering(Protocol):
+    """What is explained, as far as methods need to know it."""
+
+    @property
+    def answer_measure(self) -> OutcomeMethod:
+        """What measures how likely the answer is."""
+        ...
+
+
+class PromptGame(Protocol):
+    """What methods may ask of the game of a prompt, :class:`gilot_plugin.attribution.game.Game`."""
+
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt as fed."""
+        ...
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """Its units."""
+        ...
+
+    @property
+    def execution(self) -> Execution:
+        """How the work is carried out."""
+        ...
+
+    @property
+    def target(self) -> Answering:
+        """What is explained."""
+        ...
+
+    @property
+    def answer(self) -> Answer:
+        """What the model answers to the full prompt."""
+        ...
+
+    def values(
+        self,
+        absent: Sequence[Absent] | NDArray[np.bool_] | torch.Tensor,
+        measures: Sequence[OutcomeMethod] | None = None,
+    ) -> CoalitionValues:
+        """What coalitions are worth; those that are not known yet are read in full batches."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class MethodContext:
     """What a :class:`PromptMethod` is given.
@@ -167,7 +203,7 @@ class MethodContext:
     """
 
     backend: Backend
-    game: Game
+    game: PromptGame
     seed: int = 0
 
     @property

@@ -64,11 +64,12 @@ def _tell(backend: TransformersBackend) -> int:
     say(f"absence by masking, with positions kept: {told}")
     if not trees:
         say(_cost(backend))
-    after = backend.cache_use
-    if after.logits_computed > after.logits_wanted:
+    example = backend.cache_use
+    computed, wanted = example.logits_computed, example.logits_wanted
+    if computed > wanted:
         say(
-            f"logits: of {after.logits_computed:,} tokens, where those of {after.logits_wanted:,} are wanted: "
-            "the model cannot be told which are"
+            f"logits: of {computed:,} tokens, where those of {wanted:,} are wanted: the model cannot be told "
+            "which are"
         )
     for error in used.errors:
         say(f"defect, of the model or of this package: an error while it was tried out: {error}")

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gilot_plugin.artifacts.chosen_by import answer_strategies, chosen_by_answer
 from gilot_plugin.artifacts.loading import LoadedRun
-from gilot_plugin.artifacts.strategies import answer_strategies, chosen_by_answer
 from gilot_plugin.comparison.ablations import AblationShift, ablation_shifts
 from gilot_plugin.comparison.changes import Change, measure_changes
 from gilot_plugin.comparison.flips import Flips, count_flips
@@ -20,7 +20,10 @@ from gilot_plugin.errors import ArtifactError
 
 #: Settings that do not change what is measured.
 _WITHOUT_EFFECT = frozenset(
-    {"batch_size", "budget", "memory_budget", "num_threads", "output_path", "resume", "seed", "select"}
+    {
+        *("ablate", "batch_size", "budget", "memory_budget", "num_threads", "output_path", "resume", "seed"),
+        "select",
+    }
 )
 
 

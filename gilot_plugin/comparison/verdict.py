@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gilot_plugin import __version__
 from gilot_plugin.comparison.ablations import ablation_words
 from gilot_plugin.comparison.audit import Audit
 from gilot_plugin.comparison.changes import Change
@@ -15,6 +14,7 @@ from gilot_plugin.comparison.judging import pairs_needed
 from gilot_plugin.comparison.shifts import Shift
 from gilot_plugin.errors import ConfigError
 from gilot_plugin.statistics.families import ALPHA
+from gilot_plugin.version import VERSION
 
 AUDIT_VERSION = "1.1"
 
@@ -138,7 +138,7 @@ def audit_json(audit: Audit) -> dict[str, Any]:
     """The audit for machines."""
     return {
         "schema_version": AUDIT_VERSION,
-        "gilot_plugin": __version__,
+        "gilot_plugin": VERSION,
         "base": audit.base,
         "tuned": audit.tuned,
         "method": audit.method,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gilot_plugin.artifacts.records import SCHEMA_VERSION
+from gilot_plugin.artifacts.models import SCHEMA_VERSION
 from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.prediction.targets import Rows
 from gilot_plugin.attribution.recipe import Recipe

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from gilot_plugin import plugins
 from gilot_plugin.artifacts.faithfulness import Randomization
 from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.recipe import Recipe
@@ -30,6 +29,7 @@ from gilot_plugin.faithfulness.randomization import Twin, compare_with_random_we
 from gilot_plugin.faithfulness.scores import Scorer
 from gilot_plugin.faithfulness.similarity import SentenceEmbedder
 from gilot_plugin.faithfulness.store import ValueStore
+from gilot_plugin.plugins import offers
 from gilot_plugin.resolve import make_execution, make_recipe
 from gilot_plugin.settings.config import GilotConfig, uncombined
 
@@ -127,7 +127,7 @@ def removing(config: GilotConfig, absence: str) -> GilotConfig:
     Raises:
         ConfigError: There is no such way, or it cannot be used here.
     """
-    operators = plugins.absence_operators()
+    operators = offers.absence_operators()
     possible = tuple(name for name, found in operators.items() if found.rescored_without is None)
     if absence not in possible:
         raise ConfigError(f"--absence {absence}: allowed are {one_of(possible)}")
@@ -140,7 +140,7 @@ def removing(config: GilotConfig, absence: str) -> GilotConfig:
 
 def default_absence(configs: Iterable[GilotConfig]) -> tuple[str, ...]:
     """How the runs themselves took units away, where that can be used here; else by deleting them."""
-    operators = plugins.absence_operators()
+    operators = offers.absence_operators()
     found = dict.fromkeys(config.absence for config in configs)
     return tuple(name for name in found if operators[name].rescored_without is None) or ("delete",)
 
@@ -230,7 +230,7 @@ def computed_together(methods: Sequence[str]) -> list[tuple[str, ...]]:
     that no method here gives are left out: the margin comes by itself with choices, and a plugin may not be
     installed.
     """
-    offered = plugins.attribution_methods()
+    offered = offers.attribution_methods()
     known = [name for name in methods if name in offered]
     distances = tuple(name for name in known if isinstance(offered[name], OutcomeMethod))
     others = [(name,) for name in known if name not in distances]

@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from gilot_plugin.attribution.distances import BUILTIN_METHODS
-from gilot_plugin.attribution.distances import LOGPROB as ANSWER_DROP
+from gilot_plugin.attribution.builtins import BUILTIN_METHODS
+from gilot_plugin.attribution.builtins import LOGPROB as ANSWER_DROP
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.games import answer_game, choices_game, generation_game
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE

@@ -9,8 +9,9 @@ import pytest
 import torch
 from scipy.special import rel_entr
 
+from gilot_plugin.attribution.builtins import BUILTIN_METHODS
 from gilot_plugin.attribution.distance.flows import Move, readable_flows
-from gilot_plugin.attribution.distances import BUILTIN_METHODS, optimal_transport
+from gilot_plugin.attribution.distances import optimal_transport
 from tests.attribution.outcome_pairs import score, solved_pair
 
 BY_NAME = {method.name: method for method in BUILTIN_METHODS}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gilot_plugin.attribution.prompt.refinement import Refinement
 from gilot_plugin.attribution.prompt.tokens import make_prompt
+from gilot_plugin.attribution.prompt.units import Refinement
 from gilot_plugin.attribution.types import Segment
 from gilot_plugin.backends.transformers import TransformersBackend
 from tests.attribution import engine_calls

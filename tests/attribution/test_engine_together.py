@@ -8,7 +8,7 @@ import pytest
 from gilot_plugin.attribution.engine import attribute, attribute_together
 from gilot_plugin.attribution.games import choices_game, generation_game
 from gilot_plugin.attribution.methods import Distance
-from gilot_plugin.attribution.prompt.refinement import Refinement
+from gilot_plugin.attribution.prompt.units import Refinement
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import BudgetError
 from tests.attribution import engine_calls

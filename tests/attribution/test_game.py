@@ -15,9 +15,8 @@ from gilot_plugin.attribution.engine import attribute, attribute_together
 from gilot_plugin.attribution.game import read_together
 from gilot_plugin.attribution.games import choices_game, generation_game
 from gilot_plugin.attribution.methods import PromptMethod
-from gilot_plugin.attribution.prompt.refinement import Refinement
 from gilot_plugin.attribution.prompt.tokens import make_prompt
-from gilot_plugin.attribution.prompt.units import make_units
+from gilot_plugin.attribution.prompt.units import Refinement, make_units
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.baselines.perturbation import feature_ablation, kernel_shap, lime, shapley_sampling
 from tests.attribution.closeness import CLOSE

@@ -7,7 +7,7 @@ from typing import Any
 import coalitions
 import numpy as np
 
-from gilot_plugin.plugins import attribution_methods
+from gilot_plugin.plugins.offers import attribution_methods
 from tests.baselines.contexts import context_of
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gilot_plugin.artifacts.typed import Record, Target
+from gilot_plugin.artifacts.typed import Record, RecordedTarget
 from gilot_plugin.errors import ConfigError, PromptError
 from gilot_plugin.faithfulness.cases import TOGETHER, Case, case_of_record, in_groups, ranked_sample
 from gilot_plugin.faithfulness.experiment import removing, settings_of_samples
@@ -50,14 +50,16 @@ def test_a_single_unit_has_no_order() -> None:
 
 def test_a_single_choice_is_always_chosen() -> None:
     record = Record.from_json(factories.make_record())
-    target = Target("choices", choices=factories.CHOICES[:1])
+    target = RecordedTarget("choices", choices=factories.CHOICES[:1])
     with pytest.raises(PromptError, match="a single choice"):
         case_of_record(replace(record, target=target), CONFIG)
-    two = case_of_record(replace(record, target=Target("choices", choices=factories.CHOICES)), CONFIG)
+    two = case_of_record(replace(record, target=RecordedTarget("choices", choices=factories.CHOICES)), CONFIG)
     assert two.choices == ((5,), (6,))
     assert two.lengths is None
     by_length = GilotConfig(choice_scoring="norm")
-    both = case_of_record(replace(record, target=Target("choices", choices=factories.CHOICES)), by_length)
+    both = case_of_record(
+        replace(record, target=RecordedTarget("choices", choices=factories.CHOICES)), by_length
+    )
     # What the log-likelihoods were divided by: -0.5 / -0.25 and -0.9 / -0.3.
     assert both.lengths == (2, 3)
 

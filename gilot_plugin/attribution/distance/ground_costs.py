@@ -9,15 +9,11 @@ from typing import NamedTuple
 
 import torch
 
+from gilot_plugin.attribution.names import DEFAULT_COST_LIMIT
 from gilot_plugin.backends.protocol import Backend
 
 #: Vectors of token ids, ``[n, dim]``, float32.
 Vectors = Callable[[torch.Tensor], torch.Tensor]
-
-#: Limit of truncated costs. With SmolLM2's input embeddings, spellings and synonyms of a word are 0.1 to 0.5
-#: apart and the likely next tokens of a prompt 0.8 in the median: what is no variant of a token counts the
-#: same, whatever the tails of the cosine say.
-DEFAULT_COST_LIMIT = 0.5
 
 #: Angles, in half-turns, that are taken for 0: float32 leaves cosines of the same direction up to 1e-6 below
 #: 1, of which arccos makes 5e-4.

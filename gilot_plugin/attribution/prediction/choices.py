@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from gilot_plugin.attribution.builtins import CHOICE, LOGPROB
 from gilot_plugin.attribution.distance.geometry import ChoiceGeometry
-from gilot_plugin.attribution.distances import CHOICE, LOGPROB, margin
+from gilot_plugin.attribution.distances import margin
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
 from gilot_plugin.attribution.prediction.sequences import SequencesTarget
 from gilot_plugin.attribution.prediction.targets import Description, Outcomes, Rows, check_positions

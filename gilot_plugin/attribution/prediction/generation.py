@@ -11,8 +11,8 @@ from typing import Literal, cast
 import numpy as np
 import torch
 
+from gilot_plugin.attribution.builtins import LOGPROB
 from gilot_plugin.attribution.distance.geometry import Labels, VocabularyGeometry
-from gilot_plugin.attribution.distances import LOGPROB
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
 from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates

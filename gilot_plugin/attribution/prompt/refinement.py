@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from gilot_plugin.attribution.prompt.units import cut_unit, join_units, make_units
+from gilot_plugin.attribution.prompt.units import Refinement, cut_unit, join_units, make_units
 from gilot_plugin.attribution.types import Prompt, Unit
 
 if TYPE_CHECKING:
@@ -24,19 +24,6 @@ _SAME_ROUND = 0.5
 
 #: Share of what is left of the budget that groups of pieces may take; the rest is for the pieces of the best.
 _FOR_GROUPS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Refinement:
-    """The setting ``units: auto``.
-
-    Attributes:
-        scope: Part of the prompt whose units are taken away.
-        budget: Tokens that the model may read for one prompt. The coarsest units are always measured.
-    """
-
-    scope: str
-    budget: int
 
 
 @dataclass(frozen=True, slots=True)

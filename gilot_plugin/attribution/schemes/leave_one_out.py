@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from gilot_plugin.attribution.schemes.protocol import Scores
-
-if TYPE_CHECKING:
-    from gilot_plugin.attribution.game import Asking, Game
+from gilot_plugin.attribution.schemes.protocol import SchemeAsking, Scores, UnitsGame
 
 
-def leave_one_out(game: Game) -> Asking[Scores]:
+def leave_one_out(game: UnitsGame) -> SchemeAsking[Scores]:
     """v({a}) for each unit a.
 
     Blind where two units say the same: taking either away changes nothing.

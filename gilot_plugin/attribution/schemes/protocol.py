@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Generator, Mapping, Sequence
+from typing import Protocol, TypeAlias, TypeVar
 
-if TYPE_CHECKING:
-    from gilot_plugin.attribution.game import Asking, Game
+from gilot_plugin.attribution.methods import CoalitionValues, OutcomeMethod
+from gilot_plugin.attribution.types import Absent, Unit
+
+_ReturnT = TypeVar("_ReturnT")
+
+#: What asks for coalitions, is told what they are worth, and returns something in the end.
+SchemeAsking: TypeAlias = Generator[Sequence[Absent], CoalitionValues, _ReturnT]
 
 #: For each measure, by its name, one number a unit of the game.
 Scores = Mapping[str, tuple[float, ...]]
+
+
+class UnitsGame(Protocol):
+    """What a scheme knows of a game, :class:`gilot_plugin.attribution.game.Game`."""
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """The units."""
+        ...
+
+    @property
+    def measures(self) -> tuple[OutcomeMethod, ...]:
+        """What is measured of each coalition."""
+        ...
 
 
 class Scheme(Protocol):
@@ -24,7 +43,7 @@ class Scheme(Protocol):
     ...     return {measure.name: tuple(values.means(measure.name)) for measure in game.measures}
     """
 
-    def __call__(self, game: Game, /) -> Asking[Scores]:
+    def __call__(self, game: UnitsGame, /) -> SchemeAsking[Scores]:
         """Ask, and return the scores.
 
         Args:

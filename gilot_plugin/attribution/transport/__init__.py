@@ -26,7 +26,6 @@ from gilot_plugin.attribution.transport.sinkhorn import Sinkhorn
 from gilot_plugin.attribution.transport.tolerance import Tolerance
 
 __all__ = [
-    "SOLVER_NAMES",
     "Coupling",
     "FloatArray",
     "Flows",
@@ -70,9 +69,6 @@ _MAKERS: Mapping[str, Callable[[_Wanted], Solver]] = MappingProxyType(
     }
 )
 
-#: Values of the setting ``solver``.
-SOLVER_NAMES: tuple[str, ...] = tuple(_MAKERS)
-
 
 def make_solver(
     name: str, tolerance: float, device: torch.device, threads: int = 1, most_flows: int = MOST_FLOWS
@@ -80,7 +76,7 @@ def make_solver(
     """The solver of a name.
 
     Args:
-        name: One of :data:`SOLVER_NAMES`.
+        name: One of :data:`gilot_plugin.attribution.names.SOLVER_NAMES`.
         tolerance: Certified gap that the approximate solvers aim at, as a share of the cost; at least
             :data:`~gilot_plugin.attribution.transport.tolerance.LEAST`.
         device: Where the costs will be.

@@ -11,7 +11,7 @@ import torch
 from gilot_plugin.backends.closeness import Closeness
 from gilot_plugin.backends.effects import found_by_effect
 from gilot_plugin.backends.halves import Halves
-from gilot_plugin.backends.inputs import Inputs
+from gilot_plugin.backends.inputs import Inputs, collects_others
 from gilot_plugin.backends.passes import Passes
 from gilot_plugin.backends.tree.attention import TREE_ATTENTION, applies_softcap, reading
 from gilot_plugin.backends.tree.feed import Feed, TreeStore
@@ -43,8 +43,10 @@ class TreeReader:
             raise UnsupportedModelError("its attention cannot be replaced by another one")
         self.vocab_size: int = passes.text_config.vocab_size
         self.inputs: Inputs = passes.inputs.body or self._find_inputs()
-        if "cache" not in self.inputs or "positions" not in self.inputs:
-            raise UnsupportedModelError("its body takes no cache, or numbers the positions itself")
+        if "cache" not in self.inputs:
+            raise UnsupportedModelError("its body takes no cache")
+        if "positions" not in self.inputs:
+            raise UnsupportedModelError("its body numbers the positions itself")
         self._configs = _configs(self.halves.body)
         implementations = {config._attn_implementation_internal for config in self._configs}
         self._windows_by_argument = any(map(windows_by_argument, implementations))
@@ -84,6 +86,8 @@ class TreeReader:
 
         ids = torch.tensor([[self.vocab_size // part for part in (4, 3, 2)]], device=passes.device)
         known, close = Inputs.of(body.forward), Closeness(passes.dtype)
+        if "cache" not in known and "cache" in passes.inputs and collects_others(body.forward):
+            known = known.calling("cache", passes.inputs.names["cache"])
         wanted = ("use_cache", "positions", "cache")
         return found_by_effect(known, body.forward, call, ids, passes.text_config, close, wanted)
 

@@ -22,9 +22,9 @@ from gilot_plugin.harness.ablating.editing import (
     pattern_rewrite,
     snapshot,
 )
-from gilot_plugin.harness.choosing.functions import load_function
 from gilot_plugin.harness.recording.wrapping import wrapped
 from gilot_plugin.settings.ablation import FULL, Arm
+from gilot_plugin.strategies.functions import load_function
 
 #: Requests of each document, by its number among those that are evaluated.
 Requests = Mapping[int, Sequence[Any]]

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.games import choices_game, generation_game
-from gilot_plugin.attribution.prompt.refinement import Refinement
 from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, token_label
+from gilot_plugin.attribution.prompt.units import Refinement
 from gilot_plugin.attribution.types import Attribution, Unit
 from gilot_plugin.errors import PromptError
+from gilot_plugin.extension.samples import Sample
 from gilot_plugin.harness.asking.likelihoods import choice_lengths
 from gilot_plugin.harness.asking.prompts import (
     SamplePrompt,
@@ -20,8 +21,7 @@ from gilot_plugin.harness.asking.prompts import (
     generation_prompt,
     rolling_prompt,
 )
-from gilot_plugin.harness.choosing.samples import Sample
-from gilot_plugin.harness.run import EvaluationRun, TaskInfo
+from gilot_plugin.harness.state.run import EvaluationRun, TaskInfo
 from gilot_plugin.resolve import make_execution, make_recipe, unit_plan
 
 

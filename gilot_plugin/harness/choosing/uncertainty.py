@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from gilot_plugin.attribution.game import Game, read_together
 from gilot_plugin.errors import PromptError
+from gilot_plugin.extension.samples import Sample
 from gilot_plugin.harness.asking.games import sample_game
-from gilot_plugin.harness.choosing.samples import Sample
-from gilot_plugin.harness.run import EvaluationRun
+from gilot_plugin.harness.state.run import EvaluationRun
 
 _LOGGER = logging.getLogger(__name__)
 

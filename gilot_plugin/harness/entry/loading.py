@@ -10,7 +10,7 @@ import lm_eval.api.registry
 
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import ConfigError, UnsupportedModelError
-from gilot_plugin.harness.entry.model_arguments import parse_model_args
+from gilot_plugin.harness.state.model_arguments import parse_model_args
 
 #: The model that attaches this package to another one, which its argument ``base`` names.
 _ATTACHED, _BASE = "gilot", "base"

@@ -15,13 +15,15 @@ from gilot_plugin.errors import ConfigError
 from gilot_plugin.harness.ablating.bench import Bench, build_requests
 from gilot_plugin.harness.entry.again import prepare_again, task_manager
 from gilot_plugin.harness.entry.loading import ModelSource
-from gilot_plugin.harness.entry.model_arguments import model_arguments
 from gilot_plugin.harness.entry.start import PastRun, start_run
+from gilot_plugin.harness.entry.taking_part import leave, take_part
 from gilot_plugin.harness.explaining.explain import explain_results
 from gilot_plugin.harness.keeping.plugin import abandon_run, open_run
+from gilot_plugin.harness.recording.apart import TaskApart
 from gilot_plugin.harness.recording.model_calls import hooked
 from gilot_plugin.harness.recording.parts import watched_parts
-from gilot_plugin.harness.run import EvaluationRun
+from gilot_plugin.harness.state.model_arguments import model_arguments
+from gilot_plugin.harness.state.run import EvaluationRun
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -94,15 +96,18 @@ def explain_past(
         )
     benches = _benches(past, list(rows), lm, include_path)
     tasks = {name: benches[name].task if name in benches else _logged_task(past, name) for name in rows}
-    run = start_run(lm, tasks, given, folder, None, PastRun(past.model, past.date))
+    apart = {name: TaskApart(task) for name, task in tasks.items()}
+    run = start_run(lm, apart, given, folder, None, PastRun(past.model, past.date))
     run.loaded_as = model_arguments({"model": source.model, "model_args": dict(source.arguments)})
     run.has_template = past.content.get("chat_template") is not None
+    take_part(run)
     open_run(run)
     try:
         for bench in benches.values():
             _watch_requests(run, bench)
     except BaseException:
         abandon_run(run)
+        leave()
         raise
     results = {
         "samples": {name: _with_targets(tasks[name], own) for name, own in rows.items()},
@@ -111,7 +116,8 @@ def explain_past(
     try:
         return run, explain_results(run, results)
     finally:
-        run.held.close()
+        run.files.held.close()
+        leave()
 
 
 def _benches(

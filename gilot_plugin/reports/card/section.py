@@ -12,12 +12,12 @@ import jinja2
 from matplotlib.figure import Figure
 
 from gilot_plugin.analysis.ablation import AblationTable, ablation_table
-from gilot_plugin.analysis.ablation import judged_words as judged_change
+from gilot_plugin.analysis.ablation_words import judged_words as judged_change
 from gilot_plugin.analysis.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
 from gilot_plugin.artifacts.ablations import read_ablations
+from gilot_plugin.artifacts.chosen_by import answer_strategies, chosen_by_answer
 from gilot_plugin.artifacts.faithfulness import Faithfulness, Measure, read_faithfulness
 from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
-from gilot_plugin.artifacts.strategies import answer_strategies, chosen_by_answer
 from gilot_plugin.artifacts.typed import Record, chosen_method, scored_methods
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.ablation import ablation_lines, interval_words

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from gilot_plugin import __version__
 from gilot_plugin.comparison.ablations import AblationShift
 from gilot_plugin.comparison.audit import Audit
 from gilot_plugin.comparison.measures import Measures
@@ -16,6 +15,7 @@ from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, 
 from gilot_plugin.reports.html.page import render_page
 from gilot_plugin.reports.html.samples import sample_link, sample_view
 from gilot_plugin.statistics.families import ALPHA
+from gilot_plugin.version import VERSION
 
 _FLOWS = 8
 _WORDS = 30
@@ -26,12 +26,12 @@ def comparison_page(audit: Audit) -> str:
     order = most_changed(audit)
     return render_page(
         "compare.html",
-        "compare.js",
+        ("compare.js",),
         _data(order),
         {
             "title": shown(f"{_short(audit.tuned)} against {_short(audit.base)}"),
             "subtitle": shown(f"{audit.base} → {audit.tuned} · {len(audit.pairs)} samples · {audit.method}"),
-            "version": __version__,
+            "version": VERSION,
             "chunk": CHUNK,
             "verdict": [shown(line) for line in verdict_lines(audit)[1:]],
             "warnings": [shown(line) for line in audit.warnings],

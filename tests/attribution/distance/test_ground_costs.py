@@ -16,12 +16,12 @@ from scipy.spatial.distance import cdist
 from gilot_plugin.attribution.distance.ground_costs import (
     ANGULAR,
     COSINE,
-    DEFAULT_COST_LIMIT,
     Directions,
     ground_cost,
     truncated,
 )
-from gilot_plugin.attribution.transport import SOLVER_NAMES, TransportProblem, make_solver
+from gilot_plugin.attribution.names import DEFAULT_COST_LIMIT, SOLVER_NAMES
+from gilot_plugin.attribution.transport import TransportProblem, make_solver
 from gilot_plugin.settings.config import GilotConfig
 
 NAMES = get_args(GilotConfig.model_fields["ground_cost"].annotation)

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gilot_plugin.attribution.transport import SOLVER_NAMES, TransportProblem, entropic, make_solver
+from gilot_plugin.attribution.names import SOLVER_NAMES
+from gilot_plugin.attribution.transport import TransportProblem, entropic, make_solver
 from gilot_plugin.attribution.transport.auto import Auto
 from gilot_plugin.attribution.transport.residual import Residual
 from gilot_plugin.attribution.transport.tolerance import Tolerance
@@ -172,3 +173,10 @@ def test_auto_takes_batches_beside_the_cpu():
 def test_unknown_name():
     with pytest.raises(KeyError):
         make_solver("emd", TOLERANCE, CPU)
+
+
+def test_every_name_that_settings_know_has_a_solver() -> None:
+    for name in SOLVER_NAMES:
+        assert make_solver(name, 1e-3, torch.device("cpu")) is not None
+    with pytest.raises(KeyError):
+        make_solver("another", 1e-3, torch.device("cpu"))

@@ -14,7 +14,7 @@ from gilot_plugin.faithfulness.cases import Scored, case_of_record, ranked_sampl
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
 from gilot_plugin.faithfulness.store import ValueStore
 from gilot_plugin.harness.entry.attach import attach
-from gilot_plugin.harness.run import EvaluationRun
+from gilot_plugin.harness.state.run import EvaluationRun
 from tests.attribution.engine_calls import recipe
 from tests.harness.evaluations import (
     QUESTIONS,
