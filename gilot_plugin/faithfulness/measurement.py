@@ -27,7 +27,7 @@ from gilot_plugin.faithfulness.similarity import SentenceEmbedder
 from gilot_plugin.faithfulness.store import NewAnswer, NewNumber, ValueStore
 
 #: Called with the number of reduced prompts that are done, and of all.
-Progress = Callable[[int, int], None]
+CurveProgress = Callable[[int, int], None]
 
 #: Reduced prompts whose answers are found together: enough to fill batches to the last.
 _TOGETHER = 2048
@@ -43,7 +43,7 @@ def measure_faithfulness(
     embedder: SentenceEmbedder | None,
     store: ValueStore,
     decoding: Decoding = _PUBLISHED,
-    progress: Progress | None = None,
+    progress: CurveProgress | None = None,
     quantities: Collection[Quantity] = ALL_QUANTITIES,
 ) -> Iterator[SampleCurves]:
     """Measure what the removal of units does, under each ranking of each sample.
@@ -101,7 +101,7 @@ def measure_faithfulness(
 class _Bar:
     """Counts parts of reduced prompts: one for each number that is computed by itself."""
 
-    def __init__(self, progress: Progress | None, total: int, parts: int) -> None:
+    def __init__(self, progress: CurveProgress | None, total: int, parts: int) -> None:
         self._progress, self._total, self._parts, self._done = progress, total, max(1, parts), 0
         self.add(0)
 

@@ -12,8 +12,8 @@ import pytest
 
 from gilot_plugin import cli
 from gilot_plugin.errors import ConfigError, GilotError
+from gilot_plugin.plugins import manager as managing
 from gilot_plugin.plugins import offers
-from gilot_plugin.plugins.manager import manager as managing
 from gilot_plugin.settings.config import GilotConfig
 
 Install = Callable[..., None]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gilot_plugin.attribution.schemes.protocol import Asking, Scores, UnitsGame
+from gilot_plugin.attribution.schemes.protocol import SchemeAsking, Scores, UnitsGame
 
 
-def leave_one_out(game: UnitsGame) -> Asking[Scores]:
+def leave_one_out(game: UnitsGame) -> SchemeAsking[Scores]:
     """v({a}) for each unit a.
 
     Blind where two units say the same: taking either away changes nothing.

@@ -11,7 +11,7 @@ from gilot_plugin.attribution.types import Absent, Unit
 _ReturnT = TypeVar("_ReturnT")
 
 #: What asks for coalitions, is told what they are worth, and returns something in the end.
-Asking: TypeAlias = Generator[Sequence[Absent], CoalitionValues, _ReturnT]
+SchemeAsking: TypeAlias = Generator[Sequence[Absent], CoalitionValues, _ReturnT]
 
 #: For each measure, by its name, one number a unit of the game.
 Scores = Mapping[str, tuple[float, ...]]
@@ -43,7 +43,7 @@ class Scheme(Protocol):
     ...     return {measure.name: tuple(values.means(measure.name)) for measure in game.measures}
     """
 
-    def __call__(self, game: UnitsGame, /) -> Asking[Scores]:
+    def __call__(self, game: UnitsGame, /) -> SchemeAsking[Scores]:
         """Ask, and return the scores.
 
         Args:

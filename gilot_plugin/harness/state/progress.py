@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from gilot_plugin.harness.explaining.notebook import NotebookOutput
+from gilot_plugin.harness.state.notebook import NotebookOutput
 
 
 class RunProgress:
