@@ -14,7 +14,7 @@ from gilot_plugin.attribution.prediction.answers import Answer
 from gilot_plugin.attribution.prediction.choices import ChoicesTarget, has_margin
 from gilot_plugin.attribution.prediction.generation import generation_target
 from gilot_plugin.attribution.prediction.sequences import AnswerTarget
-from gilot_plugin.attribution.prediction.targets import Rows
+from gilot_plugin.attribution.prediction.targets import PromptRows
 from gilot_plugin.attribution.prompt.units import Refinement
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Prompt, Unit
@@ -132,5 +132,5 @@ def answer_game(
         execution: How the work is carried out.
     """
     recipe = replace(recipe, methods=(LOGPROB,))
-    rows = Rows(backend, prompt, recipe)
+    rows = PromptRows(backend, prompt, recipe)
     return Game(backend, prompt, units, recipe, lambda: AnswerTarget(backend, rows, answer), execution)

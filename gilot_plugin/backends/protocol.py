@@ -88,11 +88,11 @@ class Batch(NamedTuple):
 
     Attributes:
         rows: The prompts as fed.
-        known: For each, the prompt that it begins like.
+        known: For each, the prompt that it begins like; empty where they have none.
     """
 
     rows: Sequence[Row]
-    known: Sequence[KnownPrompt]
+    known: Sequence[KnownPrompt] = ()
 
 
 class Load(NamedTuple):

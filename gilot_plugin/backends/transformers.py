@@ -9,21 +9,26 @@ from typing import Any
 
 import torch
 
+from gilot_plugin.backends._transformers.capabilities import found_once
+from gilot_plugin.backends._transformers.contexts import ContextSession
+from gilot_plugin.backends._transformers.embedding import InputEmbedding, OutputEmbedding
+from gilot_plugin.backends._transformers.introspection import (
+    attention_maps,
+    embedded_logits,
+    probe_attentions,
+    probe_embeddings,
+)
+from gilot_plugin.backends._transformers.lengths import longest_sequence
+from gilot_plugin.backends._transformers.memory import MemoryModel, free_memory, has_sinks
+from gilot_plugin.backends._transformers.passes import Passes
+from gilot_plugin.backends._transformers.probe import Reading, probe_positions, probe_reading
+from gilot_plugin.backends._transformers.sessions import CachedSession, RecomputingSession
+from gilot_plugin.backends._transformers.tree.prompts import read_prompt
+from gilot_plugin.backends._transformers.tree.reader import TreeReader
+from gilot_plugin.backends._transformers.tree.session import TreeSession
+from gilot_plugin.backends._transformers.tree.shared import NOTHING, ReadPrompt
 from gilot_plugin.backends.cache_use import CacheUse
-from gilot_plugin.backends.contexts import ContextSession
-from gilot_plugin.backends.embedding import InputEmbedding, OutputEmbedding
-from gilot_plugin.backends.findings import found_once
-from gilot_plugin.backends.inside import attention_maps, embedded_logits, probe_attentions, probe_embeddings
-from gilot_plugin.backends.lengths import longest_sequence
-from gilot_plugin.backends.memory import MemoryModel, free_memory, has_sinks
-from gilot_plugin.backends.passes import Passes
-from gilot_plugin.backends.probe import Reading, probe_positions, probe_reading
 from gilot_plugin.backends.protocol import Batch, DecodingSession, KnownPrompt, Load, Need, Row
-from gilot_plugin.backends.sessions import CachedSession, RecomputingSession
-from gilot_plugin.backends.tree.prompts import read_prompt
-from gilot_plugin.backends.tree.reader import TreeReader
-from gilot_plugin.backends.tree.session import TreeSession
-from gilot_plugin.backends.tree.shared import NOTHING, ReadPrompt
 from gilot_plugin.errors import UnsupportedModelError
 
 _logger = logging.getLogger(__name__)
@@ -33,7 +38,7 @@ class TransformersBackend:
     """Runs a loaded ``PreTrainedModel`` (or a PEFT model around one) where it is, as it is.
 
     The model's weights, mode, configuration and generation settings are left alone. What its family can do is
-    found out with a few tokens before the first use, see :mod:`gilot_plugin.backends.probe`.
+    found out with a few tokens before the first use, see :mod:`gilot_plugin.backends._transformers.probe`.
 
     Args:
         model: The model.
@@ -86,12 +91,12 @@ class TransformersBackend:
     @property
     def fill_tokens(self) -> int:
         """Tokens of a pass below which the device is not filled."""
-        return self._passes.pace.least
+        return self._passes.pass_size.least
 
     @property
     def pass_tokens(self) -> int:
         """Tokens of a pass beyond which only memory grows."""
-        return self._passes.pace.most
+        return self._passes.pass_size.most
 
     @property
     def half_precision(self) -> bool:
@@ -153,7 +158,7 @@ class TransformersBackend:
         tree = None if self._tree is None else TreeReader(passes)
 
         def open_session(rows: Sequence[Row]) -> DecodingSession:
-            return self._session(passes, tree, Batch(rows, [NOTHING] * len(rows)), room=1)
+            return self._session(passes, tree, Batch(rows), room=1)
 
         def open_contexts(rows: Sequence[Row]) -> DecodingSession:
             return ContextSession(passes, rows)
@@ -244,11 +249,11 @@ class TransformersBackend:
         return found_once(passes, "attentions", lambda: probe_attentions(passes, self.vocab_size))
 
     def embedded_logits(self, embeddings: torch.Tensor, keep: int) -> torch.Tensor:
-        """See :func:`gilot_plugin.backends.inside.embedded_logits`."""
+        """See :func:`gilot_plugin.backends._transformers.introspection.embedded_logits`."""
         return embedded_logits(self._ready_passes, embeddings, keep)
 
     def attentions(self, token_ids: Sequence[int]) -> torch.Tensor:
-        """See :func:`gilot_plugin.backends.inside.attention_maps`."""
+        """See :func:`gilot_plugin.backends._transformers.introspection.attention_maps`."""
         return attention_maps(self._ready_passes, token_ids)
 
     def gradient_memory(self, tokens: int, predictions: int) -> Need:
@@ -276,6 +281,7 @@ class TransformersBackend:
         return Passes(self._model, self.device, self._autocast_dtype, lock, self._pass_tokens)
 
     def _session(self, passes: Passes, tree: TreeReader | None, batch: Batch, room: int) -> DecodingSession:
+        batch = Batch(batch.rows, batch.known or [NOTHING] * len(batch.rows))
         longest = max(row.next_position for row in batch.rows) + room
         whole = self._reading.rotations.change_at(longest)
         if tree is not None and not whole:

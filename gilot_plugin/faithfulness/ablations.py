@@ -10,7 +10,7 @@ import numpy as np
 
 from gilot_plugin.artifacts.models import SCHEMA_VERSION
 from gilot_plugin.attribution.batching import Execution
-from gilot_plugin.attribution.prediction.targets import Rows
+from gilot_plugin.attribution.prediction.targets import PromptRows
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent
 from gilot_plugin.backends.protocol import Backend, Row
@@ -73,7 +73,7 @@ class Ablations:
     ) -> None:
         self.sample, self.recipe, self.store, self.execution = sample, recipe, store, execution
         self._absence, self._removals = absence, removals
-        self._rows = Rows(backend, sample.prompt, recipe)
+        self._rows = PromptRows(backend, sample.prompt, recipe)
         self.rows: dict[Removed, Row] = {
             removed: self._rows.without(self.absent(removed)) for removed in distinct(removals.values())
         }

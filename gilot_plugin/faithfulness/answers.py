@@ -10,7 +10,6 @@ import torch
 from gilot_plugin.attribution.batching import BatchPlan, Execution, Size, in_batches
 from gilot_plugin.backends.predictions import Predictions
 from gilot_plugin.backends.protocol import Backend, Batch, Load, Row
-from gilot_plugin.backends.tree.shared import NOTHING
 from gilot_plugin.errors import NonFiniteLogitsError
 
 #: Part of a batch's rows that must have ended before they leave it: what is left is copied then.
@@ -72,7 +71,7 @@ def greedy_answers(
 
 
 def _answer(backend: Backend, rows: Sequence[Row], max_new_tokens: int) -> list[tuple[int, ...]]:
-    session = backend.prefill(Batch(rows, [NOTHING] * len(rows)), max_new_tokens - 1)
+    session = backend.prefill(Batch(rows), max_new_tokens - 1)
     ends = torch.tensor(backend.eos_token_ids, dtype=torch.long, device=backend.device)
     tokens = torch.zeros(len(rows), max_new_tokens, dtype=torch.long, device=backend.device)
     lengths = torch.zeros(len(rows), dtype=torch.long, device=backend.device)

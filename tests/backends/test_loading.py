@@ -139,7 +139,7 @@ def test_offloaded_embeddings_in_threads(make_tiny_model, tmp_path):
 
 @pytest.mark.parametrize("chunk_bytes", [1, 128 * 7, 2**26])
 def test_mean_embedding_is_that_of_the_vocabulary(make_tiny_model, monkeypatch, chunk_bytes):
-    monkeypatch.setattr("gilot_plugin.backends.embedding._CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr("gilot_plugin.backends._transformers.embedding._CHUNK_BYTES", chunk_bytes)
     model = adapted(make_tiny_model("llama", tie_word_embeddings=False), target_modules=["embed_tokens"])
     backend = TransformersBackend(model)
     mean = backend.mean_embedding

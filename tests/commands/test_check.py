@@ -11,7 +11,7 @@ import pytest
 from transformers import LlamaForCausalLM
 
 from gilot_plugin import cli
-from gilot_plugin.backends.tree import reader
+from gilot_plugin.backends._transformers.tree import reader
 from tests.commands.conftest import Gilot
 
 
@@ -104,7 +104,7 @@ def test_an_error_while_it_is_tried_out_is_shown(
     def broken(*_: Any) -> None:
         raise AttributeError("renamed by the next release")
 
-    monkeypatch.setattr(reader, "Halves", broken)
+    monkeypatch.setattr(reader, "BodyAndHead", broken)
     ended = gilot("check", "--model_args", f"pretrained={model_dir}", "--device", "cpu")
     assert ended.code == cli.FAILED
     assert "prefix trees: not used: trees cannot be read (AttributeError: renamed by the next" in ended.out

@@ -12,7 +12,7 @@ from gilot_plugin.attribution.distance.geometry import ChoiceGeometry
 from gilot_plugin.attribution.distances import margin
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
 from gilot_plugin.attribution.prediction.sequences import SequencesTarget
-from gilot_plugin.attribution.prediction.targets import Description, Outcomes, Rows, check_positions
+from gilot_plugin.attribution.prediction.targets import Description, Outcomes, PromptRows, check_positions
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent, Choice, Prompt
 from gilot_plugin.backends.protocol import Backend
@@ -66,7 +66,9 @@ class ChoicesTarget(SequencesTarget):
         self._unscored = (0,) * len(self._token_ids) if unscored is None else tuple(unscored)
         leads = tuple(choice[:count] for choice, count in zip(self._token_ids, unscored or (), strict=False))
         divisors = self._lengths if recipe.choice_scoring == "norm" else None
-        super().__init__(backend, Rows(backend, prompt, recipe), Candidates(self._token_ids, leads, divisors))
+        super().__init__(
+            backend, PromptRows(backend, prompt, recipe), Candidates(self._token_ids, leads, divisors)
+        )
         compared = _differing(token_ids) if any(leads) else token_ids
         self.geometry = ChoiceGeometry(backend, recipe.ground_cost, compared, texts)
         self.outcome_count = len(self._token_ids)

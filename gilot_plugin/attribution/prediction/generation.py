@@ -19,8 +19,8 @@ from gilot_plugin.attribution.prediction.answers import Answer, Candidates
 from gilot_plugin.attribution.prediction.hypotheses import Hypotheses, beam_search, tokens_fed
 from gilot_plugin.attribution.prediction.outcomes import (
     Continuation,
-    Given,
-    given_outcomes,
+    FixedHypotheses,
+    fixed_outcomes,
     regenerated_outcomes,
     rescored_outcomes,
 )
@@ -29,7 +29,7 @@ from gilot_plugin.attribution.prediction.targets import (
     Asked,
     Description,
     Outcomes,
-    Rows,
+    PromptRows,
     check_positions,
     joined,
 )
@@ -55,7 +55,7 @@ class Question:
     """
 
     backend: Backend
-    rows: Rows
+    rows: PromptRows
     recipe: Recipe
     labels: Labels
     decode: Callable[[Sequence[int]], str]
@@ -189,7 +189,7 @@ class RegeneratedTarget(GenerationTarget):
         return Outcomes(logprobs, sequence_logprobs(session, answers, logprobs.device)[:, 0])
 
 
-class GivenTarget(GenerationTarget):
+class FixedHypothesesTarget(GenerationTarget):
     """``hypotheses: shared`` and ``response``: the same hypotheses after each prompt.
 
     Args:
@@ -212,7 +212,7 @@ class GivenTarget(GenerationTarget):
         # Position t of the answer is drawn from what follows its first t - 1 tokens. An empty answer was
         # ended at position 1.
         depths = tuple(range(max(1, last))) if recipe.steps == "mean" else (last,)
-        self._given = Given(hypotheses, depths, answer)
+        self._given = FixedHypotheses(hypotheses, depths, answer)
         super().__init__(question, len(depths))
         self._known = known or []
 
@@ -228,11 +228,11 @@ class GivenTarget(GenerationTarget):
 
     def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
         """See :meth:`gilot_plugin.attribution.prediction.targets.Target.compute`."""
-        targets = [cast("GivenTarget", target) for target, _ in asked]
+        targets = [cast("FixedHypothesesTarget", target) for target, _ in asked]
         pairs = list(zip(targets, (absent for _, absent in asked), strict=True))
         batch = joined([target._rows.batch(absent) for target, absent in pairs])
         given = [target._given for target, absent in pairs for _ in absent]
-        logprobs, of_answers = given_outcomes(self._backend, batch, given)
+        logprobs, of_answers = fixed_outcomes(self._backend, batch, given)
         outcomes, start = [], 0
         for target, absent in pairs:
             rows = slice(start, start + len(absent))
@@ -257,7 +257,7 @@ def generation_target(
     check_positions(backend, recipe.absence)
     _check_window(backend, prompt, recipe, answer)
     asked = recipe.hypotheses == "response" or any(method.needs_answer for method in recipe.methods)
-    rows = Rows(backend, prompt, recipe)
+    rows = PromptRows(backend, prompt, recipe)
 
     def find_answer() -> Prefix:
         return _answer_read(backend, rows, recipe, answer)
@@ -267,11 +267,11 @@ def generation_target(
     if recipe.hypotheses == "regenerate":
         return RegeneratedTarget(question)
     if recipe.hypotheses == "response":
-        return GivenTarget(question)
-    return GivenTarget(question, _known(_searched(backend, rows, recipe, recipe.num_beams)))
+        return FixedHypothesesTarget(question)
+    return FixedHypothesesTarget(question, _known(_searched(backend, rows, recipe, recipe.num_beams)))
 
 
-def _searched(backend: Backend, rows: Rows, recipe: Recipe, num_beams: int) -> Hypotheses:
+def _searched(backend: Backend, rows: PromptRows, recipe: Recipe, num_beams: int) -> Hypotheses:
     """Hypotheses of the full prompt."""
     steps = recipe.max_new_tokens
     session = backend.prefill(rows.batch([()]), tokens_fed(num_beams, steps, "none"))
@@ -292,7 +292,7 @@ def _check_window(backend: Backend, prompt: Prompt, recipe: Recipe, answer: Sequ
         )
 
 
-def _answer_read(backend: Backend, rows: Rows, recipe: Recipe, answer: Sequence[int] | None) -> Prefix:
+def _answer_read(backend: Backend, rows: PromptRows, recipe: Recipe, answer: Sequence[int] | None) -> Prefix:
     """The first J tokens of the model's answer."""
     if answer is None:
         (answer,) = _searched(backend, rows, recipe, 1).of_row(0)

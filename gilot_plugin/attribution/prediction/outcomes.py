@@ -11,7 +11,7 @@ import torch
 
 from gilot_plugin.attribution.prediction.hypotheses import Hypotheses, StepOutcome, beam_search, tokens_fed
 from gilot_plugin.attribution.prediction.mixing import Mixture
-from gilot_plugin.attribution.prediction.trie import Prefix, Trie, TrieReading, Visit, sequence_logprobs
+from gilot_plugin.attribution.prediction.trie import Prefix, Trie, TriePass, Visit, sequence_logprobs
 from gilot_plugin.backends.protocol import Backend, Batch
 
 #: The published code's padding id: it counts a token of this id as certain.
@@ -98,7 +98,7 @@ def _mixed(step: StepOutcome, last_tokens: torch.Tensor, backend: Backend) -> to
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class FixedHypotheses:
     """Hypotheses that are the same whatever is absent from a prompt.
 
     Attributes:
@@ -128,8 +128,8 @@ class Given:
         return list(going_on), [known.token_ids for known in self.hypotheses if _over(known, depth)]
 
 
-def given_outcomes(
-    backend: Backend, batch: Batch, given: Sequence[Given]
+def fixed_outcomes(
+    backend: Backend, batch: Batch, given: Sequence[FixedHypotheses]
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Score given hypotheses after each prompt, each node of their tries once, and mix what follows.
 
@@ -146,8 +146,8 @@ def given_outcomes(
         NonFiniteLogitsError: The model returned NaN.
     """
     session = backend.prefill(batch, max(len(one.trie.prefixes) for one in given))
-    reading = TrieReading(session, [one.trie for one in given], backend.device)
-    mixing = _GivenMixing(reading, given, backend)
+    reading = TriePass(session, [one.trie for one in given], backend.device)
+    mixing = _FixedMixing(reading, given, backend)
     for visit in reading.visits():
         mixing.add(visit)
     answers = [one.trie.column(one.answer or ()) for one in given]
@@ -155,10 +155,10 @@ def given_outcomes(
     return mixing.outcomes(), of_answers[:, 0]
 
 
-class _GivenMixing:
+class _FixedMixing:
     """Mixtures of given hypotheses, one for each prompt and depth, as the tries are read."""
 
-    def __init__(self, reading: TrieReading, given: Sequence[Given], backend: Backend) -> None:
+    def __init__(self, reading: TriePass, given: Sequence[FixedHypotheses], backend: Backend) -> None:
         self._reading, self._counts = reading, [len(one.depths) for one in given]
         members = [
             (row, one.trie, *one.members(depth)) for row, one in enumerate(given) for depth in one.depths
@@ -253,7 +253,7 @@ def rescored_outcomes(
 def _rescored(backend: Backend, batch: Batch, continuations: Sequence[Prefix]) -> torch.Tensor:
     """Mix what follows continuations of a prompt, id 0 in them counting as certain, ``[vocab]``."""
     trie = Trie(continuations)
-    reading = TrieReading(backend.prefill(batch, len(trie.prefixes)), [trie], backend.device)
+    reading = TriePass(backend.prefill(batch, len(trie.prefixes)), [trie], backend.device)
     last: dict[int, torch.Tensor] = {}
     wanted = {trie.column(known) for known in continuations}
     for visit in reading.visits():

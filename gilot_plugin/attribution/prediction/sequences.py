@@ -14,7 +14,7 @@ from gilot_plugin.attribution.builtins import LOGPROB
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
 from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
-from gilot_plugin.attribution.prediction.targets import Asked, Description, Outcomes, Rows, joined
+from gilot_plugin.attribution.prediction.targets import Asked, Description, Outcomes, PromptRows, joined
 from gilot_plugin.attribution.prediction.trie import sequence_logprobs
 from gilot_plugin.attribution.types import Absent
 from gilot_plugin.backends.protocol import Backend, Load
@@ -29,7 +29,7 @@ class SequencesTarget(ABC):
         candidates: The continuations.
     """
 
-    def __init__(self, backend: Backend, rows: Rows, candidates: Candidates) -> None:
+    def __init__(self, backend: Backend, rows: PromptRows, candidates: Candidates) -> None:
         self._backend, self._rows, self._candidates = backend, rows, candidates
 
     @property
@@ -79,7 +79,7 @@ class AnswerTarget(SequencesTarget):
     along: tuple[OutcomeMethod, ...] = ()
     outcome_count = 1
 
-    def __init__(self, backend: Backend, rows: Rows, answer: Answer) -> None:
+    def __init__(self, backend: Backend, rows: PromptRows, answer: Answer) -> None:
         super().__init__(backend, rows, answer.candidates)
         self.answer = answer
         self.geometry = _Point()

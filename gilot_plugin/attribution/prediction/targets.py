@@ -127,7 +127,7 @@ def outcomes(target: Target, absent: Sequence[Absent]) -> Outcomes:
     return found
 
 
-class Rows:
+class PromptRows:
     """A prompt without units, as the model is fed it.
 
     Args:

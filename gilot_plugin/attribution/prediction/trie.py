@@ -36,7 +36,7 @@ class Trie:
         self._columns = {prefix: column for column, prefix in enumerate(((), *self.edges))}
 
     def column(self, prefix: Prefix) -> int:
-        """Where :attr:`TrieReading.logprobs` has a continuation."""
+        """Where :attr:`TriePass.logprobs` has a continuation."""
         return self._columns[prefix]
 
     @cached_property
@@ -51,7 +51,7 @@ class Visit(NamedTuple):
 
     Attributes:
         rows: ``[places]``, the row of each.
-        columns: ``[places]``, where the node is among :attr:`TrieReading.logprobs`.
+        columns: ``[places]``, where the node is among :attr:`TriePass.logprobs`.
         following: ``[places, vocab]``, log-probability of each token after it.
     """
 
@@ -60,7 +60,7 @@ class Visit(NamedTuple):
     following: torch.Tensor
 
 
-class TrieReading:
+class TriePass:
     """Tries as a model reads them after each prompt of a batch.
 
     Args:
@@ -130,7 +130,7 @@ def sequence_logprobs(
     """
     known: dict[tuple[Prefix, ...], Trie] = {}
     tries = [known.setdefault(tuple(row), Trie((), [one for one in row if one])) for row in sequences]
-    reading = TrieReading(session, tries, device)
+    reading = TriePass(session, tries, device)
     for _ in reading.visits():
         pass
     columns = [[trie.column(one) for one in row] for trie, row in zip(tries, sequences, strict=True)]

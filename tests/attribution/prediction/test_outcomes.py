@@ -9,8 +9,8 @@ import torch
 from gilot_plugin.attribution.prediction.mixing import Mixture
 from gilot_plugin.attribution.prediction.outcomes import (
     Continuation,
-    Given,
-    given_outcomes,
+    FixedHypotheses,
+    fixed_outcomes,
     regenerated_outcomes,
     rescored_outcomes,
 )
@@ -61,8 +61,8 @@ def test_mixture_with_certain_tokens():
 
 def given(backend, hypotheses, depths):
     """Outcomes of given hypotheses after the prompt."""
-    (outcomes,), _ = given_outcomes(
-        backend, batch_of(backend, [Row(PROMPT)]), [Given(tuple(hypotheses), depths)]
+    (outcomes,), _ = fixed_outcomes(
+        backend, batch_of(backend, [Row(PROMPT)]), [FixedHypotheses(tuple(hypotheses), depths)]
     )
     return outcomes
 

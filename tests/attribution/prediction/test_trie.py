@@ -8,7 +8,7 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gilot_plugin.attribution.prediction.trie import Trie, TrieReading, node_count, sequence_logprobs
+from gilot_plugin.attribution.prediction.trie import Trie, TriePass, node_count, sequence_logprobs
 from gilot_plugin.backends.protocol import Row
 from gilot_plugin.backends.transformers import TransformersBackend
 from tests.attribution import serial
@@ -41,7 +41,7 @@ def read_with(model, prompts, trie):
     """A reading of the same trie after each prompt, its visits and the backend."""
     backend = TransformersBackend(model)
     session = opened(backend, [Row(prompt) for prompt in prompts])
-    reading = TrieReading(session, [trie] * len(prompts), backend.device)
+    reading = TriePass(session, [trie] * len(prompts), backend.device)
     return reading, list(reading.visits()), backend
 
 

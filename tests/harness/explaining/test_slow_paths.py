@@ -11,7 +11,7 @@ import pytest
 
 from gilot_plugin.artifacts.loading import load_run
 from gilot_plugin.artifacts.validation import validate_path
-from gilot_plugin.backends.tree import reader
+from gilot_plugin.backends._transformers.tree import reader
 from gilot_plugin.harness.entry.attach import attach
 from gilot_plugin.harness.entry.summary import print_summary
 from gilot_plugin.reports.html.report import report_page
@@ -52,7 +52,7 @@ def test_an_error_of_the_probe_and_its_cost_are_shown(
     def broken(*_: Any) -> None:
         raise AttributeError("<b>renamed</b> by the next release")
 
-    monkeypatch.setattr(reader, "Halves", broken)
+    monkeypatch.setattr(reader, "BodyAndHead", broken)
     # A model of its own: what was found out about the shared one is remembered.
     lm = make_lm(make_tiny_model("llama", max_position_embeddings=512))
     well, used, page = explained(lm, tmp_path, units="token")

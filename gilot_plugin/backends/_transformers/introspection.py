@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from gilot_plugin.backends.closeness import Closeness, describe
+from gilot_plugin.backends._transformers.closeness import Closeness, describe
+from gilot_plugin.backends._transformers.passes import Passes
 from gilot_plugin.backends.modes import eager_attention, undisturbed
-from gilot_plugin.backends.passes import Passes
 
 
 def embedded_logits(passes: Passes, embeddings: torch.Tensor, keep: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A causal language model in two halves, so that logits are made where they are read."""
+"""A causal language model in two parts, so that logits are made where they are read."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from transformers.modeling_outputs import MoeModelOutputWithPast
 
-from gilot_plugin.backends.passes import innermost
+from gilot_plugin.backends._transformers.passes import innermost
 from gilot_plugin.errors import UnsupportedModelError
 
 
-class Halves:
+class BodyAndHead:
     """The body of a model, which makes hidden states, and its head, which makes logits of them.
 
     The head is the model's own ``forward`` around a body that returns what it is given, so whatever a family

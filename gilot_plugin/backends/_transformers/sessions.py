@@ -10,8 +10,8 @@ from typing import cast
 import torch
 from transformers import DynamicCache
 
-from gilot_plugin.backends.blocks import blocks_of
-from gilot_plugin.backends.passes import LeftPadded, Passes
+from gilot_plugin.backends._transformers.blocks import blocks_of
+from gilot_plugin.backends._transformers.passes import LeftPadded, Passes
 from gilot_plugin.backends.predictions import Predictions
 from gilot_plugin.backends.protocol import Level, Row, TokenTree
 

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import torch
 from transformers import DynamicCache
 
-from gilot_plugin.backends.closeness import Closeness, describe
-from gilot_plugin.backends.effects import found_by_effect
-from gilot_plugin.backends.inputs import Inputs, returned_cache
-from gilot_plugin.backends.lengths import (
+from gilot_plugin.backends._transformers.closeness import Closeness, describe
+from gilot_plugin.backends._transformers.effects import found_by_effect
+from gilot_plugin.backends._transformers.inputs import Inputs, returned_cache
+from gilot_plugin.backends._transformers.lengths import (
     PositionCall,
     Rotations,
     find_rotations,
@@ -25,14 +25,14 @@ from gilot_plugin.backends.lengths import (
     watching_positions,
     without_parameters,
 )
+from gilot_plugin.backends._transformers.passes import Passes, innermost
+from gilot_plugin.backends._transformers.samples import Samples
+from gilot_plugin.backends._transformers.sessions import CachedSession
+from gilot_plugin.backends._transformers.tree.prompts import read_prompt
+from gilot_plugin.backends._transformers.tree.reader import TreeReader
+from gilot_plugin.backends._transformers.tree.session import TreeSession
 from gilot_plugin.backends.modes import undisturbed
-from gilot_plugin.backends.passes import Passes, innermost
 from gilot_plugin.backends.protocol import Batch, DecodingSession, Row
-from gilot_plugin.backends.samples import Samples
-from gilot_plugin.backends.sessions import CachedSession
-from gilot_plugin.backends.tree.prompts import read_prompt
-from gilot_plugin.backends.tree.reader import TreeReader
-from gilot_plugin.backends.tree.session import TreeSession
 from gilot_plugin.errors import UnsupportedModelError
 
 #: Share of round-off by which equal rows of one batch may differ.

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from gilot_plugin.backends.closeness import Closeness
-from gilot_plugin.backends.effects import found_by_effect
-from gilot_plugin.backends.halves import Halves
-from gilot_plugin.backends.inputs import Inputs, collects_others
-from gilot_plugin.backends.passes import Passes
-from gilot_plugin.backends.tree.attention import TREE_ATTENTION, applies_softcap, reading
-from gilot_plugin.backends.tree.feed import Feed, TreeStore
-from gilot_plugin.backends.tree.masks import windows_by_argument
+from gilot_plugin.backends._transformers.body_and_head import BodyAndHead
+from gilot_plugin.backends._transformers.closeness import Closeness
+from gilot_plugin.backends._transformers.effects import found_by_effect
+from gilot_plugin.backends._transformers.inputs import Inputs, collects_others
+from gilot_plugin.backends._transformers.passes import Passes
+from gilot_plugin.backends._transformers.tree.attention import TREE_ATTENTION, applies_softcap, reading
+from gilot_plugin.backends._transformers.tree.feed import Feed, TreeStore
+from gilot_plugin.backends._transformers.tree.masks import windows_by_argument
 from gilot_plugin.errors import UnsupportedModelError
 
 
@@ -38,8 +38,8 @@ class TreeReader:
         if getattr(passes.text_config, "attention_chunk_size", None) is not None:
             raise UnsupportedModelError("its attention is cut into chunks")
         self.passes = passes
-        self.halves = Halves(passes.model)
-        if not getattr(self.halves.body, "_supports_attention_backend", True):
+        self.split = BodyAndHead(passes.model)
+        if not getattr(self.split.body, "_supports_attention_backend", True):
             raise UnsupportedModelError("its attention cannot be replaced by another one")
         self.vocab_size: int = passes.text_config.vocab_size
         self.inputs: Inputs = passes.inputs.body or self._find_inputs()
@@ -47,7 +47,7 @@ class TreeReader:
             raise UnsupportedModelError("its body takes no cache")
         if "positions" not in self.inputs:
             raise UnsupportedModelError("its body numbers the positions itself")
-        self._configs = _configs(self.halves.body)
+        self._configs = _configs(self.split.body)
         implementations = {config._attn_implementation_internal for config in self._configs}
         self._windows_by_argument = any(map(windows_by_argument, implementations))
         self._softcaps = all(map(applies_softcap, implementations))
@@ -67,17 +67,17 @@ class TreeReader:
         feed.windows_by_argument, feed.softcaps = self._windows_by_argument, self._softcaps
         with self.passes.calling(), self._tree_attention(), reading(feed):
             given = self.inputs.given(positions=feed.positions, use_cache=True, cache=store)
-            found = self.halves.body(input_ids=token_ids, **given)
+            found = self.split.body(input_ids=token_ids, **given)
         states: torch.Tensor = found.last_hidden_state
         return states
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """Logits, ``[n, vocab]``, of hidden states, ``[n, dim]``."""
         with self.passes.calling():
-            return self.halves.logits(states).to(self.passes.device)
+            return self.split.logits(states).to(self.passes.device)
 
     def _find_inputs(self) -> Inputs:
-        body, passes = self.halves.body, self.passes
+        body, passes = self.split.body, self.passes
 
         def call(token_ids: torch.Tensor, **named: Any) -> tuple[Mapping[str, Any], torch.Tensor]:
             with passes.calling():

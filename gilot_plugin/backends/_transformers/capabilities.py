@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from gilot_plugin.backends.passes import Passes, innermost
+from gilot_plugin.backends._transformers.passes import Passes, innermost
 
 _FoundT = TypeVar("_FoundT")
 

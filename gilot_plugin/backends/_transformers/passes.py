@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from gilot_plugin.backends.inputs import Inputs
-from gilot_plugin.backends.lengths import Rotations
-from gilot_plugin.backends.pace import Pace
+from gilot_plugin.backends._transformers.inputs import Inputs
+from gilot_plugin.backends._transformers.lengths import Rotations
+from gilot_plugin.backends._transformers.pass_size import PassSize
 from gilot_plugin.backends.protocol import Row
 
 
@@ -51,7 +51,7 @@ class Passes:
 
     Attributes:
         device: As given.
-        pace: Sizes of passes.
+        pass_size: Sizes of passes.
         inputs: Optional inputs that are given to the model; at first, all that its signature names.
         rotations: What is known of rotations that change with the length of a sequence; at first, nothing.
         model_tokens: Token positions fed so far, padding excluded.
@@ -70,7 +70,7 @@ class Passes:
     ) -> None:
         self.model = model
         self.device = device
-        self.pace = Pace.of(device, pass_tokens)
+        self.pass_size = PassSize.of(device, pass_tokens)
         self.model_tokens = 0
         self.logits_computed = 0
         self.logits_wanted = 0

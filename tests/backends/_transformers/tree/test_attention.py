@@ -10,12 +10,12 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import causal_mask_function, sdpa_mask, sliding_window_causal_mask_function
 
+from gilot_plugin.backends._transformers.tree import attention, masks
+from gilot_plugin.backends._transformers.tree.attention import reading, tree_attention, tree_mask
+from gilot_plugin.backends._transformers.tree.feed import Feed, KeyValues, SharedRows
+from gilot_plugin.backends._transformers.tree.masks import MaskRule
 from gilot_plugin.backends.protocol import Row
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.backends.tree import attention, masks
-from gilot_plugin.backends.tree.attention import reading, tree_attention, tree_mask
-from gilot_plugin.backends.tree.feed import Feed, KeyValues, SharedRows
-from gilot_plugin.backends.tree.masks import MaskRule
 from gilot_plugin.errors import UnsupportedModelError
 from tests.backends.plain import plain_logprobs, tree_errors
 

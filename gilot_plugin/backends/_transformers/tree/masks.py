@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from transformers.masking_utils import causal_mask_function
 
-from gilot_plugin.backends.bounds import InBounds
+from gilot_plugin.backends._transformers.bounds import InBounds
 from gilot_plugin.errors import UnsupportedModelError
 
 #: Of numbers of a row, a head, a token and one that it may see, whether it does; arguments broadcast.

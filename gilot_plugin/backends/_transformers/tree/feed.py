@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
-from gilot_plugin.backends.tree.masks import MaskRule
+from gilot_plugin.backends._transformers.tree.masks import MaskRule
 from gilot_plugin.errors import UnsupportedModelError
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from gilot_plugin.backends.passes import Passes
+from gilot_plugin.backends._transformers.passes import Passes
 from gilot_plugin.backends.predictions import Predictions
 from gilot_plugin.backends.protocol import Level, Row, TokenTree
 
@@ -81,7 +81,7 @@ class ContextSession:
     def _logits(self, contexts: Sequence[Row]) -> torch.Tensor:
         """Logits after each context, ``[contexts, vocab]``."""
         longest = max(len(context.token_ids) for context in contexts)
-        step = max(1, self._passes.pace.most // longest)
+        step = max(1, self._passes.pass_size.most // longest)
         found: list[torch.Tensor] = []
         before = self._passes.model_tokens
         for start in range(0, len(contexts), step):

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import pad
 
+from gilot_plugin.backends._transformers.tree.feed import Feed, SharedRows, TreeStore
+from gilot_plugin.backends._transformers.tree.reader import TreeReader
+from gilot_plugin.backends._transformers.tree.shared import NOTHING, ReadPrompt
 from gilot_plugin.backends.predictions import Predictions
 from gilot_plugin.backends.protocol import Batch, Level, Row, TokenTree
-from gilot_plugin.backends.tree.feed import Feed, SharedRows, TreeStore
-from gilot_plugin.backends.tree.reader import TreeReader
-from gilot_plugin.backends.tree.shared import NOTHING, ReadPrompt
 
 #: Rows of different lengths are read together as long as padding is at most this part of them.
 _MOST_PADDING = 0.1
@@ -209,7 +209,7 @@ class TreeSession:
         found = []
         for rows in self._groups(nodes):
             first = self._width - self._lengths[rows.stop - 1]
-            step = max(1, self._reader.passes.pace.most // (rows.stop - rows.start))
+            step = max(1, self._reader.passes.pass_size.most // (rows.stop - rows.start))
             read = [
                 self._feed(rows, first, slice(start, min(start + step, end)))[:, max(0, wanted - start) :]
                 for start in range(first, end, step)
@@ -219,7 +219,7 @@ class TreeSession:
 
     def _groups(self, nodes: int) -> Iterator[slice]:
         """Rows that are read together: neighbours of one prompt and of about the same length."""
-        start, (least, most) = 0, self._reader.passes.pace
+        start, (least, most) = 0, self._reader.passes.pass_size
         for _, same in groupby(self._shared, key=id):
             end = start + len(list(same))
             while start < end:

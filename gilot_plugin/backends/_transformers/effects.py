@@ -8,9 +8,15 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from gilot_plugin.backends.bounds import InBounds
-from gilot_plugin.backends.closeness import Closeness
-from gilot_plugin.backends.inputs import USUAL, Inputs, collects_others, parameters, returned_cache
+from gilot_plugin.backends._transformers.bounds import InBounds
+from gilot_plugin.backends._transformers.closeness import Closeness
+from gilot_plugin.backends._transformers.inputs import (
+    USUAL,
+    Inputs,
+    collects_others,
+    parameters,
+    returned_cache,
+)
 
 #: Reads ``[rows, n]`` ids, with arguments by name; the output and what it says of tokens, ``[rows, n, dim]``.
 Call = Callable[..., tuple[Mapping[str, Any], torch.Tensor]]

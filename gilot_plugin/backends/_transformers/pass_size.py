@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 
-class Pace(NamedTuple):
+class PassSize(NamedTuple):
     """Sizes of passes.
 
     Attributes:
@@ -19,11 +19,11 @@ class Pace(NamedTuple):
     most: int
 
     @classmethod
-    def of(cls, device: torch.device, most: int | None = None) -> Pace:
+    def of(cls, device: torch.device, most: int | None = None) -> PassSize:
         """What suits a kind of device, or passes of at most so many tokens."""
         pace = _PACES.get(device.type, _PACES["cuda"])
         return pace if most is None else cls(min(pace.least, max(1, most // 4)), most)
 
 
 #: By kind of device; others are taken for as large as a GPU.
-_PACES = {"cpu": Pace(192, 512), "cuda": Pace(1024, 4096)}
+_PACES = {"cpu": PassSize(192, 512), "cuda": PassSize(1024, 4096)}

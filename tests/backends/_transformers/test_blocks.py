@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gilot_plugin.attribution.prediction.trie import Trie
-from gilot_plugin.backends.blocks import blocks_of
+from gilot_plugin.backends._transformers.blocks import blocks_of
 from gilot_plugin.backends.protocol import TokenTree
 
 #: Few tokens, so that continuations begin alike; empty ones, duplicates and beginnings of others among them.

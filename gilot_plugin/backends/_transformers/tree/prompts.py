@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from gilot_plugin.backends._transformers.tree.reader import TreeReader
+from gilot_plugin.backends._transformers.tree.session import TreeSession
+from gilot_plugin.backends._transformers.tree.shared import NOTHING, ReadPrompt
 from gilot_plugin.backends.protocol import Batch, Row
-from gilot_plugin.backends.tree.reader import TreeReader
-from gilot_plugin.backends.tree.session import TreeSession
-from gilot_plugin.backends.tree.shared import NOTHING, ReadPrompt
 
 
 def read_prompt(reader: TreeReader, row: Row) -> ReadPrompt:

@@ -18,8 +18,8 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from gilot_plugin.backends.tree.feed import Feed, KeyValues
-from gilot_plugin.backends.tree.masks import MaskFunction, MaskRule
+from gilot_plugin.backends._transformers.tree.feed import Feed, KeyValues
+from gilot_plugin.backends._transformers.tree.masks import MaskFunction, MaskRule
 from gilot_plugin.errors import UnsupportedModelError
 
 #: Name of the attention implementation.
@@ -124,7 +124,7 @@ def tree_attention(
             out.append(
                 _fused(*states, past, masks, scale)
                 if fused
-                else _in_two_parts(*states, past, masks, scale, softcap, s_aux)
+                else _in_two_halves(*states, past, masks, scale, softcap, s_aux)
             )
     # Some models take views of it.
     return (out[0] if len(out) == 1 else torch.cat(out)).contiguous(), None
@@ -193,7 +193,7 @@ def _fused(
     return found.transpose(1, 2)
 
 
-def _in_two_parts(
+def _in_two_halves(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,

@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers.cache_utils import Cache
 
+from gilot_plugin.backends._transformers.tree import reader
 from gilot_plugin.backends.protocol import Row
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.backends.tree import reader
 from gilot_plugin.errors import ConfigError, NonFiniteLogitsError, UnsupportedModelError
 from gilot_plugin.resolve import make_recipe
 from gilot_plugin.settings.config import GilotConfig
@@ -352,7 +352,7 @@ def test_errors_of_the_probe_are_told(make_tiny_model, monkeypatch):
     def broken(*_):
         raise AttributeError("the next release has renamed it")
 
-    monkeypatch.setattr(reader, "Halves", broken)
+    monkeypatch.setattr(reader, "BodyAndHead", broken)
     use = TransformersBackend(make_tiny_model("llama")).cache_use
     assert (use.key_value_cache, use.prefix_trees) == (True, False)
     assert use.reason == "trees cannot be read (AttributeError: the next release has renamed it)"

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from gilot_plugin.backends._transformers.tree.shared import NOTHING
 from gilot_plugin.backends.protocol import Batch, Row
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.backends.tree.shared import NOTHING
 from tests.attribution import engine_calls, serial
 from tests.attribution.closeness import assert_close
 from tests.backends.opening import opened

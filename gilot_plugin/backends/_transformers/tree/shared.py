@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gilot_plugin.backends._transformers.tree.feed import KeyValues
 from gilot_plugin.backends.protocol import Row
-from gilot_plugin.backends.tree.feed import KeyValues
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,10 @@ from typing import Any
 import psutil
 import torch
 
+from gilot_plugin.backends._transformers.samples import PROBE_TOKENS
+from gilot_plugin.backends._transformers.tree.attention import attention_bytes
 from gilot_plugin.backends.predictions import PART_BYTES
 from gilot_plugin.backends.protocol import Load, Need
-from gilot_plugin.backends.samples import PROBE_TOKENS
-from gilot_plugin.backends.tree.attention import attention_bytes
 
 #: Share of the free memory that is used when no budget is set.
 _SHARE = 0.5
@@ -64,7 +64,7 @@ class MemoryModel:
         self._keeps_scores = bent or sinks or _latent_sizes(config) is not None
 
     def of_trees(self, load: Load, most_tokens: int) -> Need:
-        """What :class:`gilot_plugin.backends.tree.session.TreeSession` needs.
+        """What :class:`gilot_plugin.backends._transformers.tree.session.TreeSession` needs.
 
         Args:
             load: What is read.
@@ -88,7 +88,7 @@ class MemoryModel:
         )
 
     def of_runs(self, load: Load) -> Need:
-        """What :class:`gilot_plugin.backends.sessions.RunSession` needs, whose logits are dense."""
+        """What sessions need that continue sequences by runs of tokens, whose logits are dense."""
         length = load.own + load.room
         kept = load.beams * length * self._token
         passed = max(load.own, load.together) * self._activation

@@ -10,11 +10,11 @@ import pytest
 import torch
 from transformers.cache_utils import Cache, DynamicCache
 
+from gilot_plugin.backends._transformers.inputs import Inputs, cache_argument
+from gilot_plugin.backends._transformers.tree.feed import TreeStore
 from gilot_plugin.backends.cache_use import CacheUse
-from gilot_plugin.backends.inputs import Inputs, cache_argument
 from gilot_plugin.backends.protocol import Batch, Row, TokenTree
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.backends.tree.feed import TreeStore
 from gilot_plugin.reports.wording import cache_use_lines
 from tests.attribution import engine_calls, serial
 from tests.attribution.closeness import assert_close

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gilot_plugin.backends.bounds import InBounds
-from gilot_plugin.backends.tree.masks import MaskRule
+from gilot_plugin.backends._transformers.bounds import InBounds
+from gilot_plugin.backends._transformers.tree.masks import MaskRule
 from gilot_plugin.errors import UnsupportedModelError
 
 TABLE = torch.arange(12.0).view(3, 4)
