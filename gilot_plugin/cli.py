@@ -16,6 +16,7 @@ from gilot_plugin.commands import (
     compare,
     contrast,
     explain,
+    export,
     faithfulness,
     figures,
     methods,
@@ -25,7 +26,9 @@ from gilot_plugin.commands import (
     settings,
     show,
     validate,
+    view,
 )
+from gilot_plugin.commands.completion import add_completion
 from gilot_plugin.commands.shared import DONE, FAILED, UNEXPLAINED, WRONG, underscored
 from gilot_plugin.errors import ConfigError, GilotError
 from gilot_plugin.version import VERSION
@@ -34,8 +37,8 @@ __all__ = ["DONE", "FAILED", "UNEXPLAINED", "WRONG", "main"]
 
 #: In the order of ``--help``.
 _COMMANDS = (
-    *(run, explain, settings, check, show, report, compare, figures, card, faithfulness, ablate, contrast),
-    *(validate, methods, plugins),
+    *(run, explain, settings, check, show, view, report, compare, figures, card, faithfulness, ablate),
+    *(contrast, export, validate, methods, plugins),
 )
 
 
@@ -72,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         "prompt matters to everything the model might say.",
     )
     parser.add_argument("--version", action="version", version=f"gilot-plugin {VERSION}")
+    add_completion(parser)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in _COMMANDS:
         command.add_parser(commands)

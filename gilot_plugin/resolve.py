@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gilot_plugin.attribution.batching import Execution
-from gilot_plugin.attribution.cores import usable_cores
 from gilot_plugin.attribution.distance.ground_costs import ground_cost
+from gilot_plugin.attribution.host import usable_cores
 from gilot_plugin.attribution.methods import AttributionMethod, PromptMethod
 from gilot_plugin.attribution.prediction.targets import check_positions
 from gilot_plugin.attribution.prompt.absence import AbsenceContext

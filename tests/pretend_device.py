@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,6 +70,10 @@ class Traffic:
 
 class _Module(registration._DummyBackendModule):  # type: ignore[misc]
     """What torch asks of a back end beside operations."""
+
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        """What models may compute in."""
+        return [torch.float16, torch.bfloat16]
 
 
 class Pretended(torch.Tensor):
@@ -135,6 +140,26 @@ def visiting() -> Iterator[Traffic]:
         torch._C._set_only_lift_cpu_tensors(lifted_before)
 
 
+class Threads(ThreadPoolExecutor):
+    """Threads for which the device is there, too."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, initializer=lambda: _Factories().__enter__(), **named)
+
+
+def moved_model(model: Any) -> Any:
+    """The model itself, its parameters and buffers on the device; not counted."""
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                on_device = torch.nn.Parameter(Pretended(parameter.data), requires_grad=False)
+                module._parameters[name] = on_device
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = Pretended(buffer)
+    return model
+
+
 def moved(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor on the device; not counted."""
     return Pretended(tensor)
@@ -147,6 +172,8 @@ def _note(kind: str) -> None:
 
 def _run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     name = function.overloadpacket.__name__
+    if name == "_fused_sdp_choice":
+        return 0  # no kernel of the CPU's: plain products
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
     ours = [tensor for tensor in tensors if isinstance(tensor, Pretended)]
     theirs = [tensor for tensor in tensors if not isinstance(tensor, Pretended)]

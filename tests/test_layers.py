@@ -26,6 +26,7 @@ LAYERS = """
     faithfulness  analysis
     comparison
     reports
+    exports
     harness.random_states  harness.state
     harness.recording
     harness.asking

@@ -1,26 +1,31 @@
-"""What a task's scores without parts of its prompts say: changes, tests, words."""
+"""What a task's scores without parts of its prompts say: changes and tests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy.stats
 
-from gilot_plugin.artifacts.ablations import ArmLine, SampleLine, TaskAblation
+from gilot_plugin.analysis.ablation_groups import grouped
+from gilot_plugin.artifacts.ablations import JACKKNIFE_GROUPS, ArmLine, SampleLine, TaskAblation
 from gilot_plugin.artifacts.verdicts import is_correct
 from gilot_plugin.settings.ablation import FULL
 from gilot_plugin.statistics.clusters import clustered_test
-from gilot_plugin.statistics.families import ALPHA, judge, samples_needed
+from gilot_plugin.statistics.families import ALPHA, judge
 from gilot_plugin.statistics.guessing import guessing_test
-from gilot_plugin.statistics.intervals import mean_interval
-from gilot_plugin.statistics.paired import MIN_PAIRS, mcnemar, mcnemar_attainable, paired_test
+from gilot_plugin.statistics.intervals import CONFIDENCE, mean_interval
+from gilot_plugin.statistics.paired import (
+    MIN_PAIRS,
+    mcnemar,
+    mcnemar_attainable,
+    paired_test,
+    smallest_p,
+)
 
 #: The arm of which chance is the measure: what is left must not tell the answer.
 _BLIND = "without question"
-
-#: Parts whose absence is told of in a sentence, whether it shows or not.
-_WHOLE_PARTS = frozenset({"system", "description", "shots", "question", "choices"})
 
 
 class Guessing(NamedTuple):
@@ -53,11 +58,10 @@ class Change(NamedTuple):
         full: Score of the prompts as they are.
         score: Score of the arm.
         difference: The arm's score less the full one.
-        low: Lower end of the 95 % interval of the difference; None with too few samples, or where the
-            score is
-            no mean over samples.
+        low: Lower end of the 95 % interval of the difference; None with too few samples.
         high: Its upper end.
-        test: ``"McNemar"`` for 0 and 1, ``"sign flip"`` for other numbers; None where nothing can be tested.
+        test: ``"McNemar"`` for 0 and 1, ``"sign flip"`` for other numbers, ``"jackknife"`` for scores that
+            are no mean over samples; None where nothing can be tested.
         p_value: Of that test; 1 without one.
         q_value: The same, adjusted for all tests of the table.
         testable: Whether the samples were enough to be a finding.
@@ -123,8 +127,8 @@ class AblationTable(NamedTuple):
 
 
 def ablation_table(tasks: Sequence[TaskAblation]) -> AblationTable:
-    """Compare each arm with the prompts as they are, all of them one family of tests."""
-    found = [one for task in tasks for one in _changes(task)]
+    """Compare each arm with the prompts as they are, all of them one family of tests; groups come first."""
+    found = [one for task in (*grouped(tasks), *tasks) for one in _changes(task)]
     p_values, attainable, places = [], [], []
     for place, (change, smallest, guess_smallest) in enumerate(found):
         if change.test is not None:
@@ -184,6 +188,10 @@ def _change(
     p_value, attainable = 1.0, 1.0
     if before.is_mean and after.is_mean:
         low, high, test, p_value, attainable = _tested(pairs, metric)
+    elif after.change_stderr is not None:
+        low, high, test, p_value, attainable = _by_jackknife(
+            after.value - before.value, after.change_stderr, len(pairs)
+        )
     guessing, guess_attainable = _guessing(line, pairs, metric)
     return (
         Change(
@@ -243,6 +251,18 @@ def _tested(
     return low, high, "sign flip", test.p_value, test.attainable
 
 
+def _by_jackknife(
+    difference: float, stderr: float, samples: int
+) -> tuple[float | None, float | None, str | None, float, float]:
+    """Interval and test of a score that is no mean over samples, from the standard error of its change."""
+    if not stderr:
+        return None, None, None, 1.0, 1.0
+    degrees = min(JACKKNIFE_GROUPS, samples) - 1
+    reach = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * stderr
+    p_value = float(2 * scipy.stats.t.sf(abs(difference) / stderr, degrees))
+    return difference - reach, difference + reach, "jackknife", p_value, smallest_p(samples)
+
+
 def _guessing(
     line: ArmLine, pairs: Sequence[tuple[SampleLine, SampleLine]], metric: str
 ) -> tuple[Guessing | None, float]:
@@ -254,79 +274,3 @@ def _guessing(
         return None, 1.0
     found = guessing_test(sum(map(bool, verdicts)), [other.choices or 1 for _, other in pairs])
     return Guessing(found.expected, found.p_value, 1.0), found.attainable
-
-
-def readings(table: AblationTable) -> Iterator[str]:
-    """What the table says for sure, one sentence a line."""
-    for change in table.changes:
-        where = f"{change.task}: {change.metric_words}"
-        if change.is_finding:
-            verb = "falls" if change.difference < 0 else "rises"
-            yield (
-                f"{where} {verb} from {change.full:.3g} to {change.score:.3g} {_arm_words(change.arm)} "
-                f"({p_words(change.q_value)})."
-            )
-        if change.guessing is not None and change.guessing.is_finding:
-            yield (
-                f"{where} is {change.score:.3g} without the question, where guessing gives "
-                f"{change.guessing.expected:.3g} ({p_words(change.guessing.q_value)}): what is left of the "
-                "prompt, or the choices themselves, give answers away."
-            )
-    yield from _same_answers(table.changes)
-
-
-def _same_answers(changes: Iterable[Change]) -> Iterator[str]:
-    seen = set()
-    for change in changes:
-        is_part = change.arm.removeprefix("without ") in _WHOLE_PARTS or change.arm == "only the question"
-        if is_part and change.changed == 1 and (change.task, change.arm) not in seen:
-            seen.add((change.task, change.arm))
-            yield f"{change.task}: {change.same:.0%} of the answers are the same {_arm_words(change.arm)}."
-
-
-def _arm_words(arm: str) -> str:
-    """An arm in a sentence."""
-    kind, _, part = arm.partition(" ")
-    if kind == "without" and " " not in part:
-        number = part.removeprefix("shot_")
-        names = {
-            "shots": "examples",
-            "lead_in": "lead-in",
-            "system": "system prompt",
-            "choices": "choices in it",
-        }
-        return f"without example {number}" if number != part else f"without the {names.get(part, part)}"
-    return "with the question alone" if arm == "only the question" else f"({arm})"
-
-
-def p_words(q_value: float) -> str:
-    """An adjusted p-value."""
-    return "adjusted p < 0.001" if q_value < 0.001 else f"adjusted p = {q_value:.2g}"
-
-
-def judged_words(change: Change) -> str:
-    """A change, for the cell of a table."""
-    if change.test is None:
-        return "no test"
-    if change.difference == 0 and change.low is None:
-        return "nothing changed"
-    if not change.testable:
-        return "too few differ"
-    if change.is_finding:
-        return p_words(change.q_value).removeprefix("adjusted ")
-    return f"no (p = {change.q_value:.2g})"
-
-
-def verdict_line(table: AblationTable) -> str:
-    """What the tests say together; empty where there are none."""
-    tested = [change for change in table.changes if change.test is not None]
-    if not tested:
-        return ""
-    count = sum(change.is_finding for change in tested)
-    least = min(change.samples for change in tested)
-    needed = samples_needed(len(tested))
-    more = f" It takes at least {needed} answers that change." if not count and least < needed else ""
-    return (
-        f"{count} of {len(tested)} scores are shown to be others without a part of the prompt (false "
-        f"discovery rate {ALPHA:.0%}).{more}"
-    )

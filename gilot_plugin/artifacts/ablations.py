@@ -20,7 +20,8 @@ from gilot_plugin.artifacts.file_checks import Problem, parse_line
 from gilot_plugin.artifacts.names import ABLATIONS_PATTERN
 from gilot_plugin.errors import ArtifactError
 
-ABLATION_VERSION: Final = "1.0"
+#: Groups of samples that the jackknife of :attr:`ArmScore.change_stderr` leaves out in turn.
+JACKKNIFE_GROUPS: Final = 20
 
 
 class _Strict(pydantic.BaseModel):
@@ -44,6 +45,7 @@ class Plan(_Strict):
         samples: Number of samples.
         arms: Names of the arms, ``"full"`` first.
         versions: Of the packages.
+        groups: Of tasks that this one is in.
     """
 
     schema_version: Literal["1.0"] = "1.0"
@@ -59,6 +61,7 @@ class Plan(_Strict):
     samples: int = pydantic.Field(ge=1)
     arms: tuple[str, ...]
     versions: dict[str, str]
+    groups: tuple[str, ...] = ()
 
 
 class SampleLine(_Strict):
@@ -72,8 +75,7 @@ class SampleLine(_Strict):
         prompt_hash: The same of the first request's context.
         changed: Whether the arm changes any context of this sample.
         answers: By filter: the choice that is likeliest (its number, as text), whether the target is what
-            the model
-            would say, or what it said, after the filter.
+            the model would say, or what it said, after the filter.
         metrics: As lm-eval computed them, by ``"metric,filter"``.
         choices: Number of choices; None where the task has none.
         cluster: Value of the plan's field; None without one.
@@ -105,6 +107,8 @@ class ArmScore(_Strict):
         stderr: lm-eval's standard error where it has a formula for it; None elsewhere.
         is_mean: Whether the score is the mean of a number a sample.
         higher_is_better: None where lm-eval does not say.
+        change_stderr: Where the score is no mean: standard error of its difference from that of the
+            prompts as they are, by a jackknife that leaves groups of samples out; None elsewhere.
     """
 
     metric: str
@@ -112,6 +116,7 @@ class ArmScore(_Strict):
     stderr: float | None
     is_mean: bool
     higher_is_better: bool | None
+    change_stderr: float | None = None
 
 
 class ArmLine(_Strict):
@@ -224,7 +229,7 @@ def read_ablations(folder: Path, date: str) -> tuple[TaskAblation, ...]:
         for path in sorted(folder.glob(ABLATIONS_PATTERN))
         if path.name.endswith(f"_{date}.jsonl")
     )
-    return tuple(one for one in found if one is not None and one.plan.date == date)
+    return tuple(one for one in found if one is not None)
 
 
 def ablation_problems(path: Path) -> tuple[int, list[Problem]]:

@@ -90,7 +90,7 @@ class LoadedRun(Displayed):
         """
         import pandas
 
-        return pandas.DataFrame(list(chain.from_iterable(map(_unit_rows, self.explained))))
+        return pandas.DataFrame(list(chain.from_iterable(map(unit_rows, self.explained))))
 
     def to_dataset(self) -> datasets.Dataset:
         """A Hugging Face data set with the rows of :meth:`to_pandas`."""
@@ -167,7 +167,13 @@ def checked_record(record: Mapping[str, Any], folder: Path) -> Record:
     return Record.from_json(record)
 
 
-def _unit_rows(record: Record) -> Iterator[dict[str, Any]]:
+def writable(text: str) -> str:
+    """A text that UTF-8, and so a table, has bytes for: lone surrogates, which it has not, are spelled."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def unit_rows(record: Record) -> Iterator[dict[str, Any]]:
+    """The rows of :meth:`LoadedRun.to_pandas` of one record."""
     # Of a column, tables want values of one kind.
     metrics = {
         f"metric:{name}": value if isinstance(value, int | float) else json.dumps(value)
@@ -181,7 +187,7 @@ def _unit_rows(record: Record) -> Iterator[dict[str, Any]]:
             "model": record.model,
             "correct": record.correct,
             "unit": index,
-            "text": unit.text,
+            "text": writable(unit.text),
             "segment": unit.segment,
             "start": start,
             "end": end,

@@ -116,7 +116,9 @@ def lock_name(date: str) -> str:
 
 
 def companion_name(
-    kind: Literal["comparison", "faithfulness", "faithfulness_samples", "faithfulness_work", "report"],
+    kind: Literal[
+        "comparison", "export", "faithfulness", "faithfulness_samples", "faithfulness_work", "report"
+    ],
     date: str,
     suffix: str,
 ) -> str:

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import torch
 
 from gilot_plugin.attribution.batching import BatchPlan, Execution, Size, in_batches
-from gilot_plugin.attribution.cores import usable_cores
 from gilot_plugin.attribution.distance.geometry import COST_BYTES
 from gilot_plugin.attribution.distance.solved import SolvedProblem
 from gilot_plugin.attribution.distance.support import Support
 from gilot_plugin.attribution.distances import mean_measurement
+from gilot_plugin.attribution.host import free_bytes, usable_cores
 from gilot_plugin.attribution.methods import (
     AnswerDrop,
     Distance,
@@ -45,7 +45,10 @@ from gilot_plugin.backends.protocol import Backend, Need
 Progress = Callable[[int], None]
 
 #: Transport problems that a solver which takes many gets at once; their costs are in memory together.
-_GROUP = 64
+_GROUP = 256
+
+#: Memory on the host of the costs of a problem that is solved there, in bytes for each pair of outcomes.
+_HOST_COST_BYTES = 8
 
 
 @dataclass(eq=False)
@@ -211,6 +214,11 @@ class Measurer:
         problem = self._solver.peak_bytes(outcomes) + COST_BYTES * outcomes**2
         kept = max(one.target.geometry.kept_bytes(one.recipe.top_k) for one in transported)
         at_once = _GROUP if self._solver.batched else self._threads
+        if self._backend.device.type != "cpu":
+            # What the host has to hold is no burden of the device, but the host has an end, too.
+            on_host = self._solver.host_bytes(outcomes)
+            problem -= on_host
+            at_once = min(at_once, free_bytes() // (on_host + _HOST_COST_BYTES * outcomes**2))
         at_once = max(1, min(at_once, (self._plan.budget // 2 - kept) // problem))
         size = at_once * problem + kept
         if self._solver.batched:

@@ -15,7 +15,7 @@ from gilot_plugin.backends.embedding import InputEmbedding, OutputEmbedding
 from gilot_plugin.backends.findings import found_once
 from gilot_plugin.backends.inside import attention_maps, embedded_logits, probe_attentions, probe_embeddings
 from gilot_plugin.backends.lengths import longest_sequence
-from gilot_plugin.backends.memory import MemoryModel, free_memory
+from gilot_plugin.backends.memory import MemoryModel, free_memory, has_sinks
 from gilot_plugin.backends.passes import Passes
 from gilot_plugin.backends.probe import Reading, probe_positions, probe_reading
 from gilot_plugin.backends.protocol import Batch, DecodingSession, KnownPrompt, Load, Need, Row
@@ -69,7 +69,9 @@ class TransformersBackend:
         self.eos_token_ids = _eos_ids(model)
         self.vocab_size: int = text_config.vocab_size
         self.max_positions: int | None = longest_sequence(text_config)
-        self._memory = MemoryModel(text_config, self._passes.dtype, self.vocab_size, self.device)
+        self._memory = MemoryModel(
+            text_config, self._passes.dtype, self.vocab_size, self.device, has_sinks(model)
+        )
 
     @property
     def model(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,18 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
+from gilot_plugin.analysis.ablation_groups import groups_around
 from gilot_plugin.artifacts.ablations import TaskAblation, read_ablations
 from gilot_plugin.artifacts.evaluations import PastEvaluation, find_evaluation, named_tasks
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.commands.shared import DONE, FAILED, say
 from gilot_plugin.errors import ArtifactError, ConfigError, GilotError
 from gilot_plugin.reports.ablation import show_ablations
-from gilot_plugin.settings.ablation import AUTO_ARMS, Ablation, ablation_functions, arms_named
+from gilot_plugin.settings.ablation import AUTO_ARMS, Ablation, ablation_functions, arms_named, lending_tasks
 from gilot_plugin.settings.checking import explained
 from gilot_plugin.settings.sources import parse_args, split_arguments
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def run_ablation(options: argparse.Namespace) -> int:
@@ -95,9 +99,10 @@ def _asked(
     options: argparse.Namespace, past: PastEvaluation, tasks: Sequence[str], ablation: Ablation, folder: Path
 ) -> tuple[list[TaskAblation], list[str]]:
     """Ask the model; what was asked, and which tasks could not be."""
-    from gilot_plugin.harness.ablating.ablate import Baseline, Job, ablate, plan_job
+    from gilot_plugin.harness.ablating.ablate import ablate, plan_job
     from gilot_plugin.harness.ablating.bars import shown_bar
     from gilot_plugin.harness.ablating.beside import model_identity
+    from gilot_plugin.harness.ablating.jobs import Baseline, Job
     from gilot_plugin.harness.entry.again import check_tasks, prepare_again, task_manager
     from gilot_plugin.harness.entry.loading import load_lm, model_source
     from gilot_plugin.harness.keeping.locking import locked
@@ -110,8 +115,7 @@ def _asked(
         batch_size=options.batch_size,
     )
     manager = task_manager(past, options.include_path)
-    lent = [arm.value for arm in arms_named(_listed(ablation), 0) if arm.kind == "shots_of"]
-    check_tasks(manager, [*tasks, *lent], options.include_path)
+    check_tasks(manager, [*tasks, *lending_tasks(ablation)], options.include_path)
     found: list[TaskAblation] = []
     failures: list[str] = []
     with locked(folder, past.date):
@@ -121,7 +125,10 @@ def _asked(
                 bench = prepare_again(past, lm, name, manager)
                 rows = past.rows(name)
                 baseline = Baseline(rows, same_process=False) if rows else None
-                job = Job(bench, ablation, past.model, model_identity(lm), past.date, folder, baseline)
+                groups = groups_around(name, past.content.get("group_subtasks") or {})
+                job = Job(
+                    bench, ablation, past.model, model_identity(lm), past.date, folder, baseline, groups
+                )
                 samples, arms = plan_job(job)
                 with shown_bar(f"ablating {name}", len(samples.documents) * (len(arms) + 1)) as advance:
                     found.append(ablate(job, samples, arms, advance))
@@ -130,8 +137,7 @@ def _asked(
                 break
             except GilotError as error:
                 failures.append(f"{name}: {error}")
+            except Exception as error:  # of a task, which may do anything; the other ones go on
+                _LOGGER.debug("task %s", name, exc_info=True)
+                failures.append(f"{name}: {type(error).__name__}: {error}")
     return found, failures
-
-
-def _listed(ablation: Ablation) -> tuple[Any, ...]:
-    return () if ablation.arms == AUTO_ARMS else tuple(ablation.arms)

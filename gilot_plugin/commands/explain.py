@@ -38,8 +38,7 @@ def run(options: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: An option or a setting is wrong, or the log does not tell what is needed; said before
-            a model
-            loads.
+            a model loads.
         GilotError: Something failed.
     """
     from gilot_plugin.artifacts.evaluations import find_evaluation, named_tasks
@@ -47,6 +46,10 @@ def run(options: argparse.Namespace) -> int:
     from gilot_plugin.settings.sources import command_sources, given_settings, task_config
 
     given = given_settings(command_sources(options.gilot, options.gilot_args).values)
+    if given.get("ablate") is not None:
+        raise ConfigError(
+            "ablate has no effect here: `gilot ablate` does that for an evaluation that ran before"
+        )
     past = find_evaluation(options.run_dir, model=options.run_model, date=options.date)
     rows = {task: past.rows(task) for task in named_tasks(past, options.tasks)}
     if missing := [task for task, own in rows.items() if not own]:

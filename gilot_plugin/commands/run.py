@@ -40,5 +40,4 @@ def run(arguments: list[str]) -> int:
     attachment = run_command(arguments)
     complete = print_summary(attachment)
     show_ablations(attachment.ablations, Console(stderr=True))
-    lines = (line for one in attachment.ablations for line in one.arms.values())
-    return DONE if complete and all(line.status != "failed" for line in lines) else UNEXPLAINED
+    return DONE if complete and attachment.all_ablated else UNEXPLAINED

@@ -20,7 +20,10 @@ from gilot_plugin.errors import ArtifactError
 
 #: Settings that do not change what is measured.
 _WITHOUT_EFFECT = frozenset(
-    {"batch_size", "budget", "memory_budget", "num_threads", "output_path", "resume", "seed", "select"}
+    {
+        *("ablate", "batch_size", "budget", "memory_budget", "num_threads", "output_path", "resume", "seed"),
+        "select",
+    }
 )
 
 

@@ -9,17 +9,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from gilot_plugin.analysis.ablation import (
-    AblationTable,
-    Change,
-    ablation_table,
-    judged_words,
-    readings,
-    verdict_line,
-)
+from gilot_plugin.analysis.ablation import AblationTable, Change, ablation_table
+from gilot_plugin.analysis.ablation_words import judged_words, readings, verdict_line
 from gilot_plugin.artifacts.ablations import TaskAblation
 from gilot_plugin.reports.visible import visible
 from gilot_plugin.statistics.intervals import CONFIDENCE
+
+#: Tables that are printed; of more, those of groups.
+_MOST_TABLES = 8
 
 
 def interval_words(change: Change) -> str:
@@ -73,7 +70,15 @@ def by_score(changes: Sequence[Change]) -> dict[tuple[str, str], list[Change]]:
 def show_ablations(tasks: Sequence[TaskAblation], console: Console) -> None:
     """Print the tables of a run's tasks, and what they say in words."""
     table = ablation_table(tasks)
-    for (task, metric), changes in by_score(table.changes).items():
+    shown = by_score(table.changes)
+    groups = {
+        key: changes for key, changes in shown.items() if key[0] not in {one.plan.task for one in tasks}
+    }
+    if groups and len(shown) > _MOST_TABLES:
+        left = len(shown) - len(groups)
+        console.print(f"Tables of the groups; those of {left} more are in the report.", highlight=False)
+        shown = groups
+    for (task, metric), changes in shown.items():
         title = f"{task}: {metric}, {changes[0].samples} samples"
         console.print(visible(title, console.encoding), style="bold", markup=False, highlight=False)
         console.print(_table(changes, console.encoding))

@@ -165,6 +165,13 @@ def arms_named(given: Iterable[Any], shots: int) -> Iterator[Arm]:
             yield without(one)
 
 
+def lending_tasks(ablation: Ablation) -> Iterator[str]:
+    """Names of the tasks whose examples are asked for."""
+    for one in () if ablation.arms == AUTO_ARMS else ablation.arms:
+        if isinstance(one, Mapping) and "shots_of" in one:
+            yield one["shots_of"]
+
+
 def ablation_functions(value: Any) -> Iterator[str]:
     """Places of the functions that the setting, checked or not, would run."""
     if isinstance(value, Ablation):

@@ -29,19 +29,16 @@ class GroupTest(NamedTuple):
         mean: In the group.
         other: Outside it.
         difference: Within strata, averaged with the weights n m / (n + m) of least squares; that of the
-            means where
-            there is one stratum.
+            means where there is one stratum.
         low: Lower end of its 95 % interval, by standard errors that let groups scatter apart (HC2); None
-            with too
-            few samples.
+            with too few samples.
         high: Its upper end.
         effect_size: Cohen's d: the difference over the standard deviation within groups; None where that
             is 0.
         p_value: Two-sided, of labels that are shuffled within strata; 1 with too few samples.
         attainable: Smallest p-value that so many samples can have.
         needed: Samples of each group that it would take to show a difference of this size four times in
-            five by
-            itself; None where there is none.
+            five by itself; None where there is none.
     """
 
     samples: tuple[int, int]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from gilot_plugin.analysis.ablation import ablation_table, judged_words, readings, verdict_line
+from gilot_plugin.analysis.ablation import ablation_table
+from gilot_plugin.analysis.ablation_words import judged_words, readings, verdict_line
 from tests.analysis.ablations import make_ablation
 
 _ALL, _NONE = [1.0] * 20, [0.0] * 20
@@ -75,3 +76,17 @@ def test_what_failed_or_was_not_asked_to_the_end_is_told() -> None:
         ("broken", "ValueError: no"),
     ]
     assert verdict_line(table) == ""
+
+
+def test_a_score_that_is_no_mean_is_tested_by_its_jackknife() -> None:
+    found = make_ablation({"full": _ALL, "without shots": _ALL}, metric="perplexity,none")
+    for arm, value in (("full", 3.0), ("without shots", 9.0)):
+        score = found.arms[arm].scores[0]
+        changed = score.model_copy(
+            update={"value": value, "is_mean": False, "change_stderr": 1.0 if value > 3 else None}
+        )
+        found.arms[arm] = found.arms[arm].model_copy(update={"scores": (changed,)})
+    (change,) = ablation_table([found]).changes
+    assert (change.test, change.difference) == ("jackknife", 6.0)
+    assert change.p_value == pytest.approx(2 * scipy.stats.t.sf(6.0, 19))
+    assert change.is_finding

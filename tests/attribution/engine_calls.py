@@ -92,6 +92,11 @@ def attribute_choices(backend: Backend, *arguments: Any, **named: Any) -> Attrib
     return attribute(backend, choices_game(backend, *arguments, **named))
 
 
+def opened(model: Any) -> Backend:
+    """What runs a model; other runtimes come as they are."""
+    return TransformersBackend(model) if isinstance(model, torch.nn.Module) else model
+
+
 def generation(
     model: Any,
     token_ids: Sequence[int],
@@ -103,7 +108,7 @@ def generation(
     prompt = prompt_of(token_ids)
     units = units_at(prompt, spans)
     return attribute_generation(
-        TransformersBackend(model),
+        opened(model),
         prompt,
         units,
         recipe(**settings),
@@ -127,7 +132,7 @@ def choices(
     """:func:`attribute_choices` with :func:`recipe` and its settings."""
     prompt = prompt_of(token_ids)
     return attribute_choices(
-        TransformersBackend(model),
+        opened(model),
         prompt,
         units_at(prompt, spans),
         continuations,

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from gilot_plugin.attribution.builtins import BUILTIN_METHODS
+from gilot_plugin.attribution import measuring
 from gilot_plugin.attribution.distance.geometry import VocabularyGeometry
 from gilot_plugin.attribution.distance.ground_costs import COSINE
 from gilot_plugin.attribution.distance.solved import SolvedProblem
-from gilot_plugin.attribution.distances import optimal_transport
+from gilot_plugin.attribution.distances import BUILTIN_METHODS, optimal_transport
 from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.prediction.targets import Outcomes
 from gilot_plugin.attribution.reducing import Nucleus, Reference, reduce, to_host
@@ -19,6 +19,8 @@ from gilot_plugin.attribution.transport.auto import Auto
 from gilot_plugin.attribution.transport.residual import Residual
 from gilot_plugin.attribution.transport.tolerance import Tolerance
 from tests import pretend_device
+from tests.attribution import engine_calls
+from tests.attribution.engine_calls import PROMPT
 
 DISTANCES = [method for method in BUILTIN_METHODS if isinstance(method, Distance)]
 NUCLEUS = Nucleus(0.99, 100)
@@ -148,3 +150,31 @@ def test_transport_passes_as_often_for_few_problems_as_for_many(make):
             assert ours.score == pytest.approx(theirs.score, rel=2e-2, abs=1e-6)
             assert len(ours.moves) <= 16
     assert len(set(seen)) == 1, seen
+
+
+def attributed(monkeypatch, make_tiny_model, units, **settings):
+    monkeypatch.setattr(measuring, "ThreadPoolExecutor", pretend_device.Threads)
+    prompt, spans = PROMPT * 3, [(place, place + 1) for place in range(units)]
+    settings = {
+        "hypotheses": "response",
+        "steps": "mean",
+        "max_new_tokens": 3,
+        "batch_size": 200,
+        "methods": engine_calls.methods("ot", "kl", "l2", "js", "tv", "logprob"),
+        **settings,
+    }
+    alone = engine_calls.generation(make_tiny_model("llama"), prompt, spans, **settings)
+    with pretend_device.visiting() as traffic:
+        model = pretend_device.moved_model(make_tiny_model("llama"))
+        settings = {**settings, "solver": make_solver("exact", 1e-3, DEVICE), "memory_budget": 2**30}
+        found = engine_calls.generation(model, prompt, spans, **settings)
+    for name, scores in alone.scores.items():
+        np.testing.assert_allclose(found.scores[name], scores, rtol=1e-4, atol=1e-5, err_msg=name)
+    return traffic
+
+
+def test_whole_prompts_of_many_units_pass_as_often_as_those_of_few(monkeypatch, make_tiny_model):
+    few, many = (attributed(monkeypatch, make_tiny_model, units) for units in (5, 42))
+    assert (few.to_device, few.to_host) == (many.to_device, many.to_host)
+    # The model may need a pass more.
+    assert many.waits <= few.waits + 4

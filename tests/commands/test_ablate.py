@@ -162,3 +162,16 @@ def test_a_folder_without_an_evaluation_is_refused(gilot: Gilot, tmp_path: Path)
     ended = gilot("ablate", tmp_path)
     assert ended.code == 1
     assert "has no results of lm-eval" in ended.err
+
+
+def test_chosen_documents_are_those_of_the_evaluation(gilot: Gilot, model_dir: Path, tmp_path: Path) -> None:
+    samples = {"gilot_short_answers": [2, 5, 11]}
+    results = evaluate_plainly(model_dir, tmp_path, ["gilot_short_answers"], samples=samples)
+    ended = gilot("ablate", tmp_path, "--include_path", SUITE)
+    assert ended.code == 0, ended.err
+    past = find_evaluation(tmp_path)
+    (found,) = read_ablations(past.folder, past.date)
+    assert [line.doc_id for line in found.samples["without description"].values()] == [2, 5, 11]
+    (score,) = found.arms[FULL].scores
+    assert found.arms[FULL].logged
+    assert score.value == results["results"]["gilot_short_answers"][score.metric]

@@ -54,6 +54,10 @@ class Auto:
         exact = self._exact.peak_bytes(outcomes)
         return exact if self._first is None else exact + self._first.peak_bytes(outcomes)
 
+    def host_bytes(self, outcomes: int) -> int:
+        """What the exact solver takes."""
+        return self._exact.peak_bytes(outcomes)
+
     def __call__(self, problems: Sequence[TransportProblem]) -> list[TransportResult]:
         """One result a problem, in their order."""
         if self._first is None:

@@ -99,6 +99,10 @@ class EntropicSolver:
         """Its part of the batch's tensors, and its plan, among whose entries the largest are sought."""
         return (padding.ENTRY_BYTES + _RESULT_BYTES) * outcomes**2 + _FIXED_BYTES
 
+    def host_bytes(self, outcomes: int) -> int:
+        """Nothing."""
+        return 0
+
     def __call__(self, problems: Sequence[TransportProblem]) -> list[TransportResult]:
         """One result a problem, in their order: a coupling, which costs ``upper``, and its certificate."""
         results: dict[int, TransportResult] = {}

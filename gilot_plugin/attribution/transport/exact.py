@@ -57,6 +57,10 @@ class Exact:
         """What the simplex takes on all arcs, which is the last resort; columns take a third of it."""
         return _FIXED_BYTES + _ENTRY_BYTES * outcomes**2
 
+    def host_bytes(self, outcomes: int) -> int:
+        """All of it."""
+        return self.peak_bytes(outcomes)
+
     def __call__(self, problems: Sequence[TransportProblem]) -> list[TransportResult]:
         """One result a problem, in their order."""
         return self.solve(on_host(problems))

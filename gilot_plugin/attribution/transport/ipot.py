@@ -46,6 +46,10 @@ class Ipot:
         """Its matrices and the plan with the place of every entry, and what the exact solver takes."""
         return _ENTRY_BYTES * outcomes**2 + Exact().peak_bytes(outcomes)
 
+    def host_bytes(self, outcomes: int) -> int:
+        """All of it."""
+        return self.peak_bytes(outcomes)
+
     def __call__(self, problems: Sequence[TransportProblem]) -> list[TransportResult]:
         """The last plan of each problem and its cost, in their order."""
         return [_solve(problem, self._most_flows) for problem in on_host(problems)]

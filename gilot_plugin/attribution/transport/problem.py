@@ -130,6 +130,10 @@ class Solver(Protocol):
         """
         ...
 
+    def host_bytes(self, outcomes: int) -> int:
+        """What of that is on the host, wherever the costs are."""
+        ...
+
     def __call__(self, problems: Sequence[TransportProblem]) -> list[TransportResult]:
         """One result a problem, in their order."""
         ...

@@ -73,6 +73,10 @@ class Residual:
         """Its part of the batch's tensors, and its plan with the place of every entry."""
         return (_ENTRY_BYTES + _RESULT_BYTES) * outcomes**2 + _FIXED_BYTES
 
+    def host_bytes(self, outcomes: int) -> int:
+        """Nothing."""
+        return 0
+
     def __call__(self, problems: Sequence[TransportProblem]) -> list[TransportResult]:
         """One result a problem, in their order: a coupling, which costs ``upper``, and its certificate."""
         results: dict[int, TransportResult] = {}

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
-from random import Random
 from typing import Any
 
 from gilot_plugin.artifacts.ablations import ArmLine, Plan, SampleLine, TaskAblation
 from gilot_plugin.artifacts.names import ablations_name
-from gilot_plugin.errors import ConfigError, GilotError
+from gilot_plugin.errors import ArtifactError, ConfigError, GilotError
 from gilot_plugin.harness.ablating.arms import arms_of, changed, emptied, obstacle
-from gilot_plugin.harness.ablating.bench import Bench, Built, ask, build, build_full
+from gilot_plugin.harness.ablating.bench import Built, ask, build
+from gilot_plugin.harness.ablating.jobs import Job, JobSamples
 from gilot_plugin.harness.ablating.ledger import Ledger
-from gilot_plugin.harness.ablating.scoring import arm_scores, sample_line
+from gilot_plugin.harness.ablating.scoring import arm_scores
 from gilot_plugin.harness.random_states import seed_all, undisturbed
-from gilot_plugin.settings.ablation import FULL, Ablation, Arm
+from gilot_plugin.settings.ablation import FULL, Arm
 
 _LOGGER = logging.getLogger(__name__)
-
-#: Samples that are asked together. What a killed process had asked of a chunk is asked again, so that
-#: batches, and with them the last digits, are the same as without the interruption.
-_CHUNK = 128
 
 _FULL_ARM = Arm(FULL, "full")
 
@@ -35,125 +27,19 @@ _FULL_ARM = Arm(FULL, "full")
 Advance = Callable[[int], None]
 
 
-@dataclass(frozen=True, eq=False)
-class Baseline:
-    """What lm-eval logged of the evaluation itself.
-
-    Attributes:
-        rows: Its rows of the task, one a document and filter.
-        same_process: Whether this very process has made them; else the model is asked some again, to see
-            whether
-            it still answers so.
-    """
-
-    rows: Sequence[Mapping[str, Any]]
-    same_process: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """The ablation of a task.
-
-    Attributes:
-        bench: The task.
-        ablation: What is asked.
-        model: Name of the model.
-        model_identity: What its answers depend on, beside the name.
-        date: Of the run.
-        folder: Where the file goes; None for nowhere.
-        baseline: The evaluation itself; None where its samples were not logged.
-    """
-
-    bench: Bench
-    ablation: Ablation
-    model: str
-    model_identity: str
-    date: str
-    folder: Path | None
-    baseline: Baseline | None
-
-
-class _Samples:
-    """The samples of a job, with their prompts as they are."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.full = build_full(job.bench)
-        every = list(self.full.requests)
-        count = job.ablation.n
-        drawn = every if count is None else Random(job.ablation.seed).sample(every, min(count, len(every)))
-        self.documents = sorted(drawn)
-        chosen = job.bench.samples
-        # With --samples, lm-eval numbers the chosen documents anew while it asks.
-        self._true = dict(enumerate(chosen)) if chosen is not None else {}
-
-    def doc_id(self, number: int) -> int:
-        """lm-eval's number of a document."""
-        return self._true.get(number, number)
-
-    def cluster(self, number: int) -> str | None:
-        """What a document belongs to.
-
-        Raises:
-            ConfigError: It has no such field.
-        """
-        if self.job.ablation.cluster is None:
-            return None
-        value: Any = self.full.requests[number][0].doc
-        for name in self.job.ablation.cluster.split("."):
-            if not isinstance(value, Mapping) or name not in value:
-                raise ConfigError(
-                    f"ablate.cluster={self.job.ablation.cluster!r}: document {self.doc_id(number)} of "
-                    f"{self.job.bench.name} has no such field"
-                )
-            value = value[name]
-        return str(value)
-
-    @property
-    def identity(self) -> str:
-        """Digest of all that answers depend on beside the arm."""
-        digest = hashlib.sha256(self.job.model_identity.encode())
-        for number in self.documents:
-            told = [str(request.args) for request in self.full.requests[number]]
-            digest.update(json.dumps([self.doc_id(number), told]).encode())
-        return digest.hexdigest()
-
-    def chunks(self) -> Iterator[Sequence[int]]:
-        """The documents, so many at a time, always the same ones."""
-        for start in range(0, len(self.documents), _CHUNK):
-            yield self.documents[start : start + _CHUNK]
-
-    def lines(self, arm: str, rows: Sequence[Mapping[str, Any]], built: Built) -> dict[int, SampleLine]:
-        """Lines of documents, by their numbers, from lm-eval's rows, which have these."""
-        grouped: dict[int, list[Mapping[str, Any]]] = {}
-        for row in rows:
-            grouped.setdefault(row["doc_id"], []).append(row)
-        return {
-            number: sample_line(
-                own,
-                arm=arm,
-                output_type=self.job.bench.output_type,
-                doc_id=self.doc_id(number),
-                changed=built.contexts(number) != self.full.contexts(number),
-                cluster=self.cluster(number),
-            )
-            for number, own in grouped.items()
-        }
-
-
-def plan_job(job: Job) -> tuple[_Samples, tuple[Arm, ...]]:
+def plan_job(job: Job) -> tuple[JobSamples, tuple[Arm, ...]]:
     """The samples and arms of a job; no model is asked.
 
     Raises:
         ConfigError: The setting does not fit the task.
     """
-    samples = _Samples(job)
+    samples = JobSamples(job)
     samples.cluster(samples.documents[0])
     return samples, arms_of(job.bench, job.ablation)
 
 
 def ablate(
-    job: Job, samples: _Samples, arms: Sequence[Arm], advance: Advance = lambda _: None
+    job: Job, samples: JobSamples, arms: Sequence[Arm], advance: Advance = lambda _: None
 ) -> TaskAblation:
     """Ask and score every arm of a task, beginning with the prompts as they are.
 
@@ -182,6 +68,7 @@ def ablate(
         cluster=job.ablation.cluster,
         samples=len(samples.documents),
         arms=(FULL, *(arm.name for arm in arms)),
+        groups=job.groups,
         versions={
             name: version(package)
             for name, package in (("gilot_plugin", "gilot-plugin"), ("lm_eval", "lm_eval"))
@@ -195,11 +82,12 @@ def ablate(
                 continue
             try:
                 line = _ask_arm(job, samples, arm, ledger, advance)
-            except GilotError:
-                raise
             except Exception as error:
+                if isinstance(error, ArtifactError) or arm.kind == "full":
+                    raise
                 _LOGGER.debug("%s, %s failed", bench.name, arm.name, exc_info=True)
-                line = _ended(arm, "failed", f"{type(error).__name__}: {error}")
+                told = str(error) if isinstance(error, GilotError) else f"{type(error).__name__}: {error}"
+                line = _ended(arm, "failed", told)
             ledger.finish(line)
         return ledger.found
 
@@ -208,7 +96,7 @@ def _ended(arm: Arm, status: Any, reason: str) -> ArmLine:
     return ArmLine(arm=arm.name, how=arm.kind, value=arm.value, status=status, reason=reason)
 
 
-def _ask_arm(job: Job, samples: _Samples, arm: Arm, ledger: Ledger, advance: Advance) -> ArmLine:
+def _ask_arm(job: Job, samples: JobSamples, arm: Arm, ledger: Ledger, advance: Advance) -> ArmLine:
     logged = False
     if arm.kind == "full":
         built = samples.full
@@ -226,9 +114,7 @@ def _ask_arm(job: Job, samples: _Samples, arm: Arm, ledger: Ledger, advance: Adv
         advance(len(samples.documents))
     else:
         _ask_chunks(job, samples, arm, built, ledger, advance)
-    lines = ledger.lines(arm.name)
-    found = {line.doc_id: line for line in lines.values()}
-    ordered = [found[samples.doc_id(document)] for document in samples.documents]
+    full = _in_order(samples, ledger, FULL) if arm.kind != "full" else []
     return ArmLine(
         arm=arm.name,
         how=arm.kind,
@@ -236,12 +122,18 @@ def _ask_arm(job: Job, samples: _Samples, arm: Arm, ledger: Ledger, advance: Adv
         status="ok",
         changed=number if arm.kind != "full" else 0,
         logged=logged,
-        scores=arm_scores(job.bench.task, ordered),
+        scores=arm_scores(job.bench.task, _in_order(samples, ledger, arm.name), full),
     )
 
 
+def _in_order(samples: JobSamples, ledger: Ledger, arm: str) -> list[SampleLine]:
+    """Lines of an arm, in the order in which lm-eval scores them."""
+    found = {line.doc_id: line for line in ledger.lines(arm).values()}
+    return [found[samples.doc_id(document)] for document in samples.documents]
+
+
 def _ask_chunks(
-    job: Job, samples: _Samples, arm: Arm, built: Built, ledger: Ledger, advance: Advance
+    job: Job, samples: JobSamples, arm: Arm, built: Built, ledger: Ledger, advance: Advance
 ) -> None:
     for chunk in samples.chunks():
         known = {line.doc_id for line in ledger.lines(arm.name).values()}
@@ -259,7 +151,7 @@ def _asked(job: Job, built: Built, chunk: Sequence[int]) -> list[dict[str, Any]]
         return ask(job.bench, built, chunk)
 
 
-def _take_logged(job: Job, samples: _Samples, ledger: Ledger) -> bool:
+def _take_logged(job: Job, samples: JobSamples, ledger: Ledger) -> bool:
     """Take the evaluation itself for the arm that changes nothing, where that can be done.
 
     Its samples were logged, their prompts are those that the task builds now, and the model still answers so.

@@ -31,8 +31,7 @@ def arms_of(bench: Bench, ablation: Ablation) -> tuple[Arm, ...]:
     Args:
         bench: The task.
         ablation: The setting. With ``arms: auto`` they are those that change a prompt, each in its own
-            way; those
-            that are named are all there, and :func:`obstacle` says which of them do not apply.
+            way; those that are named are all there, and :func:`obstacle` says which of them do not apply.
     """
     preview = _preview(bench)
     full = build_full(preview)

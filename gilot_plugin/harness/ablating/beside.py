@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gilot_plugin.analysis.ablation_groups import groups_around
 from gilot_plugin.artifacts.ablations import TaskAblation
 from gilot_plugin.errors import GilotError
-from gilot_plugin.harness.ablating.ablate import Baseline, Job, ablate, plan_job
+from gilot_plugin.harness.ablating.ablate import ablate, plan_job
 from gilot_plugin.harness.ablating.bars import shown_bar
 from gilot_plugin.harness.ablating.bench import Bench
 from gilot_plugin.harness.ablating.editing import snapshot
+from gilot_plugin.harness.ablating.jobs import Baseline, Job
 from gilot_plugin.harness.state.run import EvaluationRun
 from gilot_plugin.settings.ablation import Ablation
 
@@ -102,6 +104,7 @@ def ablate_beside(
             run.files.date,
             run.files.folder,
             Baseline(results["samples"][name], same_process=True),
+            groups_around(name, results.get("group_subtasks") or {}),
         )
         try:
             samples, arms = plan_job(job)
@@ -110,3 +113,5 @@ def ablate_beside(
                 yield ablate(job, samples, arms, advance)
         except GilotError as error:
             _LOGGER.error("task %s: no ablation: %s", name, error)
+        except Exception:  # of a task, which may do anything; the other ones go on
+            _LOGGER.exception("task %s: no ablation", name)

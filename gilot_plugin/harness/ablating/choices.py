@@ -43,7 +43,9 @@ def without_choices(text: str, choices: Sequence[str]) -> str | None:
         left.append(text[end:start])
         end = stop
     left.append(text[end:])
-    return "".join(left)
+    found = "".join(left)
+    # What stood before the last line ends as that line did.
+    return found if end < len(text) or text.endswith("\n") else found.rstrip("\n")
 
 
 def _labelled(text: str, names: Sequence[str]) -> list[tuple[int, int]] | None:

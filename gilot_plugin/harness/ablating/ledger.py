@@ -37,7 +37,7 @@ class Ledger:
             self.found = earlier
             arms = tuple(dict.fromkeys((*earlier.plan.arms, *plan.arms)))
             plan = plan.model_copy(update={"arms": arms})
-        if earlier is None or earlier.plan.arms != plan.arms:
+        if earlier is None or (earlier.plan.arms, earlier.plan.date) != (plan.arms, plan.date):
             self._add([plan])
 
     def lines(self, arm: str) -> dict[tuple[int, str], SampleLine]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lm_eval.api.metrics
 
-from gilot_plugin.artifacts.ablations import ArmScore, SampleLine
+from gilot_plugin.artifacts.ablations import JACKKNIFE_GROUPS, ArmScore, SampleLine
 from gilot_plugin.artifacts.jsontext import plain
 from gilot_plugin.harness.asking.likelihoods import own_requests
+from gilot_plugin.statistics.intervals import MIN_SAMPLES
 
 #: How strict JSON spells what it has no numbers for, see :func:`gilot_plugin.artifacts.jsontext.plain`.
 _SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -37,7 +38,7 @@ def sample_line(
         cluster: What it belongs to.
     """
     first = rows[0]
-    own = own_requests(first["arguments"])
+    own = own_requests(first["arguments"]) if output_type == "multiple_choice" else ()
     return SampleLine(
         arm=arm,
         doc_id=doc_id,
@@ -64,12 +65,15 @@ def _answer(row: Mapping[str, Any], output_type: str, choices: int) -> str:
     return first if isinstance(first, str) else json.dumps(plain(first), ensure_ascii=False)
 
 
-def arm_scores(task: Any, lines: Sequence[SampleLine]) -> tuple[ArmScore, ...]:
+def arm_scores(
+    task: Any, lines: Sequence[SampleLine], full: Sequence[SampleLine] = ()
+) -> tuple[ArmScore, ...]:
     """Scores of an arm, as lm-eval would put them into its results.
 
     Args:
         task: lm-eval's task object.
         lines: Of all samples, in the order in which lm-eval scores them.
+        full: The same samples with their prompts as they are; empty for that arm itself.
     """
     names = dict.fromkeys(name for line in lines for name in line.metrics)
     ways, better = task.aggregation(), task.higher_is_better()
@@ -93,9 +97,37 @@ def arm_scores(task: Any, lines: Sequence[SampleLine]) -> tuple[ArmScore, ...]:
                 stderr=_stderr(aggregate, items),
                 is_mean=is_mean,
                 higher_is_better=direction if isinstance(direction, bool) else None,
+                change_stderr=None if is_mean else _change_stderr(aggregate, name, lines, full),
             )
         )
     return tuple(found)
+
+
+def _change_stderr(
+    aggregate: Callable[[Any], Any], name: str, lines: Sequence[SampleLine], full: Sequence[SampleLine]
+) -> float | None:
+    """Standard error of a paired difference of scores of any kind, by the delete-a-group jackknife."""
+    pairs = [
+        (_restored(one.metrics[name]), _restored(other.metrics[name]))
+        for one, other in zip(full, lines, strict=False)
+        if name in one.metrics and name in other.metrics
+    ]
+    groups = min(JACKKNIFE_GROUPS, len(pairs))
+    if groups < MIN_SAMPLES:
+        return None
+    try:
+        left = [
+            [pair for place, pair in enumerate(pairs) if place % groups != group] for group in range(groups)
+        ]
+        changes = [
+            float(aggregate([after for _, after in kept])) - float(aggregate([before for before, _ in kept]))
+            for kept in left
+        ]
+    except (TypeError, ValueError, ArithmeticError, LookupError):  # of so few
+        return None
+    mean = sum(changes) / groups
+    found = math.sqrt((groups - 1) / groups * sum((change - mean) ** 2 for change in changes))
+    return found if math.isfinite(found) else None
 
 
 def _stderr(aggregate: Any, items: Sequence[Any]) -> float | None:

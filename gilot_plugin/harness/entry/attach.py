@@ -78,12 +78,14 @@ class Attachment:
         runs: One entry per evaluation, in order.
         interrupted: Whether Ctrl-C or an error stopped a run before every chosen sample had its record.
         ablations: Scores without parts of the prompts, by task.
+        all_ablated: Whether every ablation that was asked for has its scores.
     """
 
     def __init__(self, given: Mapping[str, Any], output_path: Path | None) -> None:
         self.runs: list[EvaluationRun] = []
         self.interrupted = False
         self.ablations: list[TaskAblation] = []
+        self.all_ablated = True
         self._given = given
         self._output_path = output_path
         self._tracker: EvaluationTracker | None = None
@@ -218,16 +220,19 @@ class Attachment:
 
     def _ablate(self, scored: _Scored, results: Mapping[str, Any] | None) -> None:
         """Ask again without parts of the prompts; lm-eval goes on whatever comes of it."""
-        if results is None or self.interrupted:
+        if results is None or not scored.asked:
             return
+        found: list[TaskAblation] = []
         try:
-            self.ablations.extend(ablate_beside(scored.run, scored.asked, results))
+            if not self.interrupted:
+                found.extend(ablate_beside(scored.run, scored.asked, results))
         except KeyboardInterrupt:
-            self.interrupted = True
             _LOGGER.error("interrupted: `gilot ablate` on the output folder goes on with the ablations")
         except Exception:
-            self.interrupted = True
             _LOGGER.exception("the ablations could not be finished; lm-eval goes on to write its results")
+        self.ablations += found
+        lines = [line for one in found for line in one.arms.values()]
+        self.all_ablated &= len(found) == len(scored.asked) and all(line.status != "failed" for line in lines)
 
     def _save(self, results: Mapping[str, Any], *, with_samples: bool) -> None:
         """Save what is known, where lm-eval is going to save it."""

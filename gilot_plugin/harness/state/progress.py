@@ -8,9 +8,13 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from gilot_plugin.harness.state.notebook import NotebookOutput
+
 
 class RunProgress:
-    """Two bars on standard error: the run's samples, with the time left, and the units of this one.
+    """Two bars: the run's samples, with the time left, and the units of this one.
+
+    They stand on standard error, in a notebook in the output of its cell.
 
     Units of the present sample count as parts of it, so the time left is known before the first sample is
     done.
@@ -28,7 +32,10 @@ class RunProgress:
             TextColumn("left:"),
             TimeRemainingColumn(),
         )
-        self._bars = Progress(*columns, console=Console(stderr=True), disable=hidden)
+        console = Console(stderr=True)
+        in_notebook = console.is_jupyter and not hidden
+        self._bars = Progress(*columns, console=console, disable=hidden or in_notebook)
+        self._output = NotebookOutput(self._bars) if in_notebook else None
         self._samples = self._bars.add_task("GiLOT: samples explained", total=None, count="")
         self._units = self._bars.add_task("", total=None, count="", visible=False)
         self._samples_total = self._samples_done = self._units_total = self._units_done = self._started = 0
@@ -38,7 +45,7 @@ class RunProgress:
         """Show the bars while so many samples are attributed."""
         self._samples_total = samples
         self._update()
-        with self._bars:
+        with self._output or self._bars:
             yield
 
     def sample_started(self, task: str, doc_id: int, units: int | None) -> None:
@@ -85,3 +92,5 @@ class RunProgress:
             self._bars.update(
                 self._units, completed=self._units_done, count=f"{self._units_done}{total} units"
             )
+        if self._output is not None:
+            self._output.refresh()

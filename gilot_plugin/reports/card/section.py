@@ -12,7 +12,7 @@ import jinja2
 from matplotlib.figure import Figure
 
 from gilot_plugin.analysis.ablation import AblationTable, ablation_table
-from gilot_plugin.analysis.ablation import judged_words as judged_change
+from gilot_plugin.analysis.ablation_words import judged_words as judged_change
 from gilot_plugin.analysis.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
 from gilot_plugin.artifacts.ablations import read_ablations
 from gilot_plugin.artifacts.chosen_by import answer_strategies, chosen_by_answer

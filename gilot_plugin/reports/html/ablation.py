@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gilot_plugin.analysis.ablation import Change, ablation_table, judged_words
+from gilot_plugin.analysis.ablation import Change, ablation_table
+from gilot_plugin.analysis.ablation_words import judged_words
 from gilot_plugin.artifacts.ablations import TaskAblation
 from gilot_plugin.reports.ablation import ablation_lines, by_score, interval_words
 from gilot_plugin.reports.html.packing import shown

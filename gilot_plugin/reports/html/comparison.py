@@ -26,7 +26,7 @@ def comparison_page(audit: Audit) -> str:
     order = most_changed(audit)
     return render_page(
         "compare.html",
-        "compare.js",
+        ("compare.js",),
         _data(order),
         {
             "title": shown(f"{_short(audit.tuned)} against {_short(audit.base)}"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -17,24 +17,34 @@ from gilot_plugin.reports.palette import MAX_LEVEL, THEMES, Theme
 _SHARED_SCRIPTS = ("common.js", "listing.js")
 
 
-def render_page(template: str, script: str, data: Iterable[Packed], values: Mapping[str, Any]) -> str:
+def render_page(
+    template: str,
+    scripts: Sequence[str],
+    data: Iterable[Packed],
+    values: Mapping[str, Any],
+    *,
+    connects: bool = False,
+) -> str:
     """Put a page together.
 
     Args:
         template: Name of a file in ``assets``, which extends ``page.html``.
-        script: Name of the page's own script in ``assets``; those that pages share come before it.
+        scripts: Names of the page's own scripts in ``assets``; those that pages share come before them.
         data: What the script unpacks.
         values: What the template asks for.
+        connects: Whether the scripts may ask the page's own server for more.
 
     Returns:
         The page. Its content security policy lets the one script run that is in it by design, and loads
         nothing.
     """
-    code = "".join(map(_asset, (*_SHARED_SCRIPTS, script)))
+    code = "".join(map(_asset, (*_SHARED_SCRIPTS, *scripts)))
     themes = "".join(_theme_style(name, theme) for name, theme in THEMES.items())
     style = _asset("heat.css") + _asset("style.css") + themes
     page = _environment().get_template(template)
-    return page.render(script=code, style=style, policy=_policy(code, style), data=tuple(data), **values)
+    return page.render(
+        script=code, style=style, policy=_policy(code, style, connects), data=tuple(data), **values
+    )
 
 
 def render_fragment(template: str, values: Mapping[str, Any]) -> str:
@@ -71,10 +81,11 @@ def _asset(name: str) -> str:
     return (files(__package__) / "assets" / name).read_text(encoding="utf-8")
 
 
-def _policy(code: str, style: str) -> str:
+def _policy(code: str, style: str, connects: bool) -> str:
+    own_server = "connect-src 'self'; " if connects else ""
     return (
         f"default-src 'none'; script-src '{_digest(code)}'; style-src '{_digest(style)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"{own_server}base-uri 'none'; form-action 'none'"
     )
 
 

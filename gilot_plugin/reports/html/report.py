@@ -36,8 +36,19 @@ def report_page(run: LoadedRun) -> str:
     """
     if not run.records:
         raise ArtifactError(f"{run.folder}: the run has no records to report; `gilot show` says why")
+    data = _data(run, chosen_method(run.records))
+    return render_page("report.html", ("report.js",), data, report_values(run))
+
+
+def report_values(run: LoadedRun) -> dict[str, Any]:
+    """What the page's template asks for: all but the samples.
+
+    Raises:
+        ArtifactError: The run has broken figures of its faithfulness.
+    """
     method = chosen_method(run.records)
-    models = ", ".join(dict.fromkeys(record.model for record in run.records))
+    named = str((run.manifest or {}).get("model", {}).get("name", ""))
+    models = ", ".join(dict.fromkeys(record.model for record in run.records)) or named
     faithfulness = read_faithfulness(run.folder, run.date)
     segments = summarize_tasks(run.explained, method)
     reasons = Counter(f"{record.status}: {record.reason}" for record in run.records if record.status != "ok")
@@ -46,32 +57,28 @@ def report_page(run: LoadedRun) -> str:
         for record in run.records
         for name, reason in record.failed_methods.items()
     )
-    return render_page(
-        "report.html",
-        "report.js",
-        _data(run, method),
-        {
-            "title": shown(f"What the answers of {models.rpartition('/')[2]} hang on"),
-            "subtitle": shown(f"{models} · {run.date}"),
-            "version": VERSION,
-            "chunk": CHUNK,
-            "method": method,
-            "confidence": f"{CONFIDENCE:.0%}",
-            "explained": len(run.explained),
-            "chosen": len(run.records),
-            "notes": [shown(line) for line in _notes(run)],
-            "reasons": [(shown(reason), count) for reason, count in reasons.most_common(5)],
-            "tasks": [task_row(run, task, segments.get(task, ())) for task in run.tasks],
-            "segments_verdict": shown(verdict_line(segments)),
-            "faithfulness": None if faithfulness is None else faithfulness_section(faithfulness),
-            "ablation": ablation_section(read_ablations(run.folder, run.date)),
-            "contrast": contrast_section(
-                contrasts(run, method=method), {record.key: record for record in run.records}
-            ),
-            "segments": sorted({unit.segment for record in run.records for unit in record.units}),
-            "facts": [(name, shown(value)) for name, value in _facts(run)],
-        },
-    )
+    return {
+        "title": shown(f"What the answers of {models.rpartition('/')[2]} hang on"),
+        "subtitle": shown(f"{models} · {run.date}"),
+        "version": VERSION,
+        "chunk": CHUNK,
+        "method": method,
+        "confidence": f"{CONFIDENCE:.0%}",
+        "explained": len(run.explained),
+        "chosen": len(run.records),
+        "notes": [shown(line) for line in _notes(run)],
+        "reasons": [(shown(reason), count) for reason, count in reasons.most_common(5)],
+        "tasks": [task_row(run, task, segments.get(task, ())) for task in run.tasks],
+        "segments_verdict": shown(verdict_line(segments)),
+        "faithfulness": None if faithfulness is None else faithfulness_section(faithfulness),
+        "ablation": ablation_section(read_ablations(run.folder, run.date)),
+        "contrast": contrast_section(
+            contrasts(run, method=method), {record.key: record for record in run.records}
+        ),
+        "segments": sorted({unit.segment for record in run.records for unit in record.units}),
+        "facts": [(name, shown(value)) for name, value in _facts(run)],
+        "live": False,
+    }
 
 
 def _notes(run: LoadedRun) -> Iterator[str]:

@@ -166,3 +166,11 @@ def test_devices_are_not_mixed():
     there = there._replace(costs=there.costs.to("meta"))
     chunks = list(in_chunks([here, there, here, there], working_bytes=2**30))
     assert sorted(map(sorted, chunks)) == [[0, 2], [1, 3]]
+
+
+def test_a_device_takes_what_it_is_given_unless_half_were_padding():
+    sizes = [30, 5, 30, 17, 1, 24, 30]
+    batch = [random_problem(size, seed=0) for size in sizes]
+    batch = [problem._replace(costs=problem.costs.to("meta")) for problem in batch]
+    chunks = list(in_chunks(batch, working_bytes=1))
+    assert [sorted(sizes[index] for index in chunk) for chunk in chunks] == [[1, 5], [17, 24, 30, 30, 30]]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from lm_eval.models.huggingface import HFLM
 
-from gilot_plugin.harness.ablating.ablate import Job, ablate, plan_job
+from gilot_plugin.harness.ablating.ablate import ablate, plan_job
 from gilot_plugin.harness.ablating.beside import model_identity
+from gilot_plugin.harness.ablating.jobs import Job
 from gilot_plugin.settings.ablation import Ablation
 from tests.harness.ablating.benches import make_bench
 from tests.harness.evaluations import choices_task

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from lm_eval.models.huggingface import HFLM
 
-from gilot_plugin.analysis.ablation import Change, ablation_table, readings
+from gilot_plugin.analysis.ablation import Change, ablation_table
+from gilot_plugin.analysis.ablation_words import readings
 from gilot_plugin.artifacts.ablations import TaskAblation, read_ablation
 from gilot_plugin.artifacts.validation import validate_path
 from gilot_plugin.harness.entry.attach import attach
@@ -130,8 +131,9 @@ def test_samples_that_belong_together_are_tested_together() -> None:
     _, found = _ablated([config], {"arms": ["question"], "cluster": "options"})
     (change,) = _changes(found).values()
     assert change.test == "sign flip of clusters"
-    _, missing = _ablated([config], {"arms": ["question"], "cluster": "nothing"})
-    assert missing == {}
+    with attach({**CHEAP, "ablate": {"arms": ["question"], "cluster": "nothing"}}) as attachment:
+        evaluate(ReadingLM(), [config])
+    assert (attachment.ablations, attachment.all_ablated) == ([], False)
 
 
 def test_the_users_cache_of_answers_gets_nothing(tmp_path: Path, make_lm: Callable[..., HFLM]) -> None:
@@ -149,10 +151,10 @@ def test_the_users_cache_of_answers_gets_nothing(tmp_path: Path, make_lm: Callab
 
 
 def test_a_killed_ablation_goes_on_and_says_the_same(tmp_path: Path) -> None:
-    from gilot_plugin.harness.ablating import ablate as module
+    from gilot_plugin.harness.ablating import jobs as module
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_CHUNK", 9)
+        patch.setattr(module, "CHUNK", 9)
         _, whole = _ablated([READ], "auto", tmp_path / "whole")
         (path,) = (tmp_path / "whole").glob("ablations_*.jsonl")
         expected = read_ablation(path)
@@ -168,8 +170,9 @@ def _repeated(path: Path, whole: TaskAblation) -> TaskAblation:
     """The same ablation once more, in the folder of a file."""
     import lm_eval.evaluator
 
-    from gilot_plugin.harness.ablating.ablate import Job, ablate, plan_job
+    from gilot_plugin.harness.ablating.ablate import ablate, plan_job
     from gilot_plugin.harness.ablating.beside import model_identity
+    from gilot_plugin.harness.ablating.jobs import Job
     from gilot_plugin.settings.ablation import Ablation
     from tests.harness.ablating.benches import make_bench
 
@@ -186,3 +189,28 @@ def _repeated(path: Path, whole: TaskAblation) -> TaskAblation:
     found.arms[FULL] = found.arms[FULL].model_copy(update={"logged": True})
     assert len(found.samples[FULL]) == COUNT
     return found
+
+
+def test_a_run_that_gets_another_date_takes_its_ablations_along(tmp_path: Path) -> None:
+    from gilot_plugin.artifacts.ablations import read_ablations
+    from gilot_plugin.artifacts.continuing import rename_run
+    from gilot_plugin.artifacts.reader import read_run
+
+    _, found = _ablated([READ], ["question"], tmp_path)
+    manifest = read_run(tmp_path).manifest
+    assert manifest is not None
+    old, new = manifest["date"], "2031-01-01T00-00-00.0"
+    tasks = {name: {**entry, "file": None} for name, entry in manifest["tasks"].items()}
+    rename_run(tmp_path, {**manifest, "date": new, "tasks": tasks}, old)
+    assert read_ablations(tmp_path, old) == ()
+    (renamed,) = read_ablations(tmp_path, new)
+    assert renamed.samples == found["read"].samples
+
+
+def test_any_model_class_will_do() -> None:
+    _, found = _ablated([READ, ECHO], ["question", {"regex": "[a-z]+"}], lm="dummy")
+    assert found["read"].arms["without question"].status == "ok"
+    # The dummy says the same whatever it is asked, and draws its scores.
+    (change,) = [one for (task, _), one in _changes(found).items() if task == "echo"]
+    assert change.same == 1.0
+    assert "nothing is left" in str(found["echo"].arms["without question"].reason)

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from gilot_plugin.harness.ablating.ablate import ablate, plan_job
 from gilot_plugin.harness.ablating.arms import arms_of, emptied, obstacle
 from gilot_plugin.harness.ablating.bench import Bench, build, build_full
+from gilot_plugin.harness.ablating.choices import without_choices
+from gilot_plugin.harness.ablating.jobs import Job
 from gilot_plugin.settings.ablation import Ablation, Arm, arms_named, without
 from tests.harness.ablating.answering import ECHO
 from tests.harness.ablating.benches import load, make_bench
@@ -147,3 +150,26 @@ def test_what_does_not_apply_is_said() -> None:
     assert "nothing is left of 40 prompts" in str(emptied(bench, build(bench, without("question"), 0)))
     rolling = make_bench(inline_task("texts", "loglikelihood_rolling", [{"text": "", "target": "a b"}]))
     assert "scored as a whole" in str(obstacle(rolling, build_full(rolling), without("question")))
+
+
+@pytest.mark.parametrize(
+    ("text", "choices", "left"),
+    [
+        ("Q?\nA. x\nB. y", ["A", "B"], "Q?"),
+        ("Q?\n(a) x (b) y\nSo:", ["a", "b"], "Q?\nSo:"),
+        ("Q? red fish or blue bird?", ["red fish", "blue bird"], "Q?  or ?"),
+        ("Options:\n- red fish\n- blue bird\nSo:", ["red fish", "blue bird"], "Options:\nSo:"),
+        ("Is vitamin A. good?\nAsk Dr. B. now", ["A", "B", "C"], None),
+        ("Nothing of them is here", ["red fish", "blue bird"], None),
+        ("one", ["one"], None),
+    ],
+)
+def test_choices_are_found_as_labels_or_as_they_are(text: str, choices: list[str], left: str | None) -> None:
+    assert without_choices(text, choices) == left
+
+
+def test_what_cannot_be_lent_fails_alone() -> None:
+    bench = make_bench(_shown(description=""))
+    job = Job(bench, Ablation(arms=({"shots_of": "nowhere"}, "shots")), "m", "m", "d", None, None)
+    found = ablate(job, *plan_job(job))
+    assert [line.status for line in found.arms.values()] == ["ok", "failed", "ok"]

@@ -19,9 +19,11 @@ from gilot_plugin import cli
 from gilot_plugin.artifacts.evaluations import find_evaluation
 from gilot_plugin.artifacts.reader import read_run
 from gilot_plugin.artifacts.validation import validate_path
-from gilot_plugin.errors import ArtifactError
+from gilot_plugin.errors import ArtifactError, ConfigError
 from gilot_plugin.harness.entry import again
 from gilot_plugin.harness.entry.attach import attach
+from gilot_plugin.harness.entry.loading import ModelSource
+from gilot_plugin.harness.entry.past import as_hf
 
 pytestmark = pytest.mark.lm_eval
 
@@ -254,3 +256,13 @@ def test_no_results_are_no_evaluation(tmp_path: Path) -> None:
     (tmp_path / "results_2026-01-01T00-00-00.0.json").write_text("[]")
     with pytest.raises(ArtifactError, match="not a results file"):
         find_evaluation(tmp_path)
+
+
+def test_models_that_cannot_be_read_are_loaded_by_hf(caplog: pytest.LogCaptureFixture) -> None:
+    given = {"pretrained": "m", "dtype": "float16", "gpu_memory_utilization": 0.8}
+    source = as_hf(ModelSource("vllm", given, "cpu"), named=False)
+    assert (source.model, dict(source.arguments)) == ("hf", {"pretrained": "m", "dtype": "float16"})
+    assert "without gpu_memory_utilization" in caplog.text
+    assert as_hf(ModelSource("vllm", given, "cpu"), named=True).model == "vllm"
+    with pytest.raises(ConfigError, match="give a checkpoint"):
+        as_hf(ModelSource("openai-completions", {"model": "m"}, "cpu"), named=False)

@@ -18,10 +18,11 @@ function byId(id) {
 
 // Data lies compressed in the page and is unpacked when it is needed; the latest pieces are kept.
 const unpacked = new Map();
+let source = (id) => decompress(byId("data-" + id).textContent);
 function unpack(id) {
   if (!unpacked.has(id)) {
     if (unpacked.size > 24) unpacked.delete(unpacked.keys().next().value);
-    unpacked.set(id, decompress(byId("data-" + id).textContent));
+    unpacked.set(id, source(id));
   }
   return unpacked.get(id);
 }

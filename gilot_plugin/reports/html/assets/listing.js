@@ -51,9 +51,13 @@ function facts(pairs) {
   return el("dl", {}, ...pairs.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 }
 
-async function open(link) {
+let sample = async (link) => {
   const index = state.index.get(link);
-  const view = (await unpack("chunk-" + Math.floor(index / CHUNK)))[index % CHUNK];
+  return (await unpack("chunk-" + Math.floor(index / CHUNK)))[index % CHUNK];
+};
+
+async function open(link) {
+  const view = await sample(link);
   // Somebody went on while it was unpacked.
   if (address() !== link) return;
   const title = el("h2", { tabindex: "-1" }, view.title[0] + " \u00b7 document " + view.title[1]);
@@ -83,11 +87,16 @@ async function route() {
   scrollTo(0, before);
 }
 
-// `filter` fills the list for the first time.
-async function start(filter) {
+// What is known of all samples.
+async function take() {
   state.rows = await unpack("list");
   state.oneTask = new Set(state.rows.map((item) => item.task)).size === 1;
-  state.rows.forEach((item, index) => state.index.set(item.link, index));
+  state.index = new Map(state.rows.map((item, index) => [item.link, index]));
+}
+
+// `filter` fills the list for the first time.
+async function start(filter) {
+  await take();
   state.shown = state.rows;
   byId("more").addEventListener("click", more);
   addEventListener("hashchange", route);

@@ -1,13 +1,14 @@
-"""Cores that a process may use."""
+"""Cores and memory that a process may use."""
 
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
-from gilot_plugin.attribution import cores
-from gilot_plugin.attribution.cores import usable_cores
+from gilot_plugin.attribution import host
+from gilot_plugin.attribution.host import free_bytes, usable_cores
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ def test_affinity_and_the_containers_quota(monkeypatch, tmp_path, quota, expecte
     file = tmp_path / "cpu.max"
     if quota is not None:
         file.write_text(quota + "\n")
-    monkeypatch.setattr(cores, "_QUOTA", file)
+    monkeypatch.setattr(host, "_QUOTA", file)
     assert usable_cores() == expected
 
 
@@ -29,5 +30,18 @@ def test_where_nothing_is_known(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     monkeypatch.delattr(os, "process_cpu_count", raising=False)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(cores, "_QUOTA", tmp_path / "none")
+    monkeypatch.setattr(host, "_QUOTA", tmp_path / "none")
     assert usable_cores() == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("max", 5000), ("6000", 2500), ("900", 0), ("100000", 5000), (None, 5000)]
+)
+def test_memory_of_the_machine_and_of_the_container(monkeypatch, tmp_path, limit, expected):
+    monkeypatch.setattr(host.psutil, "virtual_memory", lambda: SimpleNamespace(available=10_000))
+    for name, text in (("_MOST_MEMORY", limit), ("_MEMORY", "1000")):
+        file = tmp_path / name
+        if text is not None:
+            file.write_text(text + "\n")
+        monkeypatch.setattr(host, name, file)
+    assert free_bytes() == expected

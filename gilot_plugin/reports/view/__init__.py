@@ -1,0 +1,1 @@
+"""A run in the browser while it is being explained: the page of the report, served to this machine alone."""
