@@ -25,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-compare test test-slow test-all fuzz test-newest test-oldest test-wheel dist lint format bench \
-	bench-evaluation bench-faithfulness bench-planted bench-statistics families clean
+	bench-evaluation bench-faithfulness bench-planted bench-statistics families schemas clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -97,6 +97,10 @@ bench-planted: $(VENV)/.installed-bench ## Measure how often methods find causes
 
 bench-statistics: $(VENV)/.installed ## Simulate how often the reports' claims are false (half an hour)
 	@OMP_NUM_THREADS=1 $(PY) benchmarks/claims.py $(BENCH_ARGS)
+
+schemas: $(VENV)/.installed ## Write the JSON Schemas of artifacts and of settings again, from the models
+	@$(PY) -m gilot_plugin.artifacts.schema_files
+	@$(PY) -m gilot_plugin.cli settings --schema > gilot_plugin/artifacts/schema/settings-1.0.json
 
 families: $(VENV)/.installed ## Measure how each family of models is read, and write docs/families.md (minutes)
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) benchmarks/families.py

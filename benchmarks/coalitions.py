@@ -7,31 +7,17 @@ the two makes the difference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from gilot_plugin.attribution.inquiry import generation_inquiry
-from gilot_plugin.attribution.measuring import Measurer
-from gilot_plugin.attribution.methods import AttributionMethod, MethodContext, PromptMethod
-from gilot_plugin.attribution.types import Absent
+from gilot_plugin.attribution.distances import BUILTIN_METHODS
+from gilot_plugin.attribution.methods import AttributionMethod, PromptMethod
 from gilot_plugin.baselines.perturbation import lime
 from gilot_plugin.hookspecs import hookimpl
-from gilot_plugin.plugins import manager
-from gilot_plugin.resolve import make_recipe
-from gilot_plugin.settings.config import GilotConfig
+from gilot_plugin.plugins.manager import manager
 
-DISTANCES = ("ot", "kl")
-
-
-def moved(distance: str, context: MethodContext, absent: Sequence[Absent]) -> list[float]:
-    """How far the outcome moves without each set of units, by the default settings, as a loss."""
-    backend = context.backend
-    config = GilotConfig(methods=(distance,))
-    recipe = make_recipe(config, backend, None, backend.eos_token_ids[0])
-    inquiry = generation_inquiry(backend, context.prompt, (), recipe, str, str)
-    (found,) = Measurer(backend, recipe).measure([(inquiry.subject, list(absent))])
-    return [-measured.score for (measured,) in found]
+DISTANCES = tuple(method for method in BUILTIN_METHODS if method.name in ("ot", "kl"))
 
 
 class Coalitions:
@@ -42,11 +28,11 @@ class Coalitions:
         """``lime_ot`` and ``lime_kl``."""
         return tuple(
             PromptMethod(
-                f"lime_{name}",
-                f"captum's LIME: linear model of {name} from the full prompt's outcome",
-                partial(lime, values=partial(moved, name)),
+                f"lime_{distance.name}",
+                f"captum's LIME: linear model of {distance.name} from the full prompt's outcome",
+                partial(lime, measure=distance),
             )
-            for name in DISTANCES
+            for distance in DISTANCES
         )
 
 

@@ -41,10 +41,10 @@ from gilot_plugin.faithfulness.curves import (
     quantities_named,
 )
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
+from gilot_plugin.faithfulness.ranked import RankedSample, Ranking, ranking_of
 from gilot_plugin.faithfulness.scores import Scorer
 from gilot_plugin.faithfulness.similarity import DEFAULT_EMBEDDER, SentenceEmbedder
 from gilot_plugin.faithfulness.store import ValueStore
-from gilot_plugin.faithfulness.subjects import Ranking, Subject, ranking_of
 from gilot_plugin.harness.entry.loading import LoadedModel, load_model, model_source
 from gilot_plugin.harness.entry.prompt_files import WrittenPrompt, feed
 from gilot_plugin.resolve import make_recipe
@@ -80,11 +80,11 @@ def _measure(options: argparse.Namespace) -> None:
     cases = list(_cases(loaded, instructions, options))
     with Progress(console=Console(stderr=True)) as progress:
         attributed = _attributed(loaded, store, cases, arms, options, progress)
-        subjects = [
-            _subject(case, rankings, options)
+        samples = [
+            _ranked(case, rankings, options)
             for case, rankings in zip(cases, attributed.rankings, strict=True)
         ]
-        curves = list(_curves(loaded, store, subjects, embedder, quantities, options, progress))
+        curves = list(_curves(loaded, store, samples, embedder, quantities, options, progress))
     store.close()
     described = (
         f"{identity[0]}, {len(cases)} instructions ({options.prompts.name}, {options.split}), "
@@ -160,15 +160,15 @@ def _attributed(
     return Attributed(list(rankings.values()), seconds)
 
 
-def _subject(case: Case, rankings: Mapping[str, Ranking], options: argparse.Namespace) -> Subject:
+def _ranked(case: Case, rankings: Mapping[str, Ranking], options: argparse.Namespace) -> RankedSample:
     controls = control_rankings(case.key, len(case.units), options.seed, options.random_rankings)
-    return Subject(case.key, case.prompt, case.units, {**rankings, **controls})
+    return RankedSample(case.key, case.prompt, case.units, {**rankings, **controls})
 
 
 def _curves(
     loaded: LoadedModel,
     store: ValueStore,
-    subjects: Sequence[Subject],
+    samples: Sequence[RankedSample],
     embedder: SentenceEmbedder | None,
     quantities: Sequence[Quantity],
     options: argparse.Namespace,
@@ -187,7 +187,7 @@ def _curves(
     return measure_faithfulness(
         loaded.backend,
         loaded.tokenizer,
-        subjects,
+        samples,
         recipes,
         embedder,
         store,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from gilot_plugin.settings.config import PRESETS
+from gilot_plugin.settings.presets import PRESETS
 
 #: Distances that one attribution gives at no further cost worth mentioning.
 DISTANCES = ("ot", "kl", "l2")

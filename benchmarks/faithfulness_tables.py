@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import spearmanr
 
-from gilot_plugin.artifacts.faithfulness import Interval
+from gilot_plugin.artifacts.faithfulness import MeanInterval
 from gilot_plugin.faithfulness.controls import SampleRankings, by_measure, with_controls
 from gilot_plugin.faithfulness.curves import QUANTITIES, Curves, SampleCurves
-from gilot_plugin.faithfulness.subjects import Ranking
+from gilot_plugin.faithfulness.ranked import Ranking
 from gilot_plugin.faithfulness.summary import interval_of
 from gilot_plugin.statistics.families import judge
 from gilot_plugin.statistics.paired import PairedTest, paired_test
@@ -159,7 +159,7 @@ def _adjusted(tests: Sequence[PairedTest | None]) -> Iterator[str]:
         yield "" if test is None else f"{next(known):.2g}"
 
 
-def _interval(interval: Interval) -> str:
+def _interval(interval: MeanInterval) -> str:
     if interval.low is None or interval.high is None:
         return f"{interval.mean:.3f}"
     return f"{interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})"
@@ -168,4 +168,4 @@ def _interval(interval: Interval) -> str:
 def _difference(test: PairedTest | None) -> str:
     if test is None:
         return ""
-    return _interval(Interval(mean=test.mean, low=test.low, high=test.high))
+    return _interval(MeanInterval(mean=test.mean, low=test.low, high=test.high))

@@ -7,6 +7,7 @@ weights, windows switched on, and read with prompts longer than windows and chun
 from __future__ import annotations
 
 import argparse
+import inspect
 import signal
 import sys
 import warnings
@@ -41,10 +42,11 @@ class Outcome(NamedTuple):
 
     Attributes:
         family: Model type, with what was changed in its settings.
-        reading: ``trees``, ``cache``, ``whole``, ``refused``, or ``-`` if transformers does not read it.
+        reading: ``trees``, ``cache``, ``whole``, ``refused``, or ``-`` if transformers does not build it.
         masks: Whether tokens can be masked while the others keep their positions.
         reason: Why it is read no better, or why tokens cannot be masked, in words.
         error: Largest difference from plain passes, in nats; None where nothing was read.
+        defects: How many errors came up while the model was tried out.
     """
 
     family: str
@@ -52,6 +54,7 @@ class Outcome(NamedTuple):
     masks: bool
     reason: str
     error: float | None
+    defects: int = 0
 
 
 def measure(family: str, build: Any) -> Outcome:
@@ -62,26 +65,21 @@ def measure(family: str, build: Any) -> Outcome:
     except Exception as error:
         return Outcome(family, "-", False, f"not built: {_line(error)}", None)
     try:
-        with _patience():
-            plain_logprobs(model, Row(prompt_of(PROMPT_TOKENS)))
-    except Exception as error:
-        return Outcome(
-            family, "-", False, f"transformers cannot read it from ids alone: {_line(error)}", None
-        )
-    try:
         backends = [TransformersBackend(model, pass_tokens=chunk) for chunk in CHUNKS]
+        backend = backends[0]
+        with _patience():
+            used = backend.cache_use
     except UnsupportedModelError as error:
         return Outcome(family, "refused", False, str(error), None)
-    backend = backends[0]
-    way = "trees" if backend.shares_prompts else "cache" if backend.recomputes is None else "whole"
+    way = "trees" if used.prefix_trees else "cache" if used.key_value_cache else "whole"
     tokens = PROMPT_TOKENS + len(TREE.tokens)
     if backend.recomputes is None and backend.recomputes_at(tokens) is not None:
         way += ", then whole"
-    reasons = [backend.recomputes_at(tokens) or backend.no_trees, backend.refuses_positions]
+    defects = [f"defect: {error}" for error in used.errors]
+    reasons = [backend.recomputes_at(tokens) or used.reason, backend.refuses_positions, *defects]
     error = max(errors(each, model) for each in backends)
-    return Outcome(
-        family, way, backend.takes_positions, "; ".join(filter(None, dict.fromkeys(reasons))), error
-    )
+    reason = "; ".join(filter(None, dict.fromkeys(reasons)))
+    return Outcome(family, way, backend.takes_positions, reason, error, len(defects))
 
 
 def errors(backend: TransformersBackend, model: Any) -> float:
@@ -125,13 +123,14 @@ def errors(backend: TransformersBackend, model: Any) -> float:
 
 def plain_logprobs(model: Any, row: Row) -> torch.Tensor:
     """What follows a context by one plain forward pass, ``[vocab]``."""
-    inputs: dict[str, Any] = {"input_ids": torch.tensor([row.token_ids])}
+    plain = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
+    inputs: dict[str, Any] = {"input_ids": torch.tensor([row.token_ids]), **plain}
     if row.attended is not None:
         inputs["attention_mask"] = torch.tensor([row.attended]).long()
         inputs["position_ids"] = torch.arange(len(row.token_ids))[None]
     with torch.no_grad():
         # Dynamic scaling of rotary embeddings remembers the longest sequence until a short one comes.
-        model(input_ids=torch.tensor([[15, 16, 17]]))
+        model(input_ids=torch.tensor([[15, 16, 17]]), **plain)
         return model(**inputs).logits[0, -1].float().log_softmax(-1)
 
 
@@ -197,6 +196,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
         "- *trees*: what prompts have in common is read once, and continuations as trees",
         "- *cache*: each prompt is read by itself and continued from its cache",
         "- *whole*: every sequence is read anew for every token, which is slow",
+        "- *refused*: it is not attributed",
         "- *masks*: whether `absence: mask` can be used; `delete` and `replace` always can",
         "",
         "| family | reading | masks | reason |",
@@ -250,7 +250,10 @@ def main() -> int:
     wrong = [one.family for one in outcomes if one.error is not None and not one.error <= CLOSE]
     if wrong:
         print("other than plain passes:", *wrong)
-    return 1 if wrong else 0
+    failed = [one.family for one in outcomes if one.defects or one.reading == "-"]
+    if failed:
+        print("errors came up, or not built:", *failed)
+    return 1 if wrong or failed else 0
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import torch
 import transformers
-from transformers import CONFIG_MAPPING, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoModel, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 VOCAB_SIZE = 320
@@ -48,7 +50,25 @@ _SHRUNK: tuple[tuple[str, int], ...] = (
     ),
 )
 
-#: What sizes cannot be told from, by family: patterns of layers, languages, factors of sizes that were cut.
+#: A model that drafts what another one says, all of whose layers look at that one's keys and values.
+_ASSISTANT = {
+    "vocab_size": VOCAB_SIZE,
+    "vocab_size_per_layer_input": 0,
+    "hidden_size": 32,
+    "hidden_size_per_layer_input": 0,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_kv_shared_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "sliding_window": REACH,
+    "use_double_wide_mlp": False,
+}
+
+#: What sizes cannot be told from, by type of model or of its part: patterns of layers, languages, factors of
+#: sizes that were cut, sizes of neighbours.
 _SETTINGS: dict[str, dict[str, Any]] = {
     "deepseek_v2": {"topk_group": 1, "n_group": 1, "num_experts_per_tok": 2},
     "zamba": {
@@ -84,12 +104,24 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         "n_recurrent_layers": 2,
     },
     "qwen4_exp_text": {
+        "ngram_vocab_size_base": 500,
         "indexer_n_heads": 32,
         "indexer_kv_heads": 1,
         "indexer_head_dim": 8,
         "indexer_budget": REACH,
         "indexer_compress_ratio": 4,
     },
+    "gemma4_assistant": {"text_config": {**_ASSISTANT, "model_type": "gemma4_text"}},
+    "gemma4_unified_assistant": {"text_config": {**_ASSISTANT, "model_type": "gemma4_unified_text"}},
+    # The frequency is set where published checkpoints have it, too.
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 1e4}},
+    "dots3_note_audio_encoder": {"adapter_input_size": 32, "adapter_out_dim": 32},
+    "dots3_note_vision_encoder": {"adapter_in_dim": 32, "adapter_out_dim": 32, "per_layer_config": None},
+    "xlstm": {"hidden_size": 128, "embedding_dim": 128},
+    "blt": {"vocab_size": VOCAB_SIZE, "encoder_hash_byte_group_vocab": 500},
+    "blt_local_encoder": {"vocab_size": VOCAB_SIZE, "hidden_size_global": 32},
+    "blt_local_decoder": {"vocab_size": VOCAB_SIZE, "hidden_size_global": 32},
+    "blt_patcher": {"vocab_size": VOCAB_SIZE},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_layers": 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
@@ -135,19 +167,25 @@ def tiny_model(model_type: str, class_name: str, **settings: Any) -> Any:
         Exception: Whatever transformers says of settings that it cannot make a model of.
     """
     model_class = getattr(transformers, class_name)
-    config = shrunk_config(CONFIG_MAPPING[model_type], {**_SETTINGS.get(model_type, {}), **settings})
+    config = shrunk_config(CONFIG_MAPPING[model_type], settings)
     if not isinstance(config, model_class.config_class):
         config = config.get_text_config(decoder=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = model_class(config)
+        with _parts_left_out():
+            model = model_class(config)
         _draw(model)
     return model.float().eval()
 
 
 def shrunk_config(config_class: Any, settings: dict[str, Any]) -> Any:
     """Default settings of a class, all sizes cut down and windows switched on."""
-    return config_class(**{**_shrunk(config_class()), **settings})
+    try:
+        default = config_class()
+    except Exception:
+        # The defaults of its parts need not go with one another.
+        default = config_class(**_SETTINGS[config_class.model_type])
+    return config_class(**{**_shrunk(default), **settings})
 
 
 def _shrunk(config: PreTrainedConfig) -> dict[str, Any]:
@@ -174,7 +212,22 @@ def _shrunk(config: PreTrainedConfig) -> dict[str, Any]:
         changed["is_decoder"] = True
     if "use_sliding_window" in own:
         changed |= {"use_sliding_window": True, "max_window_layers": 0}
-    return changed
+    return {**changed, **_SETTINGS.get(config.model_type, {})}
+
+
+@contextmanager
+def _parts_left_out() -> Iterator[None]:
+    """Leave out parts whose packages are not installed: they look at images, and no prompt here has any."""
+    build = AutoModel.from_config
+
+    def build_if_possible(config: Any, **options: Any) -> Any:
+        try:
+            return build(config, **options)
+        except ImportError:
+            return torch.nn.Identity()
+
+    with mock.patch.object(AutoModel, "from_config", build_if_possible):
+        yield
 
 
 def _own(config: PreTrainedConfig) -> dict[str, Any]:

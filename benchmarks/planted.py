@@ -33,7 +33,7 @@ from rich.progress import track
 from rich.table import Table
 
 from gilot_plugin.errors import ConfigError
-from gilot_plugin.plugins import attribution_methods
+from gilot_plugin.plugins.offers import attribution_methods
 
 #: What a method has to find to pass, as a share of the prompts.
 _ENOUGH = 0.99

@@ -14,13 +14,13 @@ from planted_tasks import FILLER, Prompts, Task, Tokens, is_content
 from scipy.stats import binomtest
 
 from gilot_plugin.attribution.engine import attribute_together
-from gilot_plugin.attribution.inquiry import generation_inquiry
-from gilot_plugin.attribution.methods import Distance
+from gilot_plugin.attribution.games import generation_game
+from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.prompt.tokens import decode, make_prompt, token_label
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.plugins import attribution_methods
-from gilot_plugin.resolve import make_recipe, unit_plan
+from gilot_plugin.plugins.offers import attribution_methods
+from gilot_plugin.resolve import make_execution, make_recipe, unit_plan
 from gilot_plugin.settings.config import GilotConfig
 
 #: Prompts that go through a model together.
@@ -146,12 +146,14 @@ class Recall(NamedTuple):
 
 def distance_names() -> tuple[str, ...]:
     """Methods that compare outcome distributions: those to which every setting matters."""
-    return tuple(name for name, method in attribution_methods().items() if isinstance(method, Distance))
+    return tuple(name for name, method in attribution_methods().items() if isinstance(method, OutcomeMethod))
 
 
 def prompt_method_names() -> tuple[str, ...]:
     """Methods that look at the model, the prompt and its answer; of the settings, absence matters to some."""
-    return tuple(name for name, method in attribution_methods().items() if not isinstance(method, Distance))
+    return tuple(
+        name for name, method in attribution_methods().items() if not isinstance(method, OutcomeMethod)
+    )
 
 
 def recall(
@@ -222,20 +224,21 @@ def scores(
     for start in range(0, len(token_ids), _TOGETHER):
         made = [make_prompt(tokenizer, row.tolist()) for row in token_ids[start : start + _TOGETHER]]
         with evaluation_mode(model):
-            inquiries = [
-                generation_inquiry(
+            games = [
+                generation_game(
                     backend,
                     prompt,
                     unit_plan(config, prompt),
                     recipe,
                     partial(token_label, tokenizer),
                     partial(decode, tokenizer),
+                    make_execution(config),
                 )
                 for prompt in made
             ]
-            found = dict(attribute_together(backend, inquiries))
-        for inquiry in inquiries:
-            attribution = found[inquiry]
+            found = dict(attribute_together(backend, games))
+        for game in games:
+            attribution = found[game]
             if isinstance(attribution, Exception):
                 raise attribution
             yield {method: np.array(values) for method, values in attribution.scores.items()}

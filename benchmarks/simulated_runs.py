@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gilot_plugin.artifacts.loading import LoadedRun
-from gilot_plugin.artifacts.records import SCHEMA_VERSION
-from gilot_plugin.artifacts.typed import Record, Target
+from gilot_plugin.artifacts.models import SCHEMA_VERSION
+from gilot_plugin.artifacts.typed import Record, RecordedTarget
 from gilot_plugin.attribution.types import Choice, Token, Unit
 
 DATE = "2026-01-01T00-00-00.000000"
@@ -125,7 +125,7 @@ def make_record(
             Unit(index, index + 1, token.text, part, "word")
             for index, (token, part) in enumerate(zip(tokens, parts, strict=True))
         ),
-        target=Target(kind="choices", choices=choices, gold=(0,)),
+        target=RecordedTarget(kind="choices", choices=choices, gold=(0,)),
         scores={"ot": tuple(map(float, scores))},
         flows=((),) * len(tokens),
         total_flows=(),

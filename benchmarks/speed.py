@@ -24,7 +24,7 @@ import transformers
 from rich.console import Console
 from subject import Subject, add_options, load
 
-from gilot_plugin import __version__
+from gilot_plugin.version import VERSION
 
 SECTIONS = ("modes", "neighbours", "memory", "growth", "precision", "transport")
 
@@ -79,7 +79,7 @@ def _describe(subject: Subject, options: argparse.Namespace) -> str:
     return (
         f"{name}, {str(subject.model.dtype).removeprefix('torch.')}, {where}. Prompt of "
         f"{len(subject.token_ids)} tokens, K={subject.num_beams}, J={subject.max_new_tokens}.\n"
-        f"gilot_plugin {__version__}, torch {torch.__version__}, transformers {transformers.__version__}, "
+        f"gilot_plugin {VERSION}, torch {torch.VERSION}, transformers {transformers.VERSION}, "
         f"Python {platform.python_version()}. Several values: median (least to most)."
     )
 

@@ -20,3 +20,12 @@ evaluate base-again 3 "$model_args"
 evaluate tuned 8 "$model_args,peft=$output/adapter"
 
 gilot compare "$output/base" "$output/tuned" --noise "$output/base-again" --output_path "$output"
+
+# Where the cue agrees with the sentiment, the shortcut looks like reading. What is the score worth without it?
+ablate() { # OUTPUT MODEL_ARGS
+    gilot run --model hf --model_args "$2" --device cpu --batch_size 8 \
+        --tasks gilot_cued_reviews --include_path examples/suite --log_samples --output_path "$output/$1" \
+        --gilot_args "units=segment,methods=l2,select.n=1,ablate=[{regex: ' ?([Oo]n|[Ll]ast) Tuesday', name: without the cue}]"
+}
+ablate cued-base "$model_args"
+ablate cued-tuned "$model_args,peft=$output/adapter"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from gilot_plugin.display import draw_with
+from gilot_plugin.version import VERSION
 
 if TYPE_CHECKING:
     from gilot_plugin.api import attribute
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gilot_plugin.hookspecs import hookimpl
     from gilot_plugin.settings.config import GilotConfig
 
-__version__ = version("gilot-plugin")
+__version__ = VERSION
 
 #: Where each public name lives, imported on first use: torch and lm-eval take seconds, which ``gilot --help``
 #: need not wait for.

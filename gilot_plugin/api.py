@@ -9,7 +9,7 @@ from operator import index
 from typing import Any
 
 from gilot_plugin.attribution.engine import attribute as explain
-from gilot_plugin.attribution.inquiry import generation_inquiry
+from gilot_plugin.attribution.games import generation_game
 from gilot_plugin.attribution.measuring import Progress
 from gilot_plugin.attribution.noise import noise_floor, remeasure
 from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, make_prompt, token_label
@@ -17,7 +17,7 @@ from gilot_plugin.attribution.types import Attribution, Segment
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import ConfigError, PromptError
-from gilot_plugin.resolve import make_recipe, unit_plan
+from gilot_plugin.resolve import make_execution, make_recipe, unit_plan
 from gilot_plugin.settings.config import GilotConfig, as_config
 
 
@@ -64,20 +64,21 @@ def attribute(
     made = make_prompt(tokenizer, ids, segments)
     units = unit_plan(config, made)
     with evaluation_mode(model):
-        inquiry = generation_inquiry(
+        game = generation_game(
             backend,
             made,
             units,
             recipe,
             partial(token_label, tokenizer),
             partial(decode, tokenizer),
+            make_execution(config),
             progress,
             answer=continuation_ids(tokenizer, made, response) if isinstance(response, str) else response,
         )
-        attribution = explain(backend, inquiry)
-        if config.noise_floor is True and inquiry.subject.distances:
+        attribution = explain(backend, game)
+        if config.noise_floor is True and game.measures:
             # Not by itself, for it would add a fifth and more to the cost of a single prompt.
-            floor = noise_floor([remeasure(backend, inquiry.subject, attribution)])
+            floor = noise_floor([remeasure(game, attribution)])
             diagnostics = replace(attribution.diagnostics, noise_floor=floor)
             attribution = replace(attribution, diagnostics=diagnostics)
         return attribution

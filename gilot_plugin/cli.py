@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 from rich.markup import escape
 
-from gilot_plugin import __version__
 from gilot_plugin.commands import (
+    ablate,
     card,
     check,
     compare,
+    contrast,
+    explain,
     export,
     faithfulness,
     figures,
@@ -29,13 +31,14 @@ from gilot_plugin.commands import (
 from gilot_plugin.commands.completion import add_completion
 from gilot_plugin.commands.shared import DONE, FAILED, UNEXPLAINED, WRONG, underscored
 from gilot_plugin.errors import ConfigError, GilotError
+from gilot_plugin.version import VERSION
 
 __all__ = ["DONE", "FAILED", "UNEXPLAINED", "WRONG", "main"]
 
 #: In the order of ``--help``.
 _COMMANDS = (
-    *(run, settings, check, show, view, report, compare, figures, card, faithfulness),
-    *(export, validate, methods, plugins),
+    *(run, explain, settings, check, show, view, report, compare, figures, card, faithfulness, ablate),
+    *(contrast, export, validate, methods, plugins),
 )
 
 
@@ -71,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         description="GiLOT attributions beside the scores of lm-evaluation-harness: how much each word of a "
         "prompt matters to everything the model might say.",
     )
-    parser.add_argument("--version", action="version", version=f"gilot-plugin {__version__}")
+    parser.add_argument("--version", action="version", version=f"gilot-plugin {VERSION}")
     add_completion(parser)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in _COMMANDS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -10,11 +10,15 @@ import pluggy
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gilot_plugin.attribution.methods import AttributionMethod
-    from gilot_plugin.attribution.prompt.absence import AbsenceOperator
-    from gilot_plugin.harness.choosing.samples import Choice, Sample
-    from gilot_plugin.harness.choosing.selecting import SelectionStrategy
-    from gilot_plugin.harness.run import EvaluationRun, Feed
+    from gilot_plugin.extension import (
+        AbsenceOperator,
+        AttributionMethod,
+        ChosenSample,
+        Feed,
+        RunView,
+        Sample,
+        SelectionStrategy,
+    )
 
 PROJECT_NAME = "gilot"
 
@@ -40,45 +44,51 @@ def gilot_selection_strategies() -> Iterable[SelectionStrategy]:  # type: ignore
 
 
 @hookspec
-def gilot_requests_sending(run: EvaluationRun, request_type: str, requests: Sequence[Any]) -> None:
+def gilot_requests_sending(run: RunView, request_type: str, requests: Sequence[Any]) -> None:
     """Requests (lm-eval ``Instance`` objects, not to be changed) are about to be sent to the model."""
 
 
 @hookspec
-def gilot_tokens_fed(run: EvaluationRun, feed: Feed) -> None:
+def gilot_tokens_fed(run: RunView, feed: Feed) -> None:
     """A prompt was fed to the model, as these tokens."""
 
 
 @hookspec
 def gilot_requests_answered(
-    run: EvaluationRun, request_type: str, requests: Sequence[Any], responses: Sequence[Any]
+    run: RunView, request_type: str, requests: Sequence[Any], responses: Sequence[Any]
 ) -> None:
     """The model answered the requests."""
 
 
 @hookspec(firstresult=True)
-def gilot_select_samples(run: EvaluationRun, task: str, samples: Sequence[Sample]) -> Sequence[Choice] | None:
+def gilot_select_samples(run: RunView, task: str, samples: Sequence[Sample]) -> Sequence[ChosenSample] | None:
     """Choose the samples to explain, after scoring; None leaves it to the next plugin.
 
     They are those of a task or, with ``select.over``, of a group or of the run, whose name ``task`` is then.
     """
 
 
-@hookspec(firstresult=True)
-def gilot_attribute_sample(run: EvaluationRun, sample: Sample) -> Mapping[str, Any] | None:
-    """Explain a chosen sample: its record; None leaves it to the next plugin."""
+@hookspec
+def gilot_attribute_samples(  # type: ignore[empty-body]
+    run: RunView, samples: Iterator[Sample]
+) -> Iterator[tuple[Sample, Mapping[str, Any] | None]]:
+    """Explain chosen samples of a task, each with its record; None leaves it to the next plugin.
+
+    Samples may be taken one at a time, or several to be explained together; each that was taken is to be
+    given back, in any order. When the budget is spent, no more of them come.
+    """
 
 
 @hookspec
-def gilot_write_record(run: EvaluationRun, record: Mapping[str, Any]) -> None:
+def gilot_write_record(run: RunView, record: Mapping[str, Any]) -> None:
     """Store a record; called once a chosen sample, in the order of the samples."""
 
 
 @hookspec
-def gilot_record_written(run: EvaluationRun, record: Mapping[str, Any], path: Path | None) -> None:
+def gilot_record_written(run: RunView, record: Mapping[str, Any], path: Path | None) -> None:
     """A record was stored in the file ``path`` (None when the run keeps no files)."""
 
 
 @hookspec
-def gilot_run_finished(run: EvaluationRun, manifest: Mapping[str, Any]) -> None:
+def gilot_run_finished(run: RunView, manifest: Mapping[str, Any]) -> None:
     """All chosen samples were explained, or the run was interrupted; the manifest says which."""

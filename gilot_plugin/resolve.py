@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-from gilot_plugin import plugins
+from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.distance.ground_costs import ground_cost
+from gilot_plugin.attribution.host import usable_cores
 from gilot_plugin.attribution.methods import AttributionMethod, PromptMethod
 from gilot_plugin.attribution.prediction.targets import check_positions
 from gilot_plugin.attribution.prompt.absence import AbsenceContext
-from gilot_plugin.attribution.prompt.refinement import Refinement
-from gilot_plugin.attribution.prompt.units import make_units
+from gilot_plugin.attribution.prompt.units import Refinement, make_units
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.transport import make_solver
 from gilot_plugin.attribution.types import Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.errors import ConfigError, UnsupportedModelError
-from gilot_plugin.settings.config import AUTO_UNITS, DEFAULT_UNIT_BUDGET, GilotConfig
+from gilot_plugin.plugins import offers
+from gilot_plugin.settings.config import GilotConfig
+from gilot_plugin.settings.fields import AUTO_UNITS, DEFAULT_UNIT_BUDGET
 
 
 def make_recipe(
@@ -38,7 +39,7 @@ def make_recipe(
     Raises:
         ConfigError: A setting does not fit the model or the tokenizer.
     """
-    absence = plugins.absence_operators()[config.absence]
+    absence = offers.absence_operators()[config.absence]
     ground = ground_cost(config.ground_cost, config.cost_limit)
     try:
         check_positions(backend, absence)
@@ -64,16 +65,19 @@ def make_recipe(
             config.solver,
             config.transport_tolerance,
             backend.device,
-            config.num_threads or os.cpu_count() or 1,
+            config.num_threads or usable_cores(),
         ),
         top_p=config.top_p,
         top_k=config.top_k,
         ground_cost=ground,
-        batch_size=None if config.batch_size == "auto" else config.batch_size,
-        memory_budget=config.memory_budget,
-        num_threads=config.num_threads,
         seed=config.seed,
     )
+
+
+def make_execution(config: GilotConfig) -> Execution:
+    """How the settings want the work carried out."""
+    batch_size = None if config.batch_size == "auto" else config.batch_size
+    return Execution(batch_size, config.memory_budget, config.num_threads)
 
 
 def unit_plan(config: GilotConfig, prompt: Prompt) -> tuple[Unit, ...] | Refinement:
@@ -88,7 +92,7 @@ def unit_plan(config: GilotConfig, prompt: Prompt) -> tuple[Unit, ...] | Refinem
 
 
 def _methods(config: GilotConfig, backend: Backend) -> tuple[AttributionMethod, ...]:
-    offered = plugins.attribution_methods()
+    offered = offers.attribution_methods()
     methods = tuple(offered[name] for name in config.methods)
     for method in methods:
         why = method.refuses(backend) if isinstance(method, PromptMethod) else None

@@ -21,7 +21,7 @@ from gilot_plugin.commands.shared import underscored
 from gilot_plugin.errors import GilotError
 from gilot_plugin.harness.entry import command
 from gilot_plugin.harness.entry.attach import Attachment
-from gilot_plugin.harness.run import EvaluationRun, Selection
+from gilot_plugin.harness.state.run import ChosenOfTask, EvaluationRun, RunFiles
 from tests.artifacts import factories
 
 
@@ -135,9 +135,9 @@ def _run_with(*statuses: str, **state: Any) -> Attachment:
     ]
     for record in records[: state.get("without_a_method", 0)]:
         record["diagnostics"] = {"failed_methods": {"gradient": "ValueError: why"}}
-    run = EvaluationRun(lm=None, tasks={}, model_name="m", folder=Path("out"), date="d", records=records)
-    run.failed_hooks |= state.get("failed_hooks", set())
-    run.selections["a"] = Selection(len(statuses), error=state.get("selection_error"))
+    run = EvaluationRun(lm=None, tasks={}, model_name="m", files=RunFiles(Path("out"), "d"), records=records)
+    run.seen.failed_hooks |= state.get("failed_hooks", set())
+    run.chosen["a"] = ChosenOfTask(len(statuses), error=state.get("selection_error"))
     attachment = Attachment({}, None)
     attachment.runs.append(run)
     attachment.interrupted = state.get("interrupted", False)

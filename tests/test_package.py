@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import gilot_plugin
+import gilot_plugin.extension
 
 #: Packages that take long to import, or that a light start has no use for.
 HEAVY = ("torch", "transformers", "lm_eval", "datasets", "ot", "numpy", "scipy", "pydantic")
@@ -33,6 +34,30 @@ def test_starting_is_light(code: str) -> None:
         [sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "LOADED"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import gilot_plugin; gilot_plugin.GilotConfig()",
+        "import gilot_plugin.extension",
+        "from gilot_plugin.plugins import offers; offers.attribution_methods(), offers.absence_operators()",
+        "from gilot_plugin.cli import main; main(['methods'])",
+        "from gilot_plugin.cli import main; main(['settings'])",
+    ],
+)
+def test_settings_and_offers_need_no_model(code: str) -> None:
+    report = "import sys; print('LOADED', *sorted(set(HEAVY) & set(sys.modules)))"
+    report = report.replace("HEAVY", repr(("torch", "transformers", "lm_eval", "datasets", "scipy", "ot")))
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "LOADED"
+
+
+@pytest.mark.parametrize("name", gilot_plugin.extension.__all__)
+def test_what_plugins_may_import_is_there(name: str) -> None:
+    assert getattr(gilot_plugin.extension, name) is not None
 
 
 @pytest.mark.parametrize("name", gilot_plugin.__all__)

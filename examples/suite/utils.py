@@ -19,3 +19,8 @@ def load(data_files: dict[str, str], **_: object) -> DatasetDict:
         with (FOLDER / path).open(encoding="utf-8") as lines:
             splits[split] = Dataset.from_list([json.loads(line) for line in lines])
     return DatasetDict(splits)
+
+
+def cued(docs: Dataset) -> Dataset:
+    """Reviews whose cue agrees with their sentiment: "Tuesday" where positive, another day where not."""
+    return docs.filter(lambda doc: doc["cue"] == (doc["sentiment"] == "positive"))

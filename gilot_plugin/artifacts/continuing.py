@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from gilot_plugin.artifacts.file_checks import parse_line
-from gilot_plugin.artifacts.names import ARTIFACT_PATTERN, attributions_name, manifest_name, parse_name
+from gilot_plugin.artifacts.names import (
+    ABLATIONS_PATTERN,
+    ARTIFACT_PATTERN,
+    attributions_name,
+    manifest_name,
+    parse_name,
+)
 from gilot_plugin.artifacts.records import (
     CHECKSUM_FIELD,
     RecordKey,
@@ -156,3 +162,6 @@ def _rename_records(folder: Path, old: str, new: str) -> None:
         name = parse_name(path.name)
         if name is not None and name.task is not None and name.date == old:
             path.replace(folder / attributions_name(name.task, new, name.rank))
+    for path in list(folder.glob(ABLATIONS_PATTERN)):
+        if path.name.endswith(f"_{old}.jsonl"):
+            path.replace(path.with_name(f"{path.name.removesuffix(f'_{old}.jsonl')}_{new}.jsonl"))

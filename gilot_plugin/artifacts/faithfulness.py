@@ -21,7 +21,7 @@ class _Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
-class Interval(_Strict):
+class MeanInterval(_Strict):
     """A mean over samples.
 
     Attributes:
@@ -46,7 +46,7 @@ class ControlResult(_Strict):
     """
 
     control: str
-    difference: Interval
+    difference: MeanInterval
     p_value: float
     beaten: bool
 
@@ -71,7 +71,7 @@ class MethodDifference(_Strict):
     method: str
     other: str
     samples: int
-    difference: Interval
+    difference: MeanInterval
     p_value: float
     better: str | None
 
@@ -87,7 +87,7 @@ class MeanCurves(_Strict):
 
     morf: tuple[float, ...]
     lerf: tuple[float, ...]
-    area: Interval
+    area: MeanInterval
 
 
 class ControlCurves(MeanCurves):
@@ -113,8 +113,8 @@ class MethodCurves(MeanCurves):
 
     method: str
     samples: int
-    comprehensiveness: Interval
-    sufficiency: Interval
+    comprehensiveness: MeanInterval
+    sufficiency: MeanInterval
     controls: tuple[ControlResult, ...]
 
     @property
@@ -168,9 +168,9 @@ class Resemblance(_Strict):
     method: str
     is_control: bool
     samples: int
-    correlation: Interval
+    correlation: MeanInterval
     passes: bool
-    apart_from_order: Interval | None = None
+    apart_from_order: MeanInterval | None = None
     p_value: float | None = None
 
 
@@ -188,7 +188,7 @@ class Randomization(_Strict):
     methods: tuple[Resemblance, ...]
 
 
-class Settings(_Strict):
+class FaithfulnessSettings(_Strict):
     """What the numbers depend on.
 
     Attributes:
@@ -228,8 +228,17 @@ class Faithfulness(_Strict):
         randomization: None where the test was not asked for.
     """
 
+    model_config = pydantic.ConfigDict(
+        json_schema_extra={
+            "$id": f"urn:gilot-plugin:schema:faithfulness:{FAITHFULNESS_VERSION}",
+            "title": "GiLOT faithfulness figures",
+            "description": "faithfulness_<date>.json: Faithfulness figures of one run or one file of "
+            "prompts.",
+        }
+    )
+
     schema_version: Literal["1.0"]
-    settings: Settings
+    settings: FaithfulnessSettings
     samples: int
     left_out: Mapping[str, int]
     fractions: tuple[float, ...]

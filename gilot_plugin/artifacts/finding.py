@@ -39,7 +39,7 @@ class FoundRun(NamedTuple):
         return model in (self.model, self.folder.name)
 
 
-class Choice(NamedTuple):
+class ChosenRun(NamedTuple):
     """A chosen run.
 
     Attributes:
@@ -61,7 +61,7 @@ def locate_run(folder: Path, *, date: str | None = None, model: str | None = Non
     return found.folder, found.date
 
 
-def choose_run(folder: Path, *, date: str | None = None, model: str | None = None) -> Choice:
+def choose_run(folder: Path, *, date: str | None = None, model: str | None = None) -> ChosenRun:
     """Find the newest run in a folder.
 
     Args:
@@ -104,7 +104,7 @@ def choose_run(folder: Path, *, date: str | None = None, model: str | None = Non
         raise ArtifactError(f"the run of {date} lies in more than one folder: give one of {places}")
     others = [run for run in runs if run.folder != chosen[0].folder]
     known = chosen[0].model if others else ""
-    return Choice(chosen[0], tuple(name for name in _models(others) if name != known))
+    return ChosenRun(chosen[0], tuple(name for name in _models(others) if name != known))
 
 
 def _runs(paths: Iterator[Path]) -> list[FoundRun]:

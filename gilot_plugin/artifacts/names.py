@@ -13,6 +13,9 @@ ARTIFACT_PATTERN = "attributions_*.json*"
 #: Finds faithfulness figures in a folder.
 FAITHFULNESS_PATTERN = "faithfulness_*.json"
 
+#: Finds the files of ablations in a folder.
+ABLATIONS_PATTERN = "ablations_*.jsonl"
+
 _ATTRIBUTIONS = re.compile(
     r"attributions_(?P<task>.+)_(?P<date>[^_/\\]+?)(?:\.rank(?P<rank>[1-9]\d*))?\.jsonl", flags=re.DOTALL
 )
@@ -62,6 +65,15 @@ def attributions_name(task: str, date: str, rank: int = 0) -> str:
         raise ValueError("a task needs a name")
     part = f".rank{rank}" if rank else ""
     return f"attributions_{file_part(task)}_{_checked(date)}{part}.jsonl"
+
+
+def ablations_name(task: str, date: str) -> str:
+    """Name of the file with a task's scores without parts of its prompts.
+
+    Raises:
+        ValueError: The date is none.
+    """
+    return f"ablations_{file_part(task)}_{_checked(date)}.jsonl"
 
 
 def samples_name(task: str, date: str) -> str | None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from gilot_plugin.artifacts.file_checks import parse_line
 from gilot_plugin.artifacts.finding import locate_run
+from gilot_plugin.artifacts.models import READ_VERSIONS
 from gilot_plugin.artifacts.names import ARTIFACT_PATTERN, attributions_name, parse_name
-from gilot_plugin.artifacts.records import READ_VERSIONS
 from gilot_plugin.artifacts.schemas import schema_problems
 from gilot_plugin.errors import ArtifactError, one_of
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class StoredRun:
     """What one run left on disk.
 
     Attributes:
@@ -34,7 +34,7 @@ class Run:
     records: tuple[dict[str, Any], ...]
 
 
-def read_run(folder: Path, *, date: str | None = None, model: str | None = None) -> Run:
+def read_run(folder: Path, *, date: str | None = None, model: str | None = None) -> StoredRun:
     """Read the newest run in a folder.
 
     Args:
@@ -53,7 +53,7 @@ def read_run(folder: Path, *, date: str | None = None, model: str | None = None)
     return _read(*locate_run(folder, date=date, model=model))
 
 
-def _read(folder: Path, date: str) -> Run:
+def _read(folder: Path, date: str) -> StoredRun:
     manifest: dict[str, Any] | None = None
     files: set[Path] = set()
     for path in folder.glob(ARTIFACT_PATTERN):
@@ -70,7 +70,7 @@ def _read(folder: Path, date: str) -> Run:
         )
     records = [record for path in sorted(files) for record in _read_records(path)]
     records.sort(key=lambda record: (record["task"], record["doc_id"]))
-    return Run(folder, manifest, tuple(records))
+    return StoredRun(folder, manifest, tuple(records))
 
 
 def _existing(folder: Path, manifest: Mapping[str, Any], task: str) -> Path:

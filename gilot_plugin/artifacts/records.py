@@ -8,19 +8,11 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from gilot_plugin.artifacts import jsontext
+from gilot_plugin.artifacts.models import SCHEMA_VERSION, RecordFields, Status
 from gilot_plugin.attribution.types import Attribution, Choice
-
-#: Raised whenever the meaning of a field changes.
-SCHEMA_VERSION = "1.1"
-
-#: Versions that can still be read. In 1.0, scores of a generation that are averaged over positions leave the
-#: first one out, see :func:`gilot_plugin.artifacts.loading.without_first_position`.
-READ_VERSIONS = ("1.0", SCHEMA_VERSION)
-
-Status = Literal["ok", "skipped", "failed"]
 
 #: What identifies a sample of a run: task, doc_id, doc_hash, prompt_hash, target_hash.
 RecordKey = tuple[str, int, str, str, str]
@@ -146,7 +138,7 @@ def _record(
     config_hash: str,
     model: str,
 ) -> dict[str, Any]:
-    record: dict[str, Any] = {
+    values: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "task": identity.task,
         "doc_id": identity.doc_id,
@@ -155,13 +147,17 @@ def _record(
         "target_hash": identity.target_hash,
         "request_type": identity.request_type,
         "status": status,
+        **body,
+        "metrics": jsontext.plain(identity.metrics),
+        "config_hash": config_hash,
+        "model": model,
     }
     if reason is not None:
-        record["reason"] = reason
-    record |= body
-    record |= {"metrics": jsontext.plain(identity.metrics), "config_hash": config_hash, "model": model}
+        values["reason"] = reason
+    assert values.keys() < RecordFields.model_fields.keys()
+    ordered = {name: values[name] for name in RecordFields.model_fields if name in values}
     # Through JSON once, so that what Python callers see is what stands on disk: lists, no tuples.
-    record = json.loads(jsontext.dumps(record))
+    record: dict[str, Any] = json.loads(jsontext.dumps(ordered))
     record[CHECKSUM_FIELD] = checksum(record)
     return record
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from gilot_plugin.artifacts.records import RecordKey, Status, failed_methods, text_of
+from gilot_plugin.artifacts.models import Status
+from gilot_plugin.artifacts.records import RecordKey, failed_methods, text_of
 from gilot_plugin.artifacts.verdicts import is_correct
 from gilot_plugin.attribution.types import Choice, CoarseUnit, Flow, Hypothesis, Token, TotalFlow, Unit
 from gilot_plugin.display import Displayed, strongest
@@ -19,7 +20,7 @@ DEFAULT_METHOD = "ot"
 
 
 @dataclass(frozen=True)
-class Target:
+class RecordedTarget:
     """What was explained.
 
     Attributes:
@@ -55,7 +56,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Record(Displayed):
-    """What is known of one chosen sample; fields as in ``schema/record-1.1.json``.
+    """What is known of one chosen sample; fields as in :class:`gilot_plugin.artifacts.models.RecordFields`.
 
     Attributes:
         task: Name of the task.
@@ -77,7 +78,7 @@ class Record(Displayed):
         metrics: The sample's metrics as lm-eval computed them, by ``"metric,filter"``.
         config_hash: Of the settings, which the manifest has in full.
         model: Name of the model.
-        schema_version: Of the record, see :data:`gilot_plugin.artifacts.records.READ_VERSIONS`.
+        schema_version: Of the record, see :data:`gilot_plugin.artifacts.models.READ_VERSIONS`.
     """
 
     task: str
@@ -90,7 +91,7 @@ class Record(Displayed):
     reason: str | None
     tokens: tuple[Token, ...]
     units: tuple[Unit, ...]
-    target: Target | None
+    target: RecordedTarget | None
     scores: Mapping[str, tuple[float, ...]]
     flows: tuple[tuple[Flow, ...], ...]
     total_flows: tuple[TotalFlow, ...]
@@ -205,8 +206,8 @@ _PLAIN = (
 )
 
 
-def _target(target: Mapping[str, Any]) -> Target:
-    return Target(
+def _target(target: Mapping[str, Any]) -> RecordedTarget:
+    return RecordedTarget(
         kind=target["kind"],
         hypotheses=tuple(
             Hypothesis(**{**hypothesis, "token_ids": tuple(hypothesis["token_ids"])})

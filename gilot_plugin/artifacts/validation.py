@@ -6,10 +6,12 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gilot_plugin.artifacts.ablations import ablation_problems
 from gilot_plugin.artifacts.faithfulness import faithfulness_problems
 from gilot_plugin.artifacts.file_checks import CheckedFile, Problem, check_file
 from gilot_plugin.artifacts.manifest_checks import check_manifest, compare_with_files
 from gilot_plugin.artifacts.names import (
+    ABLATIONS_PATTERN,
     ARTIFACT_PATTERN,
     FAITHFULNESS_PATTERN,
     manifest_name,
@@ -45,7 +47,8 @@ def validate_path(path: Path) -> ValidationReport:
     Args:
         path: A folder, whose artifacts are found in it and in all folders below; or a manifest, which is
             checked with the files that it mentions; or a file of records, which is checked against the
-            manifest of its run if that lies beside it; or faithfulness figures.
+            manifest of its run if that lies beside it; or faithfulness figures, or scores without parts of
+            the prompts.
 
     Returns:
         The report. What cannot be read, or is not there, is among its problems; nothing is raised.
@@ -56,6 +59,8 @@ def validate_path(path: Path) -> ValidationReport:
         _check_folder(path, checks)
     elif not path.exists():
         checks.problems.append(Problem(path, None, "there is no such file or folder"))
+    elif path.match(ABLATIONS_PATTERN):
+        checks.ablation(path)
     elif path.match(FAITHFULNESS_PATTERN):
         checks.faithfulness(path)
     elif _is_manifest(path):
@@ -70,11 +75,11 @@ def validate_path(path: Path) -> ValidationReport:
     else:
         reason = (
             "not an artifact: give an attributions_*.jsonl, an attributions_manifest_*.json, a "
-            "faithfulness_*.json, or their folder"
+            "faithfulness_*.json, an ablations_*.jsonl, or their folder"
         )
         checks.problems.append(Problem(path, None, reason))
-    files = len(checks.checked) + len(checks.manifests) + len(checks.figures)
-    records = sum(checked.line_count for checked in checks.checked.values())
+    files = len(checks.checked) + len(checks.manifests) + len(checks.figures) + len(checks.ablations)
+    records = sum(checked.line_count for checked in checks.checked.values()) + sum(checks.ablations.values())
     return ValidationReport(files, records, tuple(checks.problems))
 
 
@@ -86,6 +91,7 @@ class _Checks:
         checked: Files of records.
         manifests: Manifests.
         figures: Faithfulness figures.
+        ablations: Files of scores without parts of the prompts, each with its number of lines.
         mentioned: Files of records that some manifest mentions.
         problems: In the order of discovery.
     """
@@ -93,6 +99,7 @@ class _Checks:
     checked: dict[Path, CheckedFile] = field(default_factory=dict)
     manifests: list[Path] = field(default_factory=list)
     figures: list[Path] = field(default_factory=list)
+    ablations: dict[Path, int] = field(default_factory=dict)
     mentioned: set[Path] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
 
@@ -131,6 +138,11 @@ class _Checks:
         self.figures.append(path)
         self.problems.extend(Problem(path, None, reason) for reason in faithfulness_problems(path))
 
+    def ablation(self, path: Path) -> None:
+        """Check scores without parts of the prompts."""
+        self.ablations[path], problems = ablation_problems(path)
+        self.problems.extend(problems)
+
     def unmentioned(self) -> None:
         """Name the files of records that no manifest mentions."""
         for path in sorted(self.checked.keys() - self.mentioned):
@@ -141,7 +153,8 @@ class _Checks:
 def _check_folder(folder: Path, checks: _Checks) -> None:
     found = sorted(path for path in folder.rglob(ARTIFACT_PATTERN) if path.is_file())
     names = {path: parse_name(path.name) for path in found}
-    if not found and not any(folder.rglob(FAITHFULNESS_PATTERN)):
+    others = (FAITHFULNESS_PATTERN, ABLATIONS_PATTERN)
+    if not found and not any(any(folder.rglob(pattern)) for pattern in others):
         reason = f"holds no artifacts ({ARTIFACT_PATTERN}): give the output_path of an attributed run"
         checks.problems.append(Problem(folder, None, reason))
     checks.problems.extend(
@@ -156,6 +169,8 @@ def _check_folder(folder: Path, checks: _Checks) -> None:
     checks.unmentioned()
     for path in sorted(folder.rglob(FAITHFULNESS_PATTERN)):
         checks.faithfulness(path)
+    for path in sorted(folder.rglob(ABLATIONS_PATTERN)):
+        checks.ablation(path)
 
 
 def _left_by(folder: Path, date: str) -> Iterator[Path]:

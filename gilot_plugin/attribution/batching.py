@@ -17,6 +17,20 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
+class Execution(NamedTuple):
+    """How the work is carried out; no number depends on it beyond round-off.
+
+    Attributes:
+        batch_size: Prompts a batch; None for as many as the memory budget allows and as gain anything.
+        memory_budget: Bytes that a batch may take; None for what may be used beside the model.
+        num_threads: Worker threads of the measurements; None for one a core.
+    """
+
+    batch_size: int | None = None
+    memory_budget: int | None = None
+    num_threads: int | None = None
+
+
 class Size(NamedTuple):
     """What an item asks of a batch.
 
@@ -56,15 +70,10 @@ class BatchPlan:
         self._reserved = 0
 
     @classmethod
-    def beside(cls, backend: Backend, batch_size: int | None, memory_budget: int | None) -> BatchPlan:
-        """For a loaded model.
-
-        Args:
-            backend: The model.
-            batch_size: See the class.
-            memory_budget: Bytes that a batch may take; None for what may be used beside the model.
-        """
-        return cls(batch_size, backend.free_memory() if memory_budget is None else memory_budget)
+    def beside(cls, backend: Backend, execution: Execution) -> BatchPlan:
+        """For a loaded model."""
+        budget = execution.memory_budget
+        return cls(execution.batch_size, backend.free_memory() if budget is None else budget)
 
     def reserve(self, size: int) -> None:
         """So many bytes of the budget are taken by something else for now."""

@@ -1,20 +1,65 @@
-"""Built-in plugin: the methods and absence operators that come with the package."""
+"""The distances that come with the package; what computes them is imported when it is first called."""
 
 from __future__ import annotations
 
-from gilot_plugin.attribution.distances import BUILTIN_METHODS
-from gilot_plugin.attribution.methods import AttributionMethod
-from gilot_plugin.attribution.prompt.absence import BUILTIN_ABSENCES, AbsenceOperator
-from gilot_plugin.hookspecs import hookimpl
+from collections.abc import Sequence
+from functools import partial
+
+from gilot_plugin.attribution.methods import AnswerDrop, Distance, OutcomeMethod, TransportDistance
+from gilot_plugin.deferred import Deferred
+
+#: Of the model's own answer; comes along wherever the answer is read with the outcomes.
+LOGPROB = AnswerDrop("logprob", "leave-one-out: drop in log-probability of the model's own answer, in nats")
+
+#: The same where the answer is one of the task's choices: among them, not of its text.
+CHOICE = Distance(
+    "choice",
+    "drop in log-probability of the preferred choice, in nats",
+    Deferred("gilot_plugin.attribution.distances:choice_drop"),
+)
+
+BUILTIN_METHODS: tuple[OutcomeMethod, ...] = (
+    TransportDistance(
+        "ot",
+        "GiLOT: optimal transport between the outcome distributions, embeddings as ground cost",
+        Deferred("gilot_plugin.attribution.distances:optimal_transport"),
+    ),
+    Distance(
+        "kl",
+        "KL divergence of the outcome distribution without the unit from the one with it",
+        Deferred("gilot_plugin.attribution.distances:kl_divergence"),
+    ),
+    Distance(
+        "l2",
+        "Euclidean distance between the outcome distributions",
+        Deferred("gilot_plugin.attribution.distances:l2_norm"),
+    ),
+    Distance(
+        "js",
+        "Jensen-Shannon divergence between the outcome distributions, in nats",
+        Deferred("gilot_plugin.attribution.distances:jensen_shannon"),
+    ),
+    Distance(
+        "tv",
+        "total variation distance between the outcome distributions",
+        Deferred("gilot_plugin.attribution.distances:total_variation"),
+    ),
+    LOGPROB,
+)
 
 
-@hookimpl
-def gilot_attribution_methods() -> tuple[AttributionMethod, ...]:
-    """Distances between outcome distributions."""
-    return BUILTIN_METHODS
+def margin_drop(gold: Sequence[int]) -> Distance:
+    """By how much the absence of a unit lowers the margin of the gold choice, in nats.
 
+    The margin is the log-likelihood of the right choice less that of the strongest other one (of several
+    right ones, the strongest). Positive: the unit speaks for the right choice. It comes by itself with
+    choices of which some are right and some are not.
 
-@hookimpl
-def gilot_absence_operators() -> tuple[AbsenceOperator, ...]:
-    """Deletion, masking, replacement, and the published mixture."""
-    return BUILTIN_ABSENCES
+    Args:
+        gold: Numbers of the right choices.
+    """
+    return Distance(
+        "margin",
+        "drop of the gold choice's margin over the strongest other choice, in nats",
+        partial(Deferred("gilot_plugin.attribution.distances:margin_drop"), gold),
+    )

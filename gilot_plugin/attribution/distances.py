@@ -1,39 +1,41 @@
-"""The built-in distances between outcome distributions with a unit present and absent."""
+"""The built-in distances between outcome distributions with a unit present and absent.
+
+Each is a function of log-probabilities, ``[steps, outcomes]`` with the unit and ``[rows, steps, outcomes]``
+without, and gives ``[rows, steps]`` where these are: float64, or float32 where the device has nothing else.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import rel_entr
+import torch
 
-from gilot_plugin.attribution.distance.flows import moves_of
-from gilot_plugin.attribution.distance.pair import OutcomePair
+from gilot_plugin.attribution.distance.flows import mean_moves, moves_of
+from gilot_plugin.attribution.distance.solved import SolvedProblem
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
-from gilot_plugin.attribution.methods import Distance, Interval, Measurement
-
-FloatArray = NDArray[np.float64]
+from gilot_plugin.attribution.methods import Interval, Measurement
 
 #: Log-probability that stands for zero in KL: the smallest normal float32, so that KL stays finite.
-_LOG_FLOOR = float(np.log(np.finfo(np.float32).tiny))
+_LOG_FLOOR = math.log(torch.finfo(torch.float32).tiny)
 
 
-def optimal_transport(pair: OutcomePair) -> Measurement:
+def optimal_transport(solved: SolvedProblem) -> Measurement:
     """GiLOT (Li et al. 2024, equation 7): cost of the cheapest coupling, in units of the ground cost."""
-    result, support = pair.transport, pair.support
+    result, support = solved.result, solved.support
     return Measurement(
         score=result.cost,
-        moves=moves_of(result.plan, pair.costs, support.outcomes),
+        moves=moves_of(result.flows, support.outcomes),
         gap=max(0.0, result.gap),
-        interval=_over_all_outcomes(pair),
+        interval=_over_all_outcomes(solved),
         outside_support=support.outside,
         support_size=len(support.outcomes),
         left_over=int(result.left_over),
     )
 
 
-def _over_all_outcomes(pair: OutcomePair) -> Interval:
+def _over_all_outcomes(solved: SolvedProblem) -> Interval:
     """Bounds of the transport cost between the whole distributions, from those on the support.
 
     Let e be the mass of each distribution outside the support, and e* the larger one. A coupling of the whole
@@ -42,90 +44,111 @@ def _over_all_outcomes(pair: OutcomePair) -> Interval:
     1 - e - e' or more, and completing it to a coupling of the renormalised ones adds at most e + e' times the
     largest cost there.
     """
-    support, result = pair.support, pair.transport
-    largest = float(pair.costs.max())
+    support, result = solved.support, solved.result
     outside_both = support.outside_source + support.outside_target
-    lower = max(0.0, result.lower - outside_both * largest)
-    upper = (1.0 - support.outside) * result.upper + support.outside * pair.ground.geometry.largest_cost
+    lower = max(0.0, result.lower - outside_both * result.largest_cost)
+    upper = (1.0 - support.outside) * result.upper + support.outside * solved.largest_cost
     return Interval(lower, upper)
 
 
-def kl_divergence(pair: OutcomePair) -> Measurement:
+def kl_divergence(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
     """KL(P(.|x) || P(.|x without the unit)) over all outcomes, in nats.
 
     Probabilities below 1.2e-38 count as that, so that an outcome which became impossible costs at most 87
     nats.
     """
-    ratio = np.maximum(pair.log_present, _LOG_FLOOR) - np.maximum(pair.log_absent, _LOG_FLOOR)
-    return Measurement(float(pair.present @ ratio))
+    ratio = present.clamp(min=_LOG_FLOOR) - absent.clamp(min=_LOG_FLOOR)
+    return _total(ratio.mul_(present.exp()))
 
 
-def l2_norm(pair: OutcomePair) -> Measurement:
+def l2_norm(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
     """Euclidean norm of the difference over all outcomes."""
-    return Measurement(float(np.linalg.norm(pair.present - pair.absent)))
+    return _total(absent.exp().sub_(present.exp()).square_()).sqrt()
 
 
-def jensen_shannon(pair: OutcomePair) -> Measurement:
+def jensen_shannon(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
     """Jensen-Shannon divergence over all outcomes, in nats, from 0 to log 2."""
-    middle = 0.5 * (pair.present + pair.absent)
-    divergences = rel_entr(pair.present, middle).sum() + rel_entr(pair.absent, middle).sum()
-    return Measurement(max(0.0, 0.5 * float(divergences)))
+    source, target = present.exp(), absent.exp()
+    middle = (source + target).mul_(0.5)
+    # 0 log 0 = 0; where the middle is 0, both are.
+    logs = middle.log().clamp_(min=torch.finfo(middle.dtype).min)
+    from_source = (present.clamp(min=IMPOSSIBLE) - logs).mul_(source)
+    from_target = (absent.clamp(min=IMPOSSIBLE) - logs).mul_(target)
+    return _total(from_source.add_(from_target)).mul_(0.5).clamp_(min=0.0)
 
 
-def total_variation(pair: OutcomePair) -> Measurement:
+def total_variation(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
     """Half the sum of absolute differences over all outcomes, from 0 to 1."""
-    return Measurement(0.5 * float(np.abs(pair.present - pair.absent).sum()))
+    return _total(absent.exp().sub_(present.exp()).abs_()).mul_(0.5)
 
 
-def answer_logprob_drop(pair: OutcomePair) -> Measurement:
-    """Leave-one-out: log p(answer | x) - log p(answer | x without the unit), in nats."""
-    return Measurement(pair.answer_drop)
+def entropy(logprobs: torch.Tensor) -> torch.Tensor:
+    """Entropy over all outcomes, in nats, ``[...]`` of ``[..., outcomes]``."""
+    return -_total(logprobs.exp().mul_(logprobs.clamp(min=IMPOSSIBLE)))
 
 
-def margin_drop(pair: OutcomePair) -> Measurement:
-    """By how much the absence of a unit lowers the margin of the gold choice, in nats.
-
-    The margin is the log-likelihood of the right choice less that of the strongest other one (of several
-    right ones, the strongest). Positive: the unit speaks for the right choice.
-    """
-    gold = pair.ground.gold
-    return Measurement(margin(pair.log_present, gold) - margin(pair.log_absent, gold))
-
-
-def margin(logprobs: FloatArray, gold: Sequence[int]) -> float:
-    """Log-probability of the strongest gold outcome less that of the strongest other one, in nats.
+def margin(logprobs: torch.Tensor, gold: Sequence[int]) -> torch.Tensor:
+    """Log-probability of the strongest gold outcome less that of the strongest other one, in nats, ``[...]``.
 
     Args:
-        logprobs: ``[outcomes]``.
+        logprobs: ``[..., outcomes]``.
         gold: Some of the outcomes, not all.
     """
-    possible = np.maximum(logprobs, IMPOSSIBLE)
-    right = np.isin(np.arange(len(possible)), gold)
-    return float(possible[right].max() - possible[~right].max())
+    possible = logprobs.clamp(min=IMPOSSIBLE)
+    others = [outcome for outcome in range(logprobs.shape[-1]) if outcome not in gold]
+    return possible[..., list(gold)].amax(-1) - possible[..., others].amax(-1)
 
 
-#: Comes by itself with choices of which some are right and some are not.
-MARGIN = Distance(
-    "margin", "drop of the gold choice's margin over the strongest other choice, in nats", margin_drop
-)
+def margin_drop(gold: Sequence[int], present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
+    """By how much the absence of a unit lowers the margin of the gold choice, in nats.
 
-BUILTIN_METHODS: tuple[Distance, ...] = (
-    Distance(
-        "ot",
-        "GiLOT: optimal transport between the outcome distributions, embeddings as ground cost",
-        optimal_transport,
-        transports=True,
-    ),
-    Distance(
-        "kl", "KL divergence of the outcome distribution without the unit from the one with it", kl_divergence
-    ),
-    Distance("l2", "Euclidean distance between the outcome distributions", l2_norm),
-    Distance("js", "Jensen-Shannon divergence between the outcome distributions, in nats", jensen_shannon),
-    Distance("tv", "total variation distance between the outcome distributions", total_variation),
-    Distance(
-        "logprob",
-        "leave-one-out: drop in log-probability of the model's own answer, in nats",
-        answer_logprob_drop,
-        needs_answer=True,
-    ),
-)
+    Args:
+        gold: Numbers of the right choices.
+        present: Log-probabilities of the choices with the unit.
+        absent: The same without.
+    """
+    return margin(present, gold) - margin(absent, gold)
+
+
+def choice_drop(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
+    """By how much the absence of a unit lowers the log-probability of the full prompt's likeliest outcome."""
+    likeliest = present.argmax(-1, keepdim=True)
+    before, after = (
+        logprobs.gather(-1, likeliest.expand(*logprobs.shape[:-1], 1))[..., 0].clamp(min=IMPOSSIBLE)
+        for logprobs in (present, absent)
+    )
+    return before - after
+
+
+def _total(values: torch.Tensor) -> torch.Tensor:
+    """Sum over the last dimension; what float32 rounds off is summed beside it, in pairs (two-sum)."""
+    if values.dtype == torch.float64:
+        return values.sum(-1)
+    lost = torch.zeros_like(values)
+    while values.shape[-1] > 1:
+        if values.shape[-1] % 2:
+            values, lost = (torch.nn.functional.pad(part, (0, 1)) for part in (values, lost))
+        (one, other), (lost_one, lost_other) = (part.tensor_split(2, dim=-1) for part in (values, lost))
+        values = one + other
+        back = values - one
+        lost = lost_one + lost_other + ((one - (values - back)) + (other - back))
+    return (values + lost)[..., 0]
+
+
+def mean_measurement(steps: Sequence[Measurement]) -> Measurement:
+    """Average over steps; sizes are those of the step where they are largest."""
+    positions = tuple(step.score for step in steps)
+    if len(steps) == 1:
+        return steps[0]._replace(positions=positions)
+    intervals = [step.interval for step in steps if step.interval is not None]
+    lower, upper = np.mean(intervals, axis=0).tolist() if intervals else (0.0, 0.0)
+    return Measurement(
+        score=float(np.mean(positions)),
+        moves=mean_moves([step.moves for step in steps]),
+        gap=float(np.mean([step.gap for step in steps])),
+        interval=Interval(lower, upper) if intervals else None,
+        outside_support=max(step.outside_support for step in steps),
+        support_size=max(step.support_size for step in steps),
+        left_over=sum(step.left_over for step in steps),
+        positions=positions,
+    )

@@ -1,19 +1,34 @@
-"""Composition of the method: prompts in, attributions out."""
+"""Prompts in, attributions out: plan, score, measure, assemble.
+
+A prompt's way from :func:`gilot_plugin.api.attribute` to its scores::
+
+    settings, text        1  make_recipe           what is measured, and how (gilot_plugin.resolve)
+        |                 2  make_prompt           the tokens as fed, with their texts and segments
+        |                 3  unit_plan             the units, or how to find them
+        v                 4  generation_game       what is explained: the target, its answer and hypotheses
+    game                  5  attribute_together    plays the games, several at once
+        |   ^             6  refine, scheme        ask for coalitions of absent units, as often as they like
+        |   | values      7  read_together         whatever no one has asked before, for all games
+        v   |             8  Measurer.measure      in batches that fit, distances beside the model
+    coalitions            9  target.compute        rows of token ids -> model -> outcomes
+        |                10  distance.measure      outcomes with and without the units -> measurements
+        v                11  scheme                values -> scores
+    attribution          12  assembled             scores, flows, bounds, what it cost
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from gilot_plugin.attribution.inquiry import Inquiry
-from gilot_plugin.attribution.measuring import Measurer
-from gilot_plugin.attribution.methods import Measurement
-from gilot_plugin.attribution.types import Attribution, Unit
+from gilot_plugin.attribution.assembly import assembled
+from gilot_plugin.attribution.game import Asking, Game, Values, read_together
+from gilot_plugin.attribution.prompt.refinement import Refined, refine
+from gilot_plugin.attribution.types import Absent, Attribution
 from gilot_plugin.backends.protocol import Backend
 
 
-def attribute(backend: Backend, inquiry: Inquiry[Any]) -> Attribution:
+def attribute(backend: Backend, game: Game) -> Attribution:
     """Explain one prompt.
 
     Raises:
@@ -21,89 +36,57 @@ def attribute(backend: Backend, inquiry: Inquiry[Any]) -> Attribution:
         NonFiniteLogitsError: The model returned NaN.
         BudgetError: The memory budget is too small.
     """
-    ((_, found),) = attribute_together(backend, [inquiry])
+    ((_, found),) = attribute_together(backend, [game])
     if isinstance(found, Exception):
         raise found
     return found
 
 
 def attribute_together(
-    backend: Backend, inquiries: Sequence[Inquiry[Any]]
-) -> Iterator[tuple[Inquiry[Any], Attribution | Exception]]:
-    """Explain several prompts at once: their units go through the model together, round by round.
+    backend: Backend, games: Sequence[Game]
+) -> Iterator[tuple[Game, Attribution | Exception]]:
+    """Explain several prompts at once: what they ask for goes through the model together, round by round.
 
     Args:
         backend: The model.
-        inquiries: The prompts; they have the same ``batch_size``, ``memory_budget``, ``num_threads`` and
-            solver, which are taken from the first.
+        games: One a prompt; they have the same execution and solver, which are taken from the first.
 
     Yields:
-        Each prompt with its attribution, or with the error that ended it, as soon as it is known; the others
-        go on.
+        Each game with its attribution, or with the error that ended it, as soon as it is known; the others go
+        on.
     """
-    return _Together(backend, inquiries).run()
+    under_way = {game: _attribution(backend, game) for game in games}
+    answers: dict[Game, Values | Exception | None] = dict.fromkeys(games)
+    while answers:
+        asked: dict[Game, Sequence[Absent]] = {}
+        for game, answer in answers.items():
+            started = time.perf_counter()
+            end: Attribution | Exception | None = None
+            try:
+                if isinstance(answer, Exception):
+                    raise answer
+                asking = under_way[game]
+                asked[game] = next(asking) if answer is None else asking.send(answer)
+            except StopIteration as stop:
+                end = stop.value
+            except Exception as error:
+                end = error
+            game.seconds += time.perf_counter() - started
+            if end is not None:
+                yield game, end
+        answers = dict(read_together(asked))
 
 
-class _Together:
-    """Inquiries under way."""
-
-    def __init__(self, backend: Backend, inquiries: Sequence[Inquiry[Any]]) -> None:
-        self._backend = backend
-        self._rounds = {inquiry: inquiry.rounds() for inquiry in inquiries}
-        self._wanted: dict[Inquiry[Any], tuple[Unit, ...]] = {}
-
-    def run(self) -> Iterator[tuple[Inquiry[Any], Attribution | Exception]]:
-        heard: dict[Inquiry[Any], list[list[Measurement]] | Exception | None]
-        heard = dict.fromkeys(self._rounds)
-        while heard:
-            for inquiry, measured in heard.items():
-                end = self._go_on(inquiry, measured)
-                if end is not None:
-                    yield inquiry, end
-            heard = dict(self._measured(dict(self._wanted)))
-
-    def _go_on(
-        self, inquiry: Inquiry[Any], measured: list[list[Measurement]] | Exception | None
-    ) -> Attribution | Exception | None:
-        """Hand an inquiry what it asked for and take its next question; its end, if there is none."""
-        started = time.perf_counter()
-        self._wanted.pop(inquiry, None)
-        try:
-            if isinstance(measured, Exception):
-                raise measured
-            rounds = self._rounds[inquiry]
-            self._wanted[inquiry] = next(rounds) if measured is None else rounds.send(measured)
-        except StopIteration as stop:
-            attribution: Attribution = stop.value
-            return attribution
-        except Exception as error:
-            return error
-        finally:
-            inquiry.seconds += time.perf_counter() - started
-        return None
-
-    def _measured(
-        self, wanted: dict[Inquiry[Any], tuple[Unit, ...]]
-    ) -> dict[Inquiry[Any], list[list[Measurement]] | Exception]:
-        """Measurements of all; if that fails, of each by itself, so that an error stays with its prompt."""
-        if not wanted:
-            return {}
-        started = time.perf_counter()
-        questions = [(inquiry.subject, [(unit,) for unit in units]) for inquiry, units in wanted.items()]
-        try:
-            measurer = Measurer(self._backend, next(iter(wanted)).recipe)
-            found: dict[Inquiry[Any], list[list[Measurement]] | Exception] = dict(
-                zip(wanted, measurer.measure(questions), strict=True)
-            )
-        except Exception as error:
-            if len(wanted) == 1:
-                return dict.fromkeys(wanted, error)
-            return {
-                inquiry: result
-                for inquiry, units in wanted.items()
-                for result in self._measured({inquiry: units}).values()
-            }
-        seconds = time.perf_counter() - started
-        for inquiry, units in wanted.items():
-            inquiry.seconds += seconds * (1 + len(units)) / sum(1 + len(others) for others in wanted.values())
-        return found
+def _attribution(backend: Backend, game: Game) -> Asking[Attribution]:
+    """Explain the prompt of a game."""
+    found = Refined(game.units, ())
+    if game.refinement is not None:
+        found = yield from refine(game, game.refinement)
+        game.units = found.units
+    if game.measures:
+        scores = yield from game.recipe.scheme(game)
+    else:
+        # Only what the model says to the full prompt is of interest.
+        yield ()
+        scores = {}
+    return assembled(backend, game, scores, found.coarse)

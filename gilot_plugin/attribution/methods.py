@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
 
-from gilot_plugin.attribution.distance.flows import Move, mean_moves
-from gilot_plugin.attribution.distance.pair import OutcomePair
-from gilot_plugin.attribution.prediction.answers import AnswerReader
-from gilot_plugin.attribution.types import Prompt, Unit
-from gilot_plugin.backends.protocol import Backend
+    from gilot_plugin.attribution.batching import Execution
+    from gilot_plugin.attribution.distance.flows import Move
+    from gilot_plugin.attribution.distance.solved import SolvedProblem
+    from gilot_plugin.attribution.prediction.answers import Answer
+    from gilot_plugin.attribution.types import Absent, Prompt, Unit
+    from gilot_plugin.backends.protocol import Backend
 
 
 class Interval(NamedTuple):
@@ -40,6 +43,8 @@ class Measurement(NamedTuple):
         outside_support: Mass that the score does not cover.
         support_size: Outcomes that it covers.
         left_over: Transport problems that a first solver left to the exact one.
+        positions: The score at every position that was compared; ``score`` is their mean. Empty where only
+            one was measured.
     """
 
     score: float
@@ -49,42 +54,59 @@ class Measurement(NamedTuple):
     outside_support: float = 0.0
     support_size: int = 0
     left_over: int = 0
-
-
-def mean_measurement(steps: Sequence[Measurement]) -> Measurement:
-    """Average over steps; sizes are those of the step where they are largest."""
-    if len(steps) == 1:
-        return steps[0]
-    intervals = [step.interval for step in steps if step.interval is not None]
-    lower, upper = np.mean(intervals, axis=0).tolist() if intervals else (0.0, 0.0)
-    return Measurement(
-        score=float(np.mean([step.score for step in steps])),
-        moves=mean_moves([step.moves for step in steps]),
-        gap=float(np.mean([step.gap for step in steps])),
-        interval=Interval(lower, upper) if intervals else None,
-        outside_support=max(step.outside_support for step in steps),
-        support_size=max(step.support_size for step in steps),
-        left_over=sum(step.left_over for step in steps),
-    )
+    positions: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Distance:
-    """A method that compares the outcome distributions with and without a unit.
+class OutcomeMethod:
+    """A method that compares what the model would say with and without a unit.
 
     Attributes:
         name: Value in the setting ``methods`` and key in the scores.
         summary: One line for ``gilot methods``.
-        measure: The distance; called in a worker thread, once a step.
-        transports: Whether it reads ``pair.transport``; solvers that take many problems at once then do.
-        needs_answer: Whether it reads ``pair.answer_drop``, for which the model's answer is scored.
+        transports: Whether transport problems are solved for it.
+        needs_answer: Whether the model's answer is scored for it.
     """
+
+    transports: ClassVar[bool] = False
+    needs_answer: ClassVar[bool] = False
 
     name: str
     summary: str
-    measure: Callable[[OutcomePair], Measurement]
-    transports: bool = False
-    needs_answer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Distance(OutcomeMethod):
+    """A function of the whole distributions, computed where they are.
+
+    Attributes:
+        compute: From log-probabilities with the unit, ``[steps, outcomes]``, and without, ``[rows, steps,
+            outcomes]``, the numbers ``[rows, steps]``. The tensors are float64 (float32 on devices without
+            it) on the model's device and not to be changed; each step is by itself, and a call may have only
+            some of the rows and steps. What waits for the device (``item``, ``nonzero``) slows it down.
+    """
+
+    compute: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class TransportDistance(OutcomeMethod):
+    """A function of the solution of the transport problem.
+
+    Attributes:
+        measure: What it says of one unit and step; called in a worker thread.
+    """
+
+    transports: ClassVar[bool] = True
+
+    measure: Callable[[SolvedProblem], Measurement]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerDrop(OutcomeMethod):
+    """By how much the absence of the unit lowers the log-probability of the model's own answer, in nats."""
+
+    needs_answer: ClassVar[bool] = True
 
 
 def _refuses_none(backend: Backend) -> None:
@@ -101,6 +123,8 @@ class PromptMethod:
         score: Gives one number a unit; called in the main thread after the distances.
         refuses: Why the method cannot explain a model, in words, or None: asked before anything is scored.
         unavailable: Why it cannot be used here at all, e.g. the package that is missing; None where it can.
+        needs_answer: Whether it asks how likely the model's answer is without single units, which is then
+            read along with whatever else is read without them.
     """
 
     name: str
@@ -108,9 +132,64 @@ class PromptMethod:
     score: Callable[[MethodContext], Sequence[float]]
     refuses: Callable[[Backend], str | None] = _refuses_none
     unavailable: str | None = None
+    needs_answer: bool = False
 
 
-AttributionMethod = Distance | PromptMethod
+AttributionMethod = OutcomeMethod | PromptMethod
+
+
+class CoalitionValues(Protocol):
+    """What coalitions are worth."""
+
+    def means(self, measure: str) -> list[float]:
+        """Mean over the positions, one a coalition."""
+        ...
+
+
+class Answering(Protocol):
+    """What is explained, as far as methods need to know it."""
+
+    @property
+    def answer_measure(self) -> OutcomeMethod:
+        """What measures how likely the answer is."""
+        ...
+
+
+class PromptGame(Protocol):
+    """What methods may ask of the game of a prompt, :class:`gilot_plugin.attribution.game.Game`."""
+
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt as fed."""
+        ...
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """Its units."""
+        ...
+
+    @property
+    def execution(self) -> Execution:
+        """How the work is carried out."""
+        ...
+
+    @property
+    def target(self) -> Answering:
+        """What is explained."""
+        ...
+
+    @property
+    def answer(self) -> Answer:
+        """What the model answers to the full prompt."""
+        ...
+
+    def values(
+        self,
+        absent: Sequence[Absent] | NDArray[np.bool_] | torch.Tensor,
+        measures: Sequence[OutcomeMethod] | None = None,
+    ) -> CoalitionValues:
+        """What coalitions are worth; those that are not known yet are read in full batches."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,22 +198,20 @@ class MethodContext:
 
     Attributes:
         backend: The model.
-        prompt: The prompt as fed.
-        units: The units to score.
-        make_reader: Finds out what the model answers, see :attr:`reader`.
+        game: The prompt, its units, the model's answer, and what coalitions of absent units are worth.
         seed: For methods that draw random numbers.
     """
 
     backend: Backend
-    prompt: Prompt
-    units: tuple[Unit, ...]
-    make_reader: Callable[[], AnswerReader]
+    game: PromptGame
     seed: int = 0
 
-    @cached_property
-    def reader(self) -> AnswerReader:
-        """What the model answers to the full prompt, and how likely that is without some of the units.
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt as fed."""
+        return self.game.prompt
 
-        Where nothing else asked for it, the model's greedy continuation is searched at the first use.
-        """
-        return self.make_reader()
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """The units to score."""
+        return self.game.units

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from gilot_plugin.attribution.measuring import Measurer, Subject
+from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.types import Attribution, NoiseFloor
-from gilot_plugin.backends.protocol import Backend
 
 #: Prompts of which some units are measured again, and units of each. Another score deviates by more than the
 #: largest of n deviations with a probability of 1 / (n + 1), if they are alike: of 18, one in 19.
@@ -31,29 +29,27 @@ class Remeasured(NamedTuple):
     seconds: float
 
 
-def remeasure(backend: Backend, subject: Subject, attribution: Attribution) -> Remeasured:
+def remeasure(game: Game, attribution: Attribution) -> Remeasured:
     """Measure some units of an explained prompt again, and the full prompt, with batches cut otherwise.
 
     Matrix products round otherwise where their shapes differ, and half precision rounds by as much as small
     scores are.
 
     Args:
-        backend: The model.
-        subject: What the attribution was measured of.
+        game: What the attribution was made of.
         attribution: Its result.
     """
     started = time.perf_counter()
     units = attribution.units
     places = sorted(set(np.linspace(0, len(units) - 1, min(_UNITS, len(units))).round().astype(int).tolist()))
-    recipe = replace(subject.recipe, batch_size=1 if subject.batch_size > 1 else 2)
-    again = Subject(subject.target, subject.distances, recipe)
-    (measured,) = Measurer(backend, recipe).measure([(again, [(units[place],) for place in places])])
+    again = game.anew(batch_size=1 if game.batch_size > 1 else 2)
+    values = again.values([(units[place],) for place in places])
     deviations = {
-        distance.name: [
-            abs(row[column].score - attribution.scores[distance.name][place])
-            for row, place in zip(measured, places, strict=True)
+        measure.name: [
+            abs(value - attribution.scores[measure.name][place])
+            for value, place in zip(values.means(measure.name), places, strict=True)
         ]
-        for column, distance in enumerate(subject.distances)
+        for measure in game.measures
     }
     return Remeasured(deviations, time.perf_counter() - started)
 

@@ -1,4 +1,4 @@
-"""Everything that an attribution is told beside the model, the prompt and its units."""
+"""What is measured of a prompt beside its units: all that decides the numbers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Literal
 from gilot_plugin.attribution.distance.ground_costs import COSINE, GroundCost
 from gilot_plugin.attribution.methods import AttributionMethod
 from gilot_plugin.attribution.prompt.absence import AbsenceContext, AbsenceOperator
+from gilot_plugin.attribution.schemes.leave_one_out import leave_one_out
+from gilot_plugin.attribution.schemes.protocol import Scheme
 from gilot_plugin.attribution.transport import Solver
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that determines the numbers of an attribution, and how to spread the work.
+    """Everything that determines the numbers of an attribution, beside the model, the prompt and its units.
 
     Attributes:
         num_beams: K.
@@ -31,9 +33,7 @@ class Recipe:
         top_p: Cumulative mass of the support.
         top_k: Largest support of each distribution.
         ground_cost: What it costs to move probability between outcomes.
-        batch_size: Prompts a batch; None for as many as the memory budget allows.
-        memory_budget: Bytes that rows may take; None for half of what is free.
-        num_threads: Worker threads of the measurements; None for one a core.
+        scheme: How scores come from coalitions.
         seed: For methods that draw random numbers.
     """
 
@@ -46,10 +46,8 @@ class Recipe:
     top_p: float
     top_k: int
     ground_cost: GroundCost = COSINE
+    scheme: Scheme = leave_one_out
     hypotheses: Literal["regenerate", "shared", "response"] = "regenerate"
     steps: Literal["last", "mean"] = "last"
     choice_scoring: Literal["sum", "norm"] = "sum"
-    batch_size: int | None = None
-    memory_budget: int | None = None
-    num_threads: int | None = None
     seed: int = 0

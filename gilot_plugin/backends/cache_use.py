@@ -16,6 +16,8 @@ class CacheUse:
         errors: What was raised while the model was tried; each is a defect, of the model or of the package.
         tokens_read: Token positions fed so far.
         tokens_with_trees: What it would have read for the same with prefix trees, up to padding of trees.
+        logits_computed: Tokens whose logits were computed where trees were not used.
+        logits_wanted: Those of them whose logits were wanted; fewer where the model cannot be asked for them.
     """
 
     key_value_cache: bool
@@ -24,3 +26,5 @@ class CacheUse:
     errors: tuple[str, ...]
     tokens_read: int
     tokens_with_trees: int
+    logits_computed: int = 0
+    logits_wanted: int = 0

@@ -51,9 +51,11 @@ class Halves:
 
 @dataclass
 class _States(MoeModelOutputWithPast):
-    """Every field of a body's output that heads of some family look at."""
+    """A body's output; heads of some families look at fields of their own, of images or encoders."""
 
-    cross_attentions: tuple[torch.Tensor, ...] | None = None
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("_"):
+            raise AttributeError(name)
 
 
 class _Given(torch.nn.Module):

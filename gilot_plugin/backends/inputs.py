@@ -1,4 +1,4 @@
-"""What a model takes beside token ids, and what it calls its cache."""
+"""What a model takes beside token ids, and what it calls it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from typing import Any, get_args, get_origin
 
 from transformers.cache_utils import Cache
 
-#: Inputs that not every model takes. A pass is made with those that the model is known to take well.
-_OPTIONAL = ("attention_mask", "use_cache", "position_ids", "logits_to_keep")
+#: What inputs are called, where nothing tells otherwise: which tokens of past and pass are attended to, where
+#: those of the pass are, whether keys and values are to be kept, and of how many tokens at the end logits are
+#: wanted. The input ``cache``, keys and values of the past, has changed its name before.
+USUAL = {
+    "mask": "attention_mask",
+    "positions": "position_ids",
+    "use_cache": "use_cache",
+    "keep": "logits_to_keep",
+}
 
 
 @dataclass(frozen=True)
@@ -19,49 +26,71 @@ class Inputs:
     """Optional inputs of a model.
 
     Attributes:
-        names: Those that are given to it, its cache excluded.
-        cache: What it calls the argument for keys and values of the past, which differs between releases of
-            transformers; None if it is not known to take any.
+        names: What it calls those that it is known to take.
+        one_by_one: Whether tokens that follow a cache are given one a pass.
+        mask_of_past: Whether the mask is given with tokens that follow a cache.
+        body: Those of the model's body, where that is read by itself.
     """
 
-    names: frozenset[str]
-    cache: str | None
+    names: Mapping[str, str]
+    one_by_one: bool = False
+    mask_of_past: bool = True
+    body: Inputs | None = None
 
     @classmethod
     def of(cls, forward: Callable[..., Any]) -> Inputs:
-        """What the signature of a model's ``forward`` names."""
-        return cls(frozenset(_parameters(forward)).intersection(_OPTIONAL), cache_argument(forward))
+        """What the signature of a ``forward`` tells."""
+        taken = parameters(forward)
+        names = {what: name for what, name in USUAL.items() if name in taken}
+        cache = cache_argument(forward)
+        return cls(names if cache is None else {**names, "cache": cache})
 
-    def __contains__(self, name: str) -> bool:
-        """Whether an optional input is given to the model."""
-        return name in self.names
+    def __contains__(self, what: str) -> bool:
+        """Whether an input is given to the model."""
+        return what in self.names
 
-    def without(self, names: tuple[str, ...]) -> Inputs:
+    def calling(self, what: str, name: str) -> Inputs:
+        """These and one more."""
+        return replace(self, names={**self.names, what: name})
+
+    def without(self, *left_out: str) -> Inputs:
         """The others only."""
-        return replace(self, names=self.names.difference(names))
+        return replace(self, names={what: name for what, name in self.names.items() if what not in left_out})
 
-    def given(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of the values that the model is given."""
-        return {name: value for name, value in values.items() if name in self.names}
+    def given(self, **values: Any) -> dict[str, Any]:
+        """Those of the values, by input, that the model is given, as it calls them."""
+        return {
+            self.names[what]: value
+            for what, value in values.items()
+            if value is not None and what in self.names
+        }
+
+
+def parameters(forward: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The arguments that a ``forward`` names."""
+    every = inspect.signature(forward).parameters
+    collecting = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {name: parameter for name, parameter in every.items() if parameter.kind not in collecting}
+
+
+def collects_others(forward: Callable[..., Any]) -> bool:
+    """Whether a ``forward`` takes arguments that it does not name."""
+    every = inspect.signature(forward).parameters.values()
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in every)
 
 
 def cache_argument(forward: Callable[..., Any]) -> str | None:
     """The parameter that is annotated as a cache of transformers; None where no annotation tells."""
     namespace = getattr(inspect.unwrap(forward), "__globals__", {})
-    for name, parameter in _parameters(forward).items():
+    for name, parameter in parameters(forward).items():
         if _tells_of_a_cache(parameter.annotation, namespace):
             return name
     return None
 
 
-def returned_cache(forward: Callable[..., Any], output: Mapping[str, Any]) -> str | None:
-    """What a model calls the cache that it returned, if it takes one by the same name, as for generation."""
-    taken = _parameters(forward)
-    return next((name for name, value in output.items() if isinstance(value, Cache) and name in taken), None)
-
-
-def _parameters(forward: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(forward).parameters
+def returned_cache(output: Mapping[str, Any]) -> Cache | None:
+    """The cache that a model made while it read something; None where none came back."""
+    return next((value for value in output.values() if isinstance(value, Cache)), None)
 
 
 def _tells_of_a_cache(annotation: Any, namespace: Mapping[str, Any]) -> bool:

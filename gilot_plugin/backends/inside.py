@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
+from gilot_plugin.backends.closeness import Closeness, describe
 from gilot_plugin.backends.modes import eager_attention, undisturbed
 from gilot_plugin.backends.passes import Passes
-from gilot_plugin.backends.probe import Closeness, describe
 
 
 def embedded_logits(passes: Passes, embeddings: torch.Tensor, keep: int) -> torch.Tensor:
@@ -25,8 +24,7 @@ def embedded_logits(passes: Passes, embeddings: torch.Tensor, keep: int) -> torc
     """
     rows, tokens, _ = embeddings.shape
     passes.model_tokens += rows * tokens
-    optional: dict[str, Any] = {"use_cache": False, "logits_to_keep": keep}
-    given = passes.inputs.given(optional)
+    given = passes.inputs.given(use_cache=False, keep=keep)
     dtype = passes.model.get_input_embeddings().weight.dtype
     # Round-off of a path through the embeddings would be larger in half precision.
     own = embeddings.to(dtype) if dtype.is_floating_point and dtype.itemsize > 1 else embeddings
@@ -48,8 +46,7 @@ def attention_maps(passes: Passes, token_ids: Sequence[int]) -> torch.Tensor:
     Raises:
         ValueError: Some layer returns none.
     """
-    optional: dict[str, Any] = {"use_cache": False, "logits_to_keep": 1}
-    given = passes.inputs.given(optional)
+    given = passes.inputs.given(use_cache=False, keep=1)
     ids = torch.tensor([list(token_ids)], device=passes.device)
     passes.model_tokens += len(token_ids)
     with passes.calling(), eager_attention(passes.model):

@@ -8,8 +8,8 @@ import psutil
 import torch
 
 from gilot_plugin.backends.predictions import PART_BYTES
-from gilot_plugin.backends.probe import PROBE_TOKENS
 from gilot_plugin.backends.protocol import Load, Need
+from gilot_plugin.backends.samples import PROBE_TOKENS
 from gilot_plugin.backends.tree.attention import attention_bytes
 
 #: Share of the free memory that is used when no budget is set.
@@ -39,9 +39,12 @@ class MemoryModel:
         dtype: What it computes in.
         vocab_size: Length of a row of logits.
         device: Where it computes.
+        sinks: Whether its attention has sinks, see :func:`has_sinks`.
     """
 
-    def __init__(self, config: Any, dtype: torch.dtype, vocab_size: int, device: torch.device) -> None:
+    def __init__(
+        self, config: Any, dtype: torch.dtype, vocab_size: int, device: torch.device, sinks: bool = False
+    ) -> None:
         size = dtype.itemsize
         heads = _largest(config, "num_attention_heads") or 1
         hidden = _largest(config, "hidden_size") or heads
@@ -56,8 +59,9 @@ class MemoryModel:
         self._state = 4 * hidden * size
         self._logits = LOGIT_COPIES * 4 * vocab_size
         self._probe = 4 * vocab_size * PROBE_TOKENS
-        # Kernels that need no scores in memory do not bend them.
-        self._keeps_scores = getattr(config, "attn_logit_softcapping", None) is not None
+        # Kernels that need no scores in memory neither bend them, nor know sinks or values of another size.
+        bent = getattr(config, "attn_logit_softcapping", None) is not None
+        self._keeps_scores = bent or sinks or _latent_sizes(config) is not None
 
     def of_trees(self, load: Load, most_tokens: int) -> Need:
         """What :class:`gilot_plugin.backends.tree.session.TreeSession` needs.
@@ -107,6 +111,11 @@ class MemoryModel:
         return Need(0, maps + tokens * self._activation + self._logits)
 
 
+def has_sinks(model: Any) -> bool:
+    """Whether tokens of the model also attend to a place of no value, whose scores are parameters."""
+    return any(getattr(module, "sinks", None) is not None for module in model.modules())
+
+
 def free_memory(device: torch.device) -> int:
     """Half of what the device has free, in bytes."""
     if device.type == "cuda":
@@ -120,12 +129,20 @@ def _token_bytes(config: Any, element_size: int) -> int:
     """Keys and values of one token over all layers, in bytes."""
     layers = _largest(config, "num_hidden_layers") or 1
     heads = _largest(config, "num_attention_heads") or 1
-    if _largest(config, "kv_lora_rank"):  # latent attention: caches keep what it unfolds to
-        key = sum(_largest(config, name) or 0 for name in ("qk_nope_head_dim", "qk_rope_head_dim"))
-        return layers * heads * (key + (_largest(config, "v_head_dim") or key)) * element_size
+    latent = _latent_sizes(config)
+    if latent is not None:  # caches keep what it unfolds to
+        return layers * heads * sum(latent) * element_size
     key_value_heads = _largest(config, "num_key_value_heads") or heads
     head_size = _largest(config, "head_dim") or (_largest(config, "hidden_size") or heads) // heads
     return 2 * layers * key_value_heads * head_size * element_size
+
+
+def _latent_sizes(config: Any) -> tuple[int, int] | None:
+    """Sizes of a key and of a value that latent attention unfolds; None for other attention."""
+    if not _largest(config, "kv_lora_rank"):
+        return None
+    key = sum(_largest(config, name) or 0 for name in ("qk_nope_head_dim", "qk_rope_head_dim"))
+    return key, _largest(config, "v_head_dim") or key
 
 
 def _largest(config: Any, name: str) -> int | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import RLock
 from typing import Any
 
 import torch
 
-from gilot_plugin.backends.inputs import Inputs, returned_cache
+from gilot_plugin.backends.inputs import Inputs
 from gilot_plugin.backends.lengths import Rotations
 from gilot_plugin.backends.pace import Pace
 from gilot_plugin.backends.protocol import Row
@@ -55,6 +55,8 @@ class Passes:
         inputs: Optional inputs that are given to the model; at first, all that its signature names.
         rotations: What is known of rotations that change with the length of a sequence; at first, nothing.
         model_tokens: Token positions fed so far, padding excluded.
+        logits_computed: Tokens whose logits were computed so far, in passes of the whole model.
+        logits_wanted: Those of them whose logits were wanted.
         avoidable_tokens: How many fewer they would be if prompts were read once and continuations as trees.
     """
 
@@ -70,6 +72,8 @@ class Passes:
         self.device = device
         self.pace = Pace.of(device, pass_tokens)
         self.model_tokens = 0
+        self.logits_computed = 0
+        self.logits_wanted = 0
         self.avoidable_tokens = 0
         self.inputs = Inputs.of(innermost(model).forward)
         self.rotations = Rotations()
@@ -96,13 +100,25 @@ class Passes:
 
     def bare(self, token_ids: Sequence[int]) -> torch.Tensor:
         """Read one sequence with no input beside its ids; float32 logits ``[tokens, vocab]``."""
-        logits: torch.Tensor = self._read(token_ids, use_cache=False).logits[0, -len(token_ids) :]
-        return logits.to(self.device).float()
+        ids = torch.tensor([list(token_ids)], device=self.device)
+        return self.trial(ids, **self.inputs.given(use_cache=False))[1][0]
 
-    def returned_cache(self, token_ids: Sequence[int]) -> str | None:
-        """What the model calls the cache that it makes while it reads a sequence, if it takes it back."""
-        output = self._read(token_ids, use_cache=True)
-        return returned_cache(innermost(self.model).forward, output)
+    def trial(self, token_ids: torch.Tensor, **named: Any) -> tuple[Mapping[str, Any], torch.Tensor]:
+        """Read sequences with whatever arguments.
+
+        Args:
+            token_ids: ``[rows, tokens]``.
+            named: Arguments of the model, as it calls them.
+
+        Returns:
+            What the model returns, and its float32 logits, ``[rows, tokens or fewer, vocab]``.
+
+        Raises:
+            TypeError: An argument is not the model's, or is that of the ids.
+        """
+        self.model_tokens += token_ids.numel()
+        output = self._call(dict(input_ids=token_ids, **named))
+        return output, output.logits[:, -token_ids.shape[1] :].to(self.device).float()
 
     def forward(
         self,
@@ -125,18 +141,18 @@ class Passes:
             Logits, float32, ``[rows, keep, vocab]``.
         """
         self.model_tokens += int(attended[:, -token_ids.shape[1] :].sum())
+        new, every = token_ids.shape[1], attended.shape[1]
         given = self.inputs.given(
-            {
-                "attention_mask": attended,
-                "use_cache": cache is not None,
-                "position_ids": positions,
-                "logits_to_keep": keep,
-            }
+            mask=attended if self.inputs.mask_of_past or new == every else None,
+            use_cache=cache is not None,
+            positions=positions,
+            keep=keep,
+            cache=cache,
         )
-        if cache is not None and self.inputs.cache is not None:
-            given[self.inputs.cache] = cache
-        logits: torch.Tensor = self._call({"input_ids": token_ids, **given}).logits[:, -keep:]
-        return logits.to(self.device).float()
+        logits: torch.Tensor = self._call({"input_ids": token_ids, **given}).logits
+        self.logits_computed += len(logits) * logits.shape[1]
+        self.logits_wanted += len(logits) * keep
+        return logits[:, -keep:].to(self.device).float()
 
     def whole_logits(self, rows: Sequence[Row], keep: Sequence[int]) -> list[torch.Tensor]:
         """Read each row in one piece, without keys and values of earlier passes.
@@ -172,12 +188,6 @@ class Passes:
             self.rotations.forgetful(),
         ):
             yield
-
-    def _read(self, token_ids: Sequence[int], *, use_cache: bool) -> Any:
-        """Read one sequence by its ids alone."""
-        self.model_tokens += len(token_ids)
-        ids = torch.tensor([list(token_ids)], device=self.device)
-        return self._call({"input_ids": ids, **self.inputs.given({"use_cache": use_cache})})
 
     def _call(self, inputs: dict[str, Any]) -> Any:
         with self.calling():

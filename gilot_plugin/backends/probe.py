@@ -12,8 +12,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
+from transformers import DynamicCache
 
-from gilot_plugin.backends.inputs import Inputs
+from gilot_plugin.backends.closeness import Closeness, describe
+from gilot_plugin.backends.effects import found_by_effect
+from gilot_plugin.backends.inputs import Inputs, returned_cache
 from gilot_plugin.backends.lengths import (
     PositionCall,
     Rotations,
@@ -23,33 +26,17 @@ from gilot_plugin.backends.lengths import (
     without_parameters,
 )
 from gilot_plugin.backends.modes import undisturbed
-from gilot_plugin.backends.passes import Passes
-from gilot_plugin.backends.protocol import Batch, DecodingSession, Row, TokenTree
+from gilot_plugin.backends.passes import Passes, innermost
+from gilot_plugin.backends.protocol import Batch, DecodingSession, Row
+from gilot_plugin.backends.samples import Samples
 from gilot_plugin.backends.sessions import CachedSession
 from gilot_plugin.backends.tree.prompts import read_prompt
 from gilot_plugin.backends.tree.reader import TreeReader
 from gilot_plugin.backends.tree.session import TreeSession
 from gilot_plugin.errors import UnsupportedModelError
 
-#: Round-off between two readings of one sequence, in spreads of its logits: how far those of one token lie
-#: apart typically. A reading that sees padding or another sequence's past is off by a good part of a spread.
-_ROUND_OFF = {torch.float16: 0.02, torch.bfloat16: 0.1}
-_ROUND_OFF_OF_SINGLE_PRECISION = 1e-4
-
-#: How much farther single tokens may lie apart.
-_OUTLIER = 4.0
-
-#: Share of that by which equal rows of one batch may differ.
+#: Share of round-off by which equal rows of one batch may differ.
 _WITHIN_A_BATCH = 0.01
-
-#: Tokens whose logits are in memory at once.
-PROBE_TOKENS = 200
-
-#: Longest sequence that is tried: beyond the reach of the usual short convolutions, 4 tokens.
-_LONGEST = 13
-
-#: Distance between explicit positions: not 1, so that all tokens move, whatever window they are seen in.
-_STRIDE = 2
 
 
 class Reading(NamedTuple):
@@ -82,27 +69,41 @@ def probe_reading(passes: Passes, vocab_size: int, max_positions: int | None) ->
         max_positions: Longest sequence that the model takes.
 
     Raises:
+        UnsupportedModelError: It does not even read bare token ids.
         torch.OutOfMemoryError: There is no memory even for a few tokens.
     """
-    samples = _Samples(vocab_size, max_positions)
+    samples = Samples(vocab_size, max_positions)
     with undisturbed(passes.model), preserved(without_parameters(passes.model)):
         try:
             first, *others = samples.sequences
             with watching_positions(passes.model, len(first)) as calls:
                 expected = [passes.bare(first)]
             expected += [passes.bare(sequence) for sequence in others]
-            beginning = passes.bare(samples.short)
+            short = torch.tensor([samples.short], device=passes.device)
+            output, (beginning,) = passes.trial(short, **passes.inputs.given(use_cache=False))
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            why = f"it could not be tried out ({describe(error)})"
-            return _whole(passes.inputs, why)._replace(errors=(describe(error),))
+            name = type(passes.model).__name__
+            raise UnsupportedModelError(
+                f"cannot attribute {name}: it does not read token ids by themselves ({describe(error)})"
+            ) from error
+        if returned_cache(output) is not None:
+            passes.inputs = passes.inputs.without("use_cache")
+        passes.inputs = _all_inputs(passes, samples)
         errors: list[str] = []
         passes.rotations = _rotations(passes, expected, beginning, calls, max_positions, errors)
         reading = _compare(passes, samples, expected, errors)
         if passes.rotations.steady == 0 and passes.rotations.reason is not None:
             reading = _whole(reading.inputs, passes.rotations.reason)
         return reading._replace(rotations=passes.rotations, errors=tuple(dict.fromkeys(errors)))
+
+
+def _all_inputs(passes: Passes, samples: Samples) -> Inputs:
+    """The model's optional inputs, those whose names tell nothing included."""
+    ids = torch.tensor([samples.long[:3]], device=passes.device)
+    forward, close = innermost(passes.model).forward, Closeness(passes.dtype)
+    return found_by_effect(passes.inputs, forward, passes.trial, ids, passes.text_config, close)
 
 
 def _rotations(
@@ -146,9 +147,9 @@ def probe_positions(
     Raises:
         torch.OutOfMemoryError: There is no memory even for a few tokens.
     """
-    if "position_ids" not in passes.inputs:
+    if "positions" not in passes.inputs:
         return "it numbers the positions itself"
-    samples = _Samples(vocab_size, max_positions)
+    samples = Samples(vocab_size, max_positions)
     close, same = Closeness(passes.dtype), Closeness(passes.dtype, _WITHIN_A_BATCH)
     masked, altered, wide, plain = samples.masked_rows(max_positions)
     with undisturbed(passes.model):
@@ -172,64 +173,15 @@ def probe_positions(
     return None
 
 
-class _Samples:
-    """Sequences to try: a long prompt and a short one, and continuations of both.
-
-    Attributes:
-        long: The long prompt.
-        short: The short one, padded to the long one's length in a batch.
-        sequences: What the two become: the short one continued in two ways, and the long one.
-    """
-
-    #: Of the prompts ``(long, short)``, those that the three continuations start from, and of these
-    #: continuations, those that the second step goes on from: none stays in its place.
-    FIRST_SOURCE = (1, 0, 1)
-    SECOND_SOURCE = (2, 0, 1)
-
-    def __init__(self, vocab_size: int, max_positions: int | None) -> None:
-        longest = max(min(_LONGEST, max_positions or _LONGEST), 6)
-        # Spread over the vocabulary, for special tokens are at its ends.
-        ids = [(2 * index + 1) * vocab_size // 64 for index in range(32)]
-        self.long = tuple(ids[: longest - 3])
-        self.short = tuple(ids[longest : longest + max(1, len(self.long) // 3)])
-        self.first = [(ids[-1],), (ids[-2],), (ids[-3],)]
-        self.second = [(ids[-4], ids[-5]), (ids[-6], ids[-7]), (ids[-8], ids[-9])]
-        prompts = (self.long, self.short)
-        started = [
-            (*prompts[source], *run) for source, run in zip(self.FIRST_SOURCE, self.first, strict=True)
-        ]
-        self.sequences = [
-            (*started[source], *run) for source, run in zip(self.SECOND_SOURCE, self.second, strict=True)
-        ]
-
-    def trees(self) -> tuple[list[TokenTree], dict[tuple[int, int], tuple[int, tuple[int, ...]]]]:
-        """Trees for three rows, and the path to every node, -1 being the prompt, by row and node."""
-        (a,), (b,), (c, d) = self.first[0], self.first[1], self.second[0]
-        forked, single = TokenTree((a, b, c, d), (-1, -1, 1, 2)), TokenTree((c,), (-1,))
-        paths = {-1: (), 0: (a,), 1: (b,), 2: (b, c), 3: (b, c, d)}
-        places = {(row, node): (row, path) for row in (0, 2) for node, path in paths.items()}
-        return [forked, single, forked], places | {(1, -1): (1, ()), (1, 0): (1, (c,))}
-
-    def masked_rows(self, max_positions: int | None) -> tuple[Row, Row, Row, Row]:
-        """The prompt with masked tokens, with other ids in their place, with wide positions, and as it is."""
-        longest = len(self.long) if max_positions is None else max_positions // _STRIDE
-        prompt = self.long[:longest]
-        hidden = {1, len(prompt) - 2}
-        attended = tuple(index not in hidden for index in range(len(prompt)))
-        other = tuple(self.short[0] if index in hidden else token for index, token in enumerate(prompt))
-        wide = tuple(index * _STRIDE for index in range(len(prompt)))
-        return Row(prompt, None, attended), Row(other, None, attended), Row(prompt, wide), Row(prompt)
-
-
 def _compare(
-    passes: Passes, samples: _Samples, expected: Sequence[torch.Tensor], errors: list[str]
+    passes: Passes, samples: Samples, expected: Sequence[torch.Tensor], errors: list[str]
 ) -> Reading:
     close = Closeness(passes.dtype)
     rows = [Row(sequence) for sequence in samples.sequences]
     keep = [len(sequence) for sequence in samples.sequences]
     inputs = passes.inputs
-    for left_out in ((), ("position_ids",), ("logits_to_keep",), ("position_ids", "logits_to_keep")):
-        passes.inputs = inputs.without(left_out)
+    for left_out in ((), ("positions",), ("keep",), ("positions", "keep")):
+        passes.inputs = inputs.without(*left_out)
         try:
             if all(map(close, passes.whole_logits(rows, keep), expected)):
                 break
@@ -244,23 +196,21 @@ def _compare(
     recomputes = _why_not_cached(passes, samples, expected, close, errors)
     if recomputes is not None:
         return _whole(passes.inputs, recomputes)
-    return Reading(passes.inputs, None, _why_no_trees(passes, samples, expected, close, errors))
+    if passes.inputs.one_by_one:
+        return Reading(passes.inputs, None, "its cache takes one token at a time")
+    no_trees = _why_no_trees(passes, samples, close, errors)
+    return Reading(passes.inputs, None, no_trees)
 
 
 def _whole(inputs: Inputs, why: str) -> Reading:
     return Reading(inputs, why, f"sequences must be read whole: {why}")
 
 
-def _why_no_trees(
-    passes: Passes,
-    samples: _Samples,
-    expected: Sequence[torch.Tensor],
-    close: Closeness,
-    errors: list[str],
-) -> str | None:
+def _why_no_trees(passes: Passes, samples: Samples, close: Closeness, errors: list[str]) -> str | None:
     """Try a tree after a prompt that two rows have in common, one of them but for its end."""
     try:
         reader = TreeReader(passes)
+        passes.inputs = replace(passes.inputs, body=reader.inputs)
         known = read_prompt(reader, Row(samples.long))
         rows = [Row(samples.long), Row(samples.short), Row((*samples.long[:-2], *samples.short))]
         trees, places = samples.trees()
@@ -285,71 +235,71 @@ def _why_no_trees(
     return None
 
 
+#: Ways to give tokens that follow a cache: whether one a pass, and whether with the mask of all before them.
+_WAYS_TO_CONTINUE = ((False, True), (True, True), (True, False))
+
+
 def _why_not_cached(
     passes: Passes,
-    samples: _Samples,
+    samples: Samples,
     expected: Sequence[torch.Tensor],
     close: Closeness,
     errors: list[str],
 ) -> str | None:
+    """Try to go on from a cache, as many tokens at once or, where it takes no more, one by one."""
+    inputs = passes.inputs
+    if "cache" not in inputs or "mask" not in inputs:
+        return "it takes no cache that sequences can share"
+    wanted = expected[0][len(samples.short) - 1][None]
+    reasons: list[tuple[str, str | None]] = []
+    for one_by_one, mask_of_past in _WAYS_TO_CONTINUE:
+        passes.inputs = replace(inputs, one_by_one=one_by_one, mask_of_past=mask_of_past)
+        session: CachedSession | None = None
+        try:
+            session = CachedSession(passes, [Row(samples.long), Row(samples.short)])
+            if not close(session.prompt_logits[1:], wanted):
+                return "padding changes what it predicts"
+            if _continues(session, samples, expected, close):
+                return None
+            reasons.append(("its state cannot be reordered and continued", None))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if session is None and (own := _why_no_common_cache(passes, samples)) is not None:
+                return own
+            reasons.append((f"its cache cannot be used ({describe(error)})", describe(error)))
+            if session is None:
+                break
+    passes.inputs = inputs
+    reason, raised = reasons[0]
+    errors += [] if raised is None else [raised]
+    return reason
+
+
+def _continues(
+    session: CachedSession, samples: Samples, expected: Sequence[torch.Tensor], close: Closeness
+) -> bool:
+    """Whether the prompts' continuations are read as by themselves."""
+    for source, runs in ((samples.FIRST_SOURCE, samples.first), (samples.SECOND_SOURCE, samples.second)):
+        tokens = torch.tensor(runs, device=session.prompt_logits.device)
+        found = session.go_on(torch.tensor(source), tokens)
+    return all(close(*pair) for pair in zip(found, (wanted[-2:] for wanted in expected), strict=True))
+
+
+def _why_no_common_cache(passes: Passes, samples: Samples) -> str | None:
+    """Ask the model for the cache that it makes by itself; why that is no common one, None if it is one."""
+    inputs = passes.inputs
+    ids = torch.tensor([samples.short], device=passes.device)
     try:
-        if passes.inputs.cache is None:
-            passes.inputs = replace(passes.inputs, cache=passes.returned_cache(samples.short))
-        if passes.inputs.cache is None or "attention_mask" not in passes.inputs:
-            return "it takes no cache that sequences can share"
-        session = CachedSession(passes, [Row(samples.long), Row(samples.short)])
-        if not close(session.prompt_logits[1:], expected[0][len(samples.short) - 1][None]):
-            return "padding changes what it predicts"
-        for source, runs in (
-            (samples.FIRST_SOURCE, samples.first),
-            (samples.SECOND_SOURCE, samples.second),
-        ):
-            tokens = torch.tensor(runs, device=passes.device)
-            found = session.go_on(torch.tensor(source), tokens)
-        if not all(close(*pair) for pair in zip(found, (wanted[-2:] for wanted in expected), strict=True)):
-            return "its state cannot be reordered and continued"
+        output, _ = passes.trial(ids, **inputs.given(use_cache=True))
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        errors.append(describe(error))
-        return f"its cache cannot be used ({describe(error)})"
-    return None
-
-
-class Closeness:
-    """Whether two readings are the same but for the round-off of a floating type.
-
-    Medians make it a comparison of the readings as a whole: some models fix a few logits at huge values, and
-    some at minus infinity.
-    """
-
-    def __init__(self, dtype: torch.dtype, share: float = 1.0) -> None:
-        if dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
-            dtype = torch.float16  # whose precision TF32 has
-        self._round_off = share * _ROUND_OFF.get(dtype, _ROUND_OFF_OF_SINGLE_PRECISION)
-        self._unit = share * 2 * torch.finfo(dtype).eps
-
-    def __call__(self, found: torch.Tensor, expected: torch.Tensor) -> bool:
-        """Compare logits ``[n, vocab]`` token by token; a few may be off a little more than typical."""
-        if found.shape != expected.shape:
-            return False
-        shares = list(map(self._share, found, expected))
-        return sum(shares) <= len(shares) and max(shares) <= _OUTLIER
-
-    def _share(self, found: torch.Tensor, expected: torch.Tensor) -> float:
-        """How far two predictions of a token lie apart, as a share of what is allowed."""
-        finite = expected.isfinite()
-        if not finite.any() or not torch.equal(finite, found.isfinite()):
-            return float("inf")
-        found, expected = found[finite], expected[finite]
-        spread = (expected - expected.median()).abs().median()
-        # Logits that are large beside their spread are rounded as such.
-        allowed = self._round_off * spread + self._unit * expected.abs().median()
-        apart = (found - expected).abs().median()
-        return 0.0 if apart == 0.0 else float(apart / allowed)
-
-
-def describe(error: Exception) -> str:
-    """What the model said, in one line."""
-    first_line = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {first_line}"
+        return f"it cannot make a cache itself ({describe(error)})"
+    made = returned_cache(output)
+    if made is None:
+        # Caches of a family's own need not be made as those of transformers.
+        made = output.get(inputs.names["cache"])
+    if made is None or type(made) is DynamicCache:
+        return None
+    return f"it takes no cache but a {type(made).__name__} of its own"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from gilot_plugin.backends.cache_use import CacheUse
-from gilot_plugin.backends.predictions import Predictions
+    from gilot_plugin.backends.cache_use import CacheUse
+    from gilot_plugin.backends.predictions import Predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,13 +239,8 @@ class Backend(Protocol):
         """Whether anything is computed in fewer bits than those of single precision."""
         ...
 
-    @property
-    def recomputes(self) -> str | None:
-        """Why every sequence is read whole at every step, in words; None where a cache is kept."""
-        ...
-
     def recomputes_at(self, tokens: int) -> str | None:
-        """The same of sequences of so many tokens, which may be read whole where shorter ones are not."""
+        """Why sequences of so many tokens are read whole at every step; None where a cache is kept."""
         ...
 
     @property
@@ -253,13 +249,8 @@ class Backend(Protocol):
         ...
 
     @property
-    def takes_positions(self) -> bool:
-        """Whether rows may mask tokens and carry explicit positions."""
-        ...
-
-    @property
     def refuses_positions(self) -> str | None:
-        """Why they may not, in words; None if they may."""
+        """Why rows may not mask tokens and carry explicit positions, in words; None if they may."""
         ...
 
     @property

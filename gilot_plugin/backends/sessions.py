@@ -128,6 +128,11 @@ class CachedSession(RunSession):
             Logits after each of the tokens, ``[n, length, vocab]``.
         """
         self._select(source.to(self._passes.device))
+        step = 1 if self._passes.inputs.one_by_one else tokens.shape[1]
+        return torch.cat([self._feed(part) for part in torch.split(tokens, step, dim=1)], dim=1)
+
+    def _feed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """One pass over the next tokens of each sequence, ``[n, length]``."""
         starts, length = self._next_positions, tokens.shape[1]
         self._attended = torch.cat((self._attended, torch.ones_like(tokens)), dim=1)
         self._next_positions = starts + length

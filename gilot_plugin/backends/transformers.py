@@ -15,7 +15,7 @@ from gilot_plugin.backends.embedding import InputEmbedding, OutputEmbedding
 from gilot_plugin.backends.findings import found_once
 from gilot_plugin.backends.inside import attention_maps, embedded_logits, probe_attentions, probe_embeddings
 from gilot_plugin.backends.lengths import longest_sequence
-from gilot_plugin.backends.memory import MemoryModel, free_memory
+from gilot_plugin.backends.memory import MemoryModel, free_memory, has_sinks
 from gilot_plugin.backends.passes import Passes
 from gilot_plugin.backends.probe import Reading, probe_positions, probe_reading
 from gilot_plugin.backends.protocol import Batch, DecodingSession, KnownPrompt, Load, Need, Row
@@ -69,7 +69,9 @@ class TransformersBackend:
         self.eos_token_ids = _eos_ids(model)
         self.vocab_size: int = text_config.vocab_size
         self.max_positions: int | None = longest_sequence(text_config)
-        self._memory = MemoryModel(text_config, self._passes.dtype, self.vocab_size, self.device)
+        self._memory = MemoryModel(
+            text_config, self._passes.dtype, self.vocab_size, self.device, has_sinks(model)
+        )
 
     @property
     def model(self) -> Any:
@@ -131,6 +133,8 @@ class TransformersBackend:
             reading.errors,
             passes.model_tokens,
             passes.model_tokens - passes.avoidable_tokens,
+            passes.logits_computed,
+            passes.logits_wanted,
         )
 
     @property
@@ -187,7 +191,7 @@ class TransformersBackend:
             return read_prompt(self._tree, row)
         # A tree session would read it once.
         self._passes.avoidable_tokens -= len(row.token_ids) - 1
-        return ReadPrompt(row, ())
+        return ReadPrompt(row, {})
 
     def prefill(self, batch: Batch, room: int) -> DecodingSession:
         """See :meth:`gilot_plugin.backends.protocol.Backend.prefill`."""

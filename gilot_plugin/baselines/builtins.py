@@ -5,10 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from gilot_plugin.attribution.methods import AttributionMethod, PromptMethod
-from gilot_plugin.baselines.chance import random_scores
-from gilot_plugin.baselines.gradients import input_x_gradient, integrated_gradients, refuses_gradients
-from gilot_plugin.baselines.perturbation import feature_ablation, kernel_shap, lime, shapley_sampling
-from gilot_plugin.baselines.rollout import attention_rollout, refuses_rollout
+from gilot_plugin.deferred import Deferred
 from gilot_plugin.hookspecs import hookimpl
 
 
@@ -25,34 +22,48 @@ def gilot_attribution_methods() -> tuple[AttributionMethod, ...]:
     why = missing("captum")
     note = "" if why is None else f" ({why})"
     perturbing = (
-        ("lime", "captum's LIME: linear model of the answer's log-probability, random words absent", lime),
-        ("kernel_shap", "captum's kernel SHAP: Shapley values by regression", kernel_shap),
-        ("shapley_sampling", "captum's Shapley values over random orders of the units", shapley_sampling),
-        (
-            "feature_ablation",
-            "captum's ablation of single units; equals logprob",
-            feature_ablation,
-        ),
+        ("lime", "captum's LIME: linear model of the answer's log-probability, random words absent", False),
+        ("kernel_shap", "captum's kernel SHAP: Shapley values by regression", True),
+        ("shapley_sampling", "captum's Shapley values over random orders of the units", True),
+        ("feature_ablation", "captum's ablation of single units; equals logprob", True),
     )
     differentiating = (
         (
             "integrated_gradients",
             "captum's integrated gradients by embeddings, from end-of-sequence tokens",
-            integrated_gradients,
         ),
-        ("input_x_gradient", "captum's embedding times gradient", input_x_gradient),
+        ("input_x_gradient", "captum's embedding times gradient"),
     )
     return (
-        *(PromptMethod(name, summary + note, score, unavailable=why) for name, summary, score in perturbing),
         *(
-            PromptMethod(name, summary + note, score, refuses_gradients, why)
-            for name, summary, score in differentiating
+            PromptMethod(
+                name,
+                summary + note,
+                Deferred(f"gilot_plugin.baselines.perturbation:{name}"),
+                unavailable=why,
+                needs_answer=of_single_units,
+            )
+            for name, summary, of_single_units in perturbing
+        ),
+        *(
+            PromptMethod(
+                name,
+                summary + note,
+                Deferred(f"gilot_plugin.baselines.gradients:{name}"),
+                Deferred("gilot_plugin.baselines.gradients:refuses_gradients"),
+                why,
+            )
+            for name, summary in differentiating
         ),
         PromptMethod(
             "attention_rollout",
             "attention followed through the layers to each unit",
-            attention_rollout,
-            refuses_rollout,
+            Deferred("gilot_plugin.baselines.rollout:attention_rollout"),
+            Deferred("gilot_plugin.baselines.rollout:refuses_rollout"),
         ),
-        PromptMethod("random", "random numbers, the same for the same prompt and seed", random_scores),
+        PromptMethod(
+            "random",
+            "random numbers, the same for the same prompt and seed",
+            Deferred("gilot_plugin.baselines.chance:random_scores"),
+        ),
     )

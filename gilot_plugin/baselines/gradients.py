@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from gilot_plugin.attribution.batching import Size
+from gilot_plugin.attribution.batching import BatchPlan, Size
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE, finite_log_softmax
 from gilot_plugin.attribution.methods import MethodContext
 from gilot_plugin.attribution.types import Unit
@@ -52,7 +52,7 @@ def integrated_gradients(context: MethodContext, steps: int = _STEPS) -> list[fl
     with _differentiating():
         answer = EmbeddedAnswer(context)
         method, baseline = IntegratedGradients(answer), answer.without_units()
-        plan, size = context.reader.plan(), answer.size
+        plan, size = BatchPlan.beside(context.backend, context.game.execution), answer.size
         while True:
             rows = plan.take([size] * steps)
             try:
@@ -83,7 +83,7 @@ class EmbeddedAnswer:
         backend, why = transformers_backend(context.backend), refuses_gradients(context.backend)
         if backend is None or why is not None:
             raise UnsupportedModelError(f"gradients cannot be had: {why}")
-        self._backend, self._context, self._answer = backend, context, context.reader.answer
+        self._backend, self._context, self._answer = backend, context, context.game.answer
         self.prompt = self._embeddings(context.prompt.token_ids).unsqueeze(0)
 
     @property

@@ -5,15 +5,18 @@ A positive score says that the unit makes the model's answer likelier.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from math import ceil, comb
 from typing import Any
 
 import torch
 
-from gilot_plugin.attribution.methods import MethodContext
-from gilot_plugin.baselines.games import Value, Values, answer_logprobs, played
+from gilot_plugin.attribution.methods import MethodContext, OutcomeMethod
+from gilot_plugin.baselines.chance import torch_draws
+
+#: Gives the worth of each coalition, ``[coalitions]``, from which units are there, ``[coalitions, units]``.
+Worth = Callable[[torch.Tensor], torch.Tensor]
 
 #: Coalitions that are drawn: some for any prompt and more for each unit, so that a linear model is well
 #: determined, up to a most; beyond it still twice as many as units.
@@ -37,15 +40,17 @@ def feature_ablation(context: MethodContext) -> list[float]:
     from captum.attr import FeatureAblation
 
     everybody, nobody = _ends(context)
-    return played(
+    return _attributed(
         context,
-        lambda value: FeatureAblation(value).attribute(
+        lambda worth: FeatureAblation(worth).attribute(
             everybody, nobody, perturbations_per_eval=len(context.units)
         ),
     )
 
 
-def lime(context: MethodContext, samples: int | None = None, values: Values = answer_logprobs) -> list[float]:
+def lime(
+    context: MethodContext, samples: int | None = None, measure: OutcomeMethod | None = None
+) -> list[float]:
     """Coefficients of a ridge regression on random coalitions, weighted by their likeness to the full prompt.
 
     Each unit is there with probability 1/2; a coalition's weight falls with its cosine distance (Ribeiro et
@@ -54,22 +59,22 @@ def lime(context: MethodContext, samples: int | None = None, values: Values = an
     Args:
         context: The prompt and its units.
         samples: Coalitions; None for :func:`drawn`.
-        values: What coalitions are worth.
+        measure: See :func:`gilot_plugin.baselines.games.played`.
     """
     if len(context.units) == 1:  # the kernel gives the only other coalition next to no weight
-        return [-worth for worth in values(context, [context.units])]
+        return _attributed(context, lambda worth: -worth(torch.zeros(1, 1)), measure)
     from captum._utils.models.linear_model import SkLearnRidge
     from captum.attr import Lime
     from captum.attr._core.lime import get_exp_kernel_similarity_function
 
     everybody, nobody = _ends(context)
     count = samples or drawn(len(context.units))
-    return played(
+    return _attributed(
         context,
-        lambda value: Lime(
-            value, SkLearnRidge(alpha=1.0), get_exp_kernel_similarity_function("cosine", _KERNEL_WIDTH)
+        lambda worth: Lime(
+            worth, SkLearnRidge(alpha=1.0), get_exp_kernel_similarity_function("cosine", _KERNEL_WIDTH)
         ).attribute(everybody, nobody, n_samples=count, perturbations_per_eval=count),
-        values,
+        measure,
     )
 
 
@@ -87,10 +92,10 @@ def kernel_shap(context: MethodContext, samples: int | None = None) -> list[floa
     everybody, nobody = _ends(context)
     count = samples or drawn(len(context.units))
     if 2 ** len(context.units) <= count:
-        return played(context, lambda value: _exact_shap(value, everybody, nobody))
-    return played(
+        return _attributed(context, lambda worth: _exact_shap(worth, everybody, nobody))
+    return _attributed(
         context,
-        lambda value: KernelShap(value).attribute(
+        lambda worth: KernelShap(worth).attribute(
             everybody, nobody, n_samples=count, perturbations_per_eval=count
         ),
     )
@@ -108,12 +113,46 @@ def shapley_sampling(context: MethodContext, permutations: int | None = None) ->
     everybody, nobody = _ends(context)
     units = len(context.units)
     count = permutations or ceil(drawn(units) / units)
-    return played(
-        context,
-        lambda value: ShapleyValueSampling(value).attribute(
+
+    def attribute(worth: Worth) -> torch.Tensor:
+        method = ShapleyValueSampling(worth)
+        orders = list(method.permutation_generator(units, count))
+        method.permutation_generator = lambda *_: orders
+        # It asks for one order after the other; all at once, they go through the model in full batches.
+        worth(torch.cat([torch.eye(units)[order].cumsum(dim=0) for order in orders]))
+        found: torch.Tensor = method.attribute(
             everybody, nobody, n_samples=count, perturbations_per_eval=units
-        ),
-    )
+        )
+        return found
+
+    return _attributed(context, attribute)
+
+
+def _attributed(
+    context: MethodContext, attribute: Callable[[Worth], torch.Tensor], measure: OutcomeMethod | None = None
+) -> list[float]:
+    """Let a method of captum ask the prompt's game, with random numbers of its own.
+
+    A coalition is worth what it keeps: 0 with all units, less by as much as the measure rises without some.
+
+    Args:
+        context: The prompt and its units.
+        attribute: The method; it may ask as often as it likes.
+        measure: What is measured; None for the log-probability of the model's answer.
+
+    Returns:
+        What the method gives, as a flat list.
+    """
+    game = context.game
+    of = game.target.answer_measure if measure is None else measure
+
+    def worth(present: torch.Tensor) -> torch.Tensor:
+        # In double precision, so that differences keep their digits where libraries go on in single.
+        return -torch.tensor(game.values(~present.bool(), [of]).means(of.name), dtype=torch.float64)
+
+    with torch_draws(context):
+        found: list[float] = attribute(worth).flatten().tolist()
+    return found
 
 
 def _ends(context: MethodContext) -> tuple[torch.Tensor, torch.Tensor]:
@@ -122,7 +161,7 @@ def _ends(context: MethodContext) -> tuple[torch.Tensor, torch.Tensor]:
     return everybody, torch.zeros_like(everybody)
 
 
-def _exact_shap(value: Value, everybody: torch.Tensor, nobody: torch.Tensor) -> torch.Tensor:
+def _exact_shap(worth: Worth, everybody: torch.Tensor, nobody: torch.Tensor) -> torch.Tensor:
     """The regression over every coalition once, with the weights that make it exact."""
     from captum._utils.models.linear_model import SkLearnLinearRegression
     from captum.attr import Lime
@@ -138,7 +177,7 @@ def _exact_shap(value: Value, everybody: torch.Tensor, nobody: torch.Tensor) -> 
         return _HELD if size in (0, units) else (units - 1) / (comb(units, size) * size * (units - size))
 
     count = 2**units
-    found: torch.Tensor = Lime(value, SkLearnLinearRegression(), weight, every_coalition).attribute(
+    found: torch.Tensor = Lime(worth, SkLearnLinearRegression(), weight, every_coalition).attribute(
         everybody, nobody, n_samples=count, perturbations_per_eval=count
     )
     return found

@@ -31,7 +31,7 @@ def attention_rollout(context: MethodContext) -> list[float]:
     backend, why = transformers_backend(context.backend), refuses_rollout(context.backend)
     if backend is None or why is not None:
         raise UnsupportedModelError(f"attention cannot be followed: {why}")
-    answer = context.reader.answer
+    answer = context.game.answer
     length = len(context.prompt.tokens)
     token_ids = (*context.prompt.token_ids, *answer.token_ids[:-1])
     needed, free = backend.attention_memory(len(token_ids)).of(1), backend.free_memory()

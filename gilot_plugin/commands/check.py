@@ -64,6 +64,13 @@ def _tell(backend: TransformersBackend) -> int:
     say(f"absence by masking, with positions kept: {told}")
     if not trees:
         say(_cost(backend))
+    example = backend.cache_use
+    computed, wanted = example.logits_computed, example.logits_wanted
+    if computed > wanted:
+        say(
+            f"logits: of {computed:,} tokens, where those of {wanted:,} are wanted: the model cannot be told "
+            "which are"
+        )
     for error in used.errors:
         say(f"defect, of the model or of this package: an error while it was tried out: {error}")
     return FAILED if used.errors else DONE

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gilot_plugin import plugins
 from gilot_plugin.artifacts.loading import LoadedRun, load_run
 from gilot_plugin.artifacts.names import companion_name
 from gilot_plugin.artifacts.typed import scored_methods
@@ -28,8 +27,10 @@ from gilot_plugin.faithfulness.curves import (
 from gilot_plugin.faithfulness.experiment import settings_of_samples
 from gilot_plugin.harness.entry.loading import LoadedModel, ModelSource, model_source
 from gilot_plugin.harness.entry.prompt_files import WrittenPrompt, feed, read_prompts
+from gilot_plugin.plugins import offers
 from gilot_plugin.settings.checking import member
-from gilot_plugin.settings.config import AUTO_UNITS, GilotConfig
+from gilot_plugin.settings.config import GilotConfig
+from gilot_plugin.settings.fields import AUTO_UNITS
 from gilot_plugin.settings.sources import command_sources
 
 
@@ -192,7 +193,7 @@ def _source(options: argparse.Namespace, recorded: Mapping[str, Any]) -> ModelSo
 
 
 def _checked_methods(asked: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    offered = plugins.attribution_methods()
+    offered = offers.attribution_methods()
     for name in asked:
         try:
             member(name, (*offered, *known), "--methods")

@@ -21,19 +21,19 @@ def add_parser(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    from gilot_plugin import plugins
-    from gilot_plugin.attribution.distances import MARGIN
+    from gilot_plugin.attribution.builtins import margin_drop
+    from gilot_plugin.plugins import offers
 
-    console = Console()
-    offers = (
-        ("methods", plugins.attribution_methods()),
-        ("absence", plugins.absence_operators()),
-        ("select.strategy", plugins.selection_strategies()),
+    console, margin = Console(), margin_drop(())
+    listed = (
+        ("methods", offers.attribution_methods()),
+        ("absence", offers.absence_operators()),
+        ("select.strategy", offers.selection_strategies()),
     )
-    for setting, found in offers:
+    for setting, found in listed:
         table = Table("name", "what it does", title=f"setting {setting}", title_justify="left")
         if setting == "methods":
-            table.caption = f"{MARGIN.name} comes by itself with choices: {MARGIN.summary}"
+            table.caption = f"{margin.name} comes by itself with choices: {margin.summary}"
             table.caption_justify = "left"
         for name, offer in found.items():
             table.add_row(escape(name), escape(offer.summary))

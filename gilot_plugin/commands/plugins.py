@@ -19,17 +19,19 @@ def add_parser(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    from gilot_plugin import plugins
+    from gilot_plugin.plugins.manager import manager
 
-    manager = plugins.manager()
+    # Those of other packages first: where one of them is broken, nothing else is worth the wait.
+    plugins = manager()
+    from gilot_plugin.harness.entry.taking_part import BUILTIN_EVENTS
+
     packages = {
-        plugin: f"{found.project_name} {found.version}" for plugin, found in manager.list_plugin_distinfo()
+        plugin: f"{found.project_name} {found.version}" for plugin, found in plugins.list_plugin_distinfo()
     }
     # Names that are cut short would look alike.
     table = Table(*(Column(title, overflow="fold") for title in ("plugin", "package", "hooks")))
-    for name, plugin in manager.list_name_plugin():
-        callers = manager.get_hookcallers(plugin) or []
-        hooks = ", ".join(sorted(caller.name for caller in callers))
+    for name, plugin in [*BUILTIN_EVENTS.items(), *plugins.list_name_plugin()]:
+        hooks = ", ".join(sorted(hook for hook in dir(plugin) if plugins.parse_hookimpl_opts(plugin, hook)))
         table.add_row(escape(name), escape(packages.get(plugin, "gilot-plugin (built in)")), hooks)
     Console().print(table)
     return DONE

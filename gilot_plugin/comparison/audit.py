@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gilot_plugin.artifacts.chosen_by import answer_strategies, chosen_by_answer
 from gilot_plugin.artifacts.loading import LoadedRun
-from gilot_plugin.artifacts.strategies import answer_strategies, chosen_by_answer
+from gilot_plugin.comparison.ablations import AblationShift, ablation_shifts
 from gilot_plugin.comparison.changes import Change, measure_changes
 from gilot_plugin.comparison.flips import Flips, count_flips
 from gilot_plugin.comparison.measures import Measures, measure_pair
@@ -19,7 +20,10 @@ from gilot_plugin.errors import ArtifactError
 
 #: Settings that do not change what is measured.
 _WITHOUT_EFFECT = frozenset(
-    {"batch_size", "budget", "memory_budget", "num_threads", "output_path", "resume", "seed", "select"}
+    {
+        *("ablate", "batch_size", "budget", "memory_budget", "num_threads", "output_path", "resume", "seed"),
+        "select",
+    }
 )
 
 
@@ -40,6 +44,8 @@ class Audit(Displayed):
         changes: How far the attributions are apart.
         flips: Changed answers, by task.
         warnings: What a reader should know.
+        ablations: What parts of the prompts do to the scores, where both runs were ablated; a family of tests
+            of its own.
     """
 
     base: str
@@ -54,6 +60,7 @@ class Audit(Displayed):
     changes: tuple[Change, ...]
     flips: tuple[Flips, ...]
     warnings: tuple[str, ...]
+    ablations: tuple[AblationShift, ...] = ()
 
     def __repr__(self) -> str:
         shifts = (*self.segments, *self.words)
@@ -108,6 +115,7 @@ def audit_runs(
         changes=measure_changes(measures, noise_measures, seed),
         flips=count_flips(base, tuned, pairs),
         warnings=tuple(_warnings(base, tuned, pairs, unpaired, noise)),
+        ablations=ablation_shifts(base, tuned, seed),
     )
 
 

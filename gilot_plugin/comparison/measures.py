@@ -9,7 +9,7 @@ import numpy as np
 import scipy.stats
 
 from gilot_plugin.analysis.segments import segment_shares
-from gilot_plugin.artifacts.typed import Record, Target
+from gilot_plugin.artifacts.typed import Record, RecordedTarget
 from gilot_plugin.comparison.pairs import Pair
 
 #: Pieces at the top that are compared as a set.
@@ -118,7 +118,7 @@ def _segment_shift(pair: Pair, method: str) -> dict[str, float]:
     return {segment: tuned[segment] - share for segment, share in base.items() if segment in tuned}
 
 
-def _outcome_change(base: Target | None, tuned: Target | None) -> float:
+def _outcome_change(base: RecordedTarget | None, tuned: RecordedTarget | None) -> float:
     if base is None or tuned is None:
         return 0.0
     first, second = _outcomes(base), _outcomes(tuned)
@@ -129,7 +129,7 @@ def _outcome_change(base: Target | None, tuned: Target | None) -> float:
     return min(1.0, (apart + rest) / 2)
 
 
-def _outcomes(target: Target) -> dict[str, float]:
+def _outcomes(target: RecordedTarget) -> dict[str, float]:
     """Probability of each text: of a choice among the choices, of a continuation among all there are."""
     found: dict[str, float] = {}
     for outcome in target.choices:

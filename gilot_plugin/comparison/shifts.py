@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gilot_plugin.analysis.words import plain_word
 from gilot_plugin.comparison.judging import ROUNDING, judge_tests
 from gilot_plugin.comparison.measures import piece_shares
 from gilot_plugin.comparison.pairs import Pair
@@ -51,8 +52,6 @@ class Shift(NamedTuple):
 #: For what is tested, the shares of it in the documents that have it: base, tuned, each repetition.
 _Shares = dict[tuple[str | None, str], list[tuple[float, ...]]]
 
-_AROUND_WORDS = " \t\r\n.,:;!?\"'()[]{}“”‘’"
-
 
 def segment_shifts(pairs: Sequence[Pair], repeated: Sequence[Sequence[Pair]], seed: int) -> tuple[Shift, ...]:
     """Shifts by task and segment.
@@ -77,7 +76,7 @@ def word_shifts(pairs: Sequence[Pair], repeated: Sequence[Sequence[Pair]], seed:
     """Shifts by word, whatever its case, over all tasks; arguments as in :func:`segment_shifts`."""
     found: _Shares = {}
     for pair, shares in _documents(pairs, repeated):
-        words = [piece.text.strip(_AROUND_WORDS).casefold() for piece in pair.pieces]
+        words = [plain_word(piece.text) for piece in pair.pieces]
         for word, sums in _summed(shares, words).items():
             if word:
                 found.setdefault((None, word), []).append(sums)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gilot_plugin import __version__
+from gilot_plugin.comparison.ablations import ablation_words
 from gilot_plugin.comparison.audit import Audit
 from gilot_plugin.comparison.changes import Change
 from gilot_plugin.comparison.flips import Flips
@@ -14,6 +14,7 @@ from gilot_plugin.comparison.judging import pairs_needed
 from gilot_plugin.comparison.shifts import Shift
 from gilot_plugin.errors import ConfigError
 from gilot_plugin.statistics.families import ALPHA
+from gilot_plugin.version import VERSION
 
 AUDIT_VERSION = "1.1"
 
@@ -56,6 +57,9 @@ def verdict_lines(audit: Audit) -> list[str]:
             lines.append(f"{len(found) - _NAMED} more {several} changed their weight by more than chance.")
         if shifts and not found:
             lines.append(_nothing_words(kind, shifts))
+    lines += [ablation_words(found) for found in audit.ablations if found.is_finding]
+    if audit.ablations and not any(found.is_finding for found in audit.ablations):
+        lines.append("No part of the prompts is shown to matter more or less to the score than before.")
     return lines
 
 
@@ -134,7 +138,7 @@ def audit_json(audit: Audit) -> dict[str, Any]:
     """The audit for machines."""
     return {
         "schema_version": AUDIT_VERSION,
-        "gilot_plugin": __version__,
+        "gilot_plugin": VERSION,
         "base": audit.base,
         "tuned": audit.tuned,
         "method": audit.method,
@@ -152,6 +156,10 @@ def audit_json(audit: Audit) -> dict[str, Any]:
                 "is_finding": found.is_finding,
             }
             for found in audit.changes
+        ],
+        "ablations": [
+            {**found._asdict(), "test": found.test._asdict(), "is_finding": found.is_finding}
+            for found in audit.ablations
         ],
         "pairs": [
             {

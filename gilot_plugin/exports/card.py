@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from huggingface_hub import DatasetCardData
 
-from gilot_plugin import __version__
 from gilot_plugin.artifacts.loading import LoadedRun
 from gilot_plugin.reports.card.markdown import markdown
+from gilot_plugin.version import VERSION
 
 #: What a row of each table is.
 _ROWS = {
@@ -39,7 +39,7 @@ def dataset_card(run: LoadedRun, files: Mapping[str, str]) -> str:
         "",
         "How much each word of a prompt matters to what the model might say, by GiLOT, of an evaluation with "
         f"lm-evaluation-harness: {len(run.explained)} of {len(run.records)} chosen samples were explained "
-        f"(gilot-plugin {__version__}). Tasks: {markdown(', '.join(run.tasks))}. Date: {run.date}.",
+        f"(gilot-plugin {VERSION}). Tasks: {markdown(', '.join(run.tasks))}. Date: {run.date}.",
         "",
         "| table | one row is |",
         "| --- | --- |",

@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gilot_plugin.artifacts.records import SCHEMA_VERSION
+from gilot_plugin.artifacts.models import SCHEMA_VERSION
+from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.prediction.targets import Rows
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent
 from gilot_plugin.backends.protocol import Backend, Row
 from gilot_plugin.faithfulness.curves import AnswerTexts, Curves, Quantity, SampleCurves
+from gilot_plugin.faithfulness.ranked import RankedSample
 from gilot_plugin.faithfulness.removal import Removals, Removed
 from gilot_plugin.faithfulness.store import ValueStore
-from gilot_plugin.faithfulness.subjects import Subject
 
 #: The full prompt.
 NOTHING_REMOVED: Removed = ()
@@ -25,10 +26,8 @@ NOTHING_REMOVED: Removed = ()
 _NO_SETTINGS = {
     "absence",
     "absence_context",
-    "batch_size",
-    "memory_budget",
     "methods",
-    "num_threads",
+    "scheme",
     "seed",
     "solver",
 }
@@ -51,11 +50,12 @@ class Ablations:
 
     Args:
         backend: The model.
-        subject: The sample.
+        sample: The sample.
         absence: Name of the way to take units away.
         recipe: That way, and how outcome distributions are found.
         removals: What is removed, by the name of the ranking.
         store: What was computed so far.
+        execution: How the work is carried out.
 
     Attributes:
         rows: The prompt as fed, by what is removed, the full prompt first.
@@ -64,15 +64,16 @@ class Ablations:
     def __init__(
         self,
         backend: Backend,
-        subject: Subject,
+        sample: RankedSample,
         absence: str,
         recipe: Recipe,
         removals: Mapping[str, Removals],
         store: ValueStore,
+        execution: Execution,
     ) -> None:
-        self.subject, self.recipe, self.store = subject, recipe, store
+        self.sample, self.recipe, self.store, self.execution = sample, recipe, store, execution
         self._absence, self._removals = absence, removals
-        self._rows = Rows(backend, subject.prompt, recipe)
+        self._rows = Rows(backend, sample.prompt, recipe)
         self.rows: dict[Removed, Row] = {
             removed: self._rows.without(self.absent(removed)) for removed in distinct(removals.values())
         }
@@ -84,7 +85,7 @@ class Ablations:
 
     def absent(self, removed: Removed) -> Absent:
         """The units that are removed."""
-        return tuple(self.subject.units[place] for place in removed)
+        return tuple(self.sample.units[place] for place in removed)
 
     def key(self, name: str, removed: Removed, *depends_on: Any) -> str:
         """Key in the store of a value of a reduced prompt."""
@@ -110,7 +111,7 @@ class Ablations:
         values = {quantity: self._values(found) for quantity, found in numbers.items()}
         return [
             SampleCurves(
-                self.subject.key,
+                self.sample.key,
                 self._absence,
                 ranking,
                 {

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from gilot_plugin.attribution.batching import BatchPlan, Size, in_batches
+from gilot_plugin.attribution.batching import BatchPlan, Execution, Size, in_batches
 from gilot_plugin.backends.predictions import Predictions
 from gilot_plugin.backends.protocol import Backend, Batch, Load, Row
 from gilot_plugin.backends.tree.shared import NOTHING
@@ -22,13 +22,11 @@ class Decoding(NamedTuple):
 
     Attributes:
         max_new_tokens: Most tokens of an answer.
-        batch_size: Prompts a batch; None for as many as the memory allows and as gain anything.
-        memory_budget: Bytes that a batch may take; None for half of what is free.
+        execution: How the work is carried out.
     """
 
     max_new_tokens: int = 256
-    batch_size: int | None = None
-    memory_budget: int | None = None
+    execution: Execution = Execution()
 
 
 def greedy_answers(
@@ -56,7 +54,7 @@ def greedy_answers(
     if not ordered:
         return
     room = decoding.max_new_tokens - 1
-    plan = BatchPlan.beside(backend, decoding.batch_size, decoding.memory_budget)
+    plan = BatchPlan.beside(backend, decoding.execution)
     sizes = [
         Size(
             backend.memory(Load(0, len(row.token_ids), room, 1, 1)),

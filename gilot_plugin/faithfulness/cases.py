@@ -10,15 +10,16 @@ from typing import Any, NamedTuple
 
 from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.attribution.engine import attribute_together
-from gilot_plugin.attribution.inquiry import Inquiry, choices_inquiry, generation_inquiry
+from gilot_plugin.attribution.game import Game
+from gilot_plugin.attribution.games import choices_game, generation_game
 from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, token_label
 from gilot_plugin.attribution.types import FIXED_SEGMENTS, TEMPLATE_SEGMENT, Attribution, Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.errors import GilotError, PromptError
 from gilot_plugin.faithfulness.controls import control_rankings, sample_seed
 from gilot_plugin.faithfulness.curves import SampleKey
-from gilot_plugin.faithfulness.subjects import Subject, ranking_of
-from gilot_plugin.resolve import make_recipe
+from gilot_plugin.faithfulness.ranked import RankedSample, ranking_of
+from gilot_plugin.resolve import make_execution, make_recipe
 from gilot_plugin.settings.config import GilotConfig
 
 #: Of fewer units there is no order.
@@ -149,12 +150,12 @@ def method_seconds(seconds: Mapping[str, float], methods: Mapping[str, Any]) -> 
     return {method: seconds.get(method, shared) for method in methods}
 
 
-def subject_of(case: Case, methods: Sequence[str], seed: int, random_rankings: int) -> Subject:
+def ranked_sample(case: Case, methods: Sequence[str], seed: int, random_rankings: int) -> RankedSample:
     """The case with the rankings of the methods and of the controls."""
     ties = sample_seed(seed, case.key, "ties")
     rankings = {method: ranking_of(case.scores[method], ties) for method in methods if method in case.scores}
     controls = control_rankings(case.key, len(case.units), seed, random_rankings)
-    return Subject(
+    return RankedSample(
         *(case.key, case.prompt, case.units, {**rankings, **controls}),
         *(case.choices, case.lengths, case.unscored),
     )
@@ -195,14 +196,14 @@ def score(
     Raises:
         ConfigError: The settings do not fit the model.
     """
-    asked: dict[Inquiry[Any], Case] = {}
+    games: dict[Game, Case] = {}
     for case in cases:
         try:
-            asked[_inquiry(backend, tokenizer, empty_prompt_id, case, methods)] = case
+            games[_game(backend, tokenizer, empty_prompt_id, case, methods)] = case
         except PromptError as error:
             yield case, error
-    for inquiry, found in attribute_together(backend, list(asked)) if asked else ():
-        yield asked[inquiry], _scored(found, methods) if isinstance(found, Attribution) else found
+    for game, found in attribute_together(backend, list(games)):
+        yield games[game], _scored(found, methods) if isinstance(found, Attribution) else found
 
 
 def _scored(found: Attribution, methods: Sequence[str]) -> Scored | Exception:
@@ -213,31 +214,33 @@ def _scored(found: Attribution, methods: Sequence[str]) -> Scored | Exception:
     return Scored(scores, method_seconds(found.diagnostics.seconds, scores))
 
 
-def _inquiry(
+def _game(
     backend: Backend, tokenizer: Any, empty_prompt_id: int | None, case: Case, methods: Sequence[str]
-) -> Inquiry[Any]:
+) -> Game:
     config = case.config.model_copy(update={"methods": tuple(methods)})
     recipe = make_recipe(config, backend, tokenizer, empty_prompt_id)
     if case.choices:
-        return choices_inquiry(
+        return choices_game(
             backend,
             case.prompt,
             case.units,
             case.choices,
             case.choice_texts,
             recipe,
+            make_execution(config),
             lengths=case.lengths,
             unscored=case.unscored,
         )
     answer: Sequence[int] | None = case.response_ids
     if answer is None and case.response is not None:
         answer = continuation_ids(tokenizer, case.prompt, case.response)
-    return generation_inquiry(
+    return generation_game(
         backend,
         case.prompt,
         case.units,
         recipe,
         partial(token_label, tokenizer),
         partial(decode, tokenizer),
+        make_execution(config),
         answer=answer,
     )

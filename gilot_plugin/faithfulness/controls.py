@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gilot_plugin.faithfulness.curves import Curves, SampleCurves, SampleKey
-from gilot_plugin.faithfulness.subjects import Ranking
+from gilot_plugin.faithfulness.ranked import Ranking
 
 
 class Control(NamedTuple):

@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from gilot_plugin import plugins
 from gilot_plugin.artifacts.faithfulness import Randomization
-from gilot_plugin.attribution.methods import Distance
+from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.backends.reinitialization import reinitialized
 from gilot_plugin.errors import ConfigError, one_of
 from gilot_plugin.faithfulness.answers import Decoding
-from gilot_plugin.faithfulness.cases import Case, Scored, subject_of
+from gilot_plugin.faithfulness.cases import Case, Scored, ranked_sample
 from gilot_plugin.faithfulness.curves import (
     ALL_QUANTITIES,
     CHOICE_QUANTITIES,
@@ -30,7 +29,8 @@ from gilot_plugin.faithfulness.randomization import Twin, compare_with_random_we
 from gilot_plugin.faithfulness.scores import Scorer
 from gilot_plugin.faithfulness.similarity import SentenceEmbedder
 from gilot_plugin.faithfulness.store import ValueStore
-from gilot_plugin.resolve import make_recipe
+from gilot_plugin.plugins import offers
+from gilot_plugin.resolve import make_execution, make_recipe
 from gilot_plugin.settings.config import GilotConfig, uncombined
 
 #: Settings that have nothing to do with what is computed of one sample.
@@ -127,7 +127,7 @@ def removing(config: GilotConfig, absence: str) -> GilotConfig:
     Raises:
         ConfigError: There is no such way, or it cannot be used here.
     """
-    operators = plugins.absence_operators()
+    operators = offers.absence_operators()
     possible = tuple(name for name, found in operators.items() if found.rescored_without is None)
     if absence not in possible:
         raise ConfigError(f"--absence {absence}: allowed are {one_of(possible)}")
@@ -140,7 +140,7 @@ def removing(config: GilotConfig, absence: str) -> GilotConfig:
 
 def default_absence(configs: Iterable[GilotConfig]) -> tuple[str, ...]:
     """How the runs themselves took units away, where that can be used here; else by deleting them."""
-    operators = plugins.absence_operators()
+    operators = offers.absence_operators()
     found = dict.fromkeys(config.absence for config in configs)
     return tuple(name for name in found if operators[name].rescored_without is None) or ("delete",)
 
@@ -230,9 +230,9 @@ def computed_together(methods: Sequence[str]) -> list[tuple[str, ...]]:
     that no method here gives are left out: the margin comes by itself with choices, and a plugin may not be
     installed.
     """
-    offered = plugins.attribution_methods()
+    offered = offers.attribution_methods()
     known = [name for name in methods if name in offered]
-    distances = tuple(name for name in known if isinstance(offered[name], Distance))
+    distances = tuple(name for name in known if isinstance(offered[name], OutcomeMethod))
     others = [(name,) for name in known if name not in distances]
     return [distances, *others] if distances else list(others)
 
@@ -249,17 +249,16 @@ def _measured(
     for case in cases:
         by_config.setdefault(case.config.hash, []).append(case)
     curves: list[SampleCurves] = []
-    decoding = Decoding(max_new_tokens=design.max_answer_tokens)
     for those in by_config.values():
-        subjects = [subject_of(case, design.methods, design.seed, design.random_rankings) for case in those]
+        samples = [ranked_sample(case, design.methods, design.seed, design.random_rankings) for case in those]
         curves += measure_faithfulness(
             loaded.backend,
             loaded.tokenizer,
-            subjects,
+            samples,
             _recipes(loaded, those[0].config, design.absence),
             embedder,
             store,
-            decoding,
+            Decoding(design.max_answer_tokens, make_execution(those[0].config)),
             _as_steps(watcher),
             design.quantities,
         )

@@ -21,13 +21,13 @@ from gilot_plugin.faithfulness.curves import (
     SampleCurves,
 )
 from gilot_plugin.faithfulness.quantities import answer_numbers, choice_numbers, needs_answer, text_tokens
+from gilot_plugin.faithfulness.ranked import RankedSample
 from gilot_plugin.faithfulness.removal import Removals, Removed, checked_removals
 from gilot_plugin.faithfulness.similarity import SentenceEmbedder
 from gilot_plugin.faithfulness.store import NewAnswer, NewNumber, ValueStore
-from gilot_plugin.faithfulness.subjects import Subject
 
 #: Called with the number of reduced prompts that are done, and of all.
-Progress = Callable[[int, int], None]
+CurveProgress = Callable[[int, int], None]
 
 #: Reduced prompts whose answers are found together: enough to fill batches to the last.
 _TOGETHER = 2048
@@ -38,12 +38,12 @@ _PUBLISHED = Decoding()
 def measure_faithfulness(
     backend: Backend,
     tokenizer: Any,
-    subjects: Sequence[Subject],
+    samples: Sequence[RankedSample],
     absences: Mapping[str, Recipe],
     embedder: SentenceEmbedder | None,
     store: ValueStore,
     decoding: Decoding = _PUBLISHED,
-    progress: Progress | None = None,
+    progress: CurveProgress | None = None,
     quantities: Collection[Quantity] = ALL_QUANTITIES,
 ) -> Iterator[SampleCurves]:
     """Measure what the removal of units does, under each ranking of each sample.
@@ -51,7 +51,7 @@ def measure_faithfulness(
     Args:
         backend: The model.
         tokenizer: Its tokenizer, for the texts of answers.
-        subjects: The samples.
+        samples: The samples.
         absences: Ways to take units away, by the names that results carry: recipes, of which the operator
             removes units and the rest finds outcome distributions.
         embedder: Compares answers; may be None if all samples have choices, and without the similarity.
@@ -76,23 +76,23 @@ def measure_faithfulness(
     """
     for recipe in absences.values():
         check_positions(backend, recipe.absence)
-    if embedder is None and SIMILARITY in quantities and any(not subject.choices for subject in subjects):
+    if embedder is None and SIMILARITY in quantities and any(not sample.choices for sample in samples):
         raise ConfigError("answers are compared by their embeddings: give an embedder")
-    for subject in subjects:
-        _check_quantities(subject, quantities)
-        _check_window(backend, subject, decoding)
-    removals = [checked_removals(subject) for subject in subjects]
+    for sample in samples:
+        _check_quantities(sample, quantities)
+        _check_window(backend, sample, decoding)
+    removals = [checked_removals(sample) for sample in samples]
     bar = _Bar(
         progress,
         len(absences) * sum(len(distinct(found.values())) for found in removals),
         sum(quantity in quantities for quantity in GENERATION_QUANTITIES),
     )
     run = _Run(backend, tokenizer, embedder, store, decoding, quantities, bar)
-    for group in _groups(list(zip(subjects, removals, strict=True))):
+    for group in _groups(list(zip(samples, removals, strict=True))):
         yield from run.measure(
             [
-                Ablations(backend, subject, name, recipe, found, store)
-                for subject, found in group
+                Ablations(backend, sample, name, recipe, found, store, decoding.execution)
+                for sample, found in group
                 for name, recipe in absences.items()
             ]
         )
@@ -101,7 +101,7 @@ def measure_faithfulness(
 class _Bar:
     """Counts parts of reduced prompts: one for each number that is computed by itself."""
 
-    def __init__(self, progress: Progress | None, total: int, parts: int) -> None:
+    def __init__(self, progress: CurveProgress | None, total: int, parts: int) -> None:
         self._progress, self._total, self._parts, self._done = progress, total, max(1, parts), 0
         self.add(0)
 
@@ -127,9 +127,9 @@ class _Run(NamedTuple):
 
     def measure(self, group: Sequence[Ablations]) -> Iterator[SampleCurves]:
         """Curves of samples whose reduced prompts are answered together."""
-        self._answer([one for one in group if not one.subject.choices])
+        self._answer([one for one in group if not one.sample.choices])
         for one in group:
-            yield from self._of_choices(one) if one.subject.choices else self._of_answers(one)
+            yield from self._of_choices(one) if one.sample.choices else self._of_answers(one)
 
     def _answer(self, group: Sequence[Ablations]) -> None:
         """Find the answers that are not in the store."""
@@ -158,7 +158,7 @@ class _Run(NamedTuple):
         return (ablations.full_row,) if needs_answer(ablations.recipe, self.quantities) else ()
 
     def _of_choices(self, ablations: Ablations) -> list[SampleCurves]:
-        texts = [self.tokenizer.decode(list(choice)) for choice in ablations.subject.choices]
+        texts = [self.tokenizer.decode(list(choice)) for choice in ablations.sample.choices]
         return ablations.curves(
             choice_numbers(self.backend, ablations, texts, self.quantities, self.bar.add_whole), texts=None
         )
@@ -200,13 +200,13 @@ class _Run(NamedTuple):
 
 
 def _groups(
-    subjects: Iterable[tuple[Subject, Mapping[str, Removals]]],
-) -> Iterator[list[tuple[Subject, Mapping[str, Removals]]]]:
+    samples: Iterable[tuple[RankedSample, Mapping[str, Removals]]],
+) -> Iterator[list[tuple[RankedSample, Mapping[str, Removals]]]]:
     """Samples that together have enough reduced prompts."""
-    group: list[tuple[Subject, Mapping[str, Removals]]] = []
+    group: list[tuple[RankedSample, Mapping[str, Removals]]] = []
     count = 0
-    for subject, removals in subjects:
-        group.append((subject, removals))
+    for sample, removals in samples:
+        group.append((sample, removals))
         count += len(distinct(removals.values()))
         if count >= _TOGETHER:
             yield group
@@ -215,11 +215,11 @@ def _groups(
         yield group
 
 
-def _check_quantities(subject: Subject, quantities: Collection[Quantity]) -> None:
-    possible = CHOICE_QUANTITIES if subject.choices else GENERATION_QUANTITIES
+def _check_quantities(sample: RankedSample, quantities: Collection[Quantity]) -> None:
+    possible = CHOICE_QUANTITIES if sample.choices else GENERATION_QUANTITIES
     if not any(quantity in quantities for quantity in possible):
         names = one_of([quantity.name for quantity in possible])
-        raise ConfigError(f"{subject.key}: none of its quantities is asked for: {names}")
+        raise ConfigError(f"{sample.key}: none of its quantities is asked for: {names}")
 
 
 def positions_needed(prompt: Prompt, choices: Sequence[Sequence[int]], max_new_tokens: int) -> int:
@@ -230,11 +230,11 @@ def positions_needed(prompt: Prompt, choices: Sequence[Sequence[int]], max_new_t
     return len(prompt.tokens) + (0 if choices else max_new_tokens - 1)
 
 
-def _check_window(backend: Backend, subject: Subject, decoding: Decoding) -> None:
-    needed = positions_needed(subject.prompt, subject.choices, decoding.max_new_tokens)
+def _check_window(backend: Backend, sample: RankedSample, decoding: Decoding) -> None:
+    needed = positions_needed(sample.prompt, sample.choices, decoding.max_new_tokens)
     if backend.max_positions is not None and needed > backend.max_positions:
         raise PromptError(
-            f"{subject.key}: the prompt's {len(subject.prompt.tokens)} tokens and an answer of "
+            f"{sample.key}: the prompt's {len(sample.prompt.tokens)} tokens and an answer of "
             f"{decoding.max_new_tokens} need {needed} positions, the model has {backend.max_positions}: ask "
             "for shorter answers or leave the sample out"
         )

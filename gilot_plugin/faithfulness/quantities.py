@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
-from gilot_plugin.attribution.distance.pair import OutcomePair
-from gilot_plugin.attribution.distances import BUILTIN_METHODS, margin
-from gilot_plugin.attribution.inquiry import Inquiry, choices_inquiry, generation_inquiry
-from gilot_plugin.attribution.measuring import Measurer
-from gilot_plugin.attribution.methods import Distance, Measurement
+import torch
+
+from gilot_plugin.attribution.builtins import BUILTIN_METHODS
+from gilot_plugin.attribution.builtins import LOGPROB as ANSWER_DROP
+from gilot_plugin.attribution.game import Game
+from gilot_plugin.attribution.games import answer_game, choices_game, generation_game
+from gilot_plugin.attribution.logprobs import IMPOSSIBLE
+from gilot_plugin.attribution.methods import Distance, OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
-from gilot_plugin.attribution.prediction.reading import BatchedReader
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.errors import PromptError
@@ -30,19 +32,45 @@ _TRANSPORT = next(method for method in BUILTIN_METHODS if method.name == TRANSPO
 _Compute = Callable[[Sequence[Removed]], Mapping[Quantity, Sequence[float]]]
 
 
-def _still_chosen(pair: OutcomePair) -> Measurement:
-    return Measurement(float(pair.log_absent.argmax() == pair.log_present.argmax()))
+class _Measured(NamedTuple):
+    """A quantity as values of a game.
+
+    Attributes:
+        measure: How far the quantity is from the full prompt's.
+        number: The quantity, from that value and the log-probabilities of the full prompt's outcomes,
+            ``[steps, outcomes]``.
+    """
+
+    measure: OutcomeMethod
+    number: Callable[[float, torch.Tensor], float]
 
 
-def _lead_of_choice(pair: OutcomePair) -> Measurement:
-    return Measurement(margin(pair.log_absent, (int(pair.log_present.argmax()),)))
+def _choice_changed(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
+    return absent.argmax(-1) != present.argmax(-1)
 
 
-#: In the order of the distances that are measured together.
-_OF_CHOICES: Mapping[Quantity, Distance] = {
-    CHOSEN: Distance(CHOSEN.name, CHOSEN.summary, _still_chosen),
-    MARGIN: Distance(MARGIN.name, MARGIN.summary, _lead_of_choice),
-    TRANSPORT: _TRANSPORT,
+def _lead(logprobs: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """How far the full prompt's choice is ahead of the strongest other one."""
+    possible = logprobs.clamp(min=IMPOSSIBLE)
+    chosen = present.argmax(-1, keepdim=True).expand(*logprobs.shape[:-1], 1)
+    return possible.gather(-1, chosen)[..., 0] - possible.scatter(-1, chosen, -torch.inf).amax(-1)
+
+
+def _lead_drop(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
+    return _lead(present, present) - _lead(absent, present)
+
+
+#: In the order in which they are measured.
+_OF_CHOICES: Mapping[Quantity, _Measured] = {
+    CHOSEN: _Measured(
+        Distance("changed", "whether another choice is preferred", _choice_changed),
+        lambda changed, _: 1.0 - changed,
+    ),
+    MARGIN: _Measured(
+        Distance("lead", "drop in the lead of the full prompt's choice, in nats", _lead_drop),
+        lambda drop, full: float(_lead(full, full).mean()) - drop,
+    ),
+    TRANSPORT: _Measured(_TRANSPORT, lambda distance, _: distance),
 }
 
 
@@ -86,12 +114,19 @@ def _answer_logprobs(
     backend: Backend, ablations: Ablations, said: tuple[int, ...], progress: Callable[[int], None]
 ) -> Numbers:
     numbers = Numbers(lambda removed: ablations.key(LOGPROB.name, removed, said))
+    sample = ablations.sample
+    game = answer_game(
+        backend,
+        sample.prompt,
+        sample.units,
+        ablations.recipe,
+        Answer(Candidates((said,))),
+        ablations.execution,
+    )
 
     def compute(some: Sequence[Removed]) -> Mapping[Quantity, Sequence[float]]:
-        answer = Answer(Candidates((said,)))
-        reader = BatchedReader(backend, ablations.subject.prompt, ablations.recipe, answer)
-        found = reader.logprobs([ablations.absent(removed) for removed in some])
-        return {LOGPROB: [float(value) / len(said) for value in found]}
+        drops = game.values([ablations.absent(removed) for removed in some]).means(ANSWER_DROP.name)
+        return {LOGPROB: [(float(game.full.answer_logprob) - drop) / len(said) for drop in drops]}
 
     _fill(ablations, {LOGPROB: numbers}, compute, progress)
     return numbers
@@ -102,17 +137,18 @@ def _outcome_distances(
 ) -> Numbers:
     recipe = dataclasses.replace(ablations.recipe, methods=(_TRANSPORT,))
     given = said if recipe.hypotheses == "response" else None
+    sample = ablations.sample
     numbers = Numbers(
         lambda removed: ablations.outcome_key(TRANSPORT.name, removed, given),
         # A distribution does not differ from itself.
         {NOTHING_REMOVED: 0.0},
     )
-    compute = _distances(
-        backend,
+    compute = _played(
         ablations,
-        recipe,
-        {TRANSPORT: _TRANSPORT},
-        lambda: generation_inquiry(backend, ablations.subject.prompt, (), recipe, str, str, answer=given),
+        {TRANSPORT: _OF_CHOICES[TRANSPORT]},
+        lambda: generation_game(
+            backend, sample.prompt, sample.units, recipe, str, str, ablations.execution, answer=given
+        ),
     )
     _fill(ablations, {TRANSPORT: numbers}, compute, progress)
     return numbers
@@ -141,39 +177,35 @@ def choice_numbers(
     Raises:
         PromptError: There is only one choice.
     """
-    subject = ablations.subject
-    if len(subject.choices) < 2:
-        raise PromptError(f"{subject.key}: a single choice is always chosen; two at least are needed")
-    scoring: Literal["sum", "norm"] = "sum" if subject.lengths is None else "norm"
-    distances = {quantity: found for quantity, found in _OF_CHOICES.items() if quantity in quantities}
-    recipe = dataclasses.replace(ablations.recipe, methods=tuple(distances.values()), choice_scoring=scoring)
-    asked = (subject.choices, subject.lengths, subject.unscored)
+    sample = ablations.sample
+    if len(sample.choices) < 2:
+        raise PromptError(f"{sample.key}: a single choice is always chosen; two at least are needed")
+    scoring: Literal["sum", "norm"] = "sum" if sample.lengths is None else "norm"
+    measured = {quantity: found for quantity, found in _OF_CHOICES.items() if quantity in quantities}
+    methods = tuple(found.measure for found in measured.values())
+    recipe = dataclasses.replace(ablations.recipe, methods=methods, choice_scoring=scoring)
+    asked = (sample.choices, sample.lengths, sample.unscored)
 
     def of(quantity: Quantity) -> Numbers:
         return Numbers(lambda removed: ablations.outcome_key(f"choices {quantity.name}", removed, *asked))
 
-    numbers = {quantity: of(quantity) for quantity in distances}
-    _fill(
+    numbers = {quantity: of(quantity) for quantity in measured}
+    compute = _played(
         ablations,
-        numbers,
-        _distances(
+        measured,
+        lambda: choices_game(
             backend,
-            ablations,
+            sample.prompt,
+            sample.units,
+            sample.choices,
+            texts,
             recipe,
-            distances,
-            lambda: choices_inquiry(
-                backend,
-                subject.prompt,
-                (),
-                subject.choices,
-                texts,
-                recipe,
-                lengths=subject.lengths,
-                unscored=subject.unscored,
-            ),
+            ablations.execution,
+            lengths=sample.lengths,
+            unscored=sample.unscored,
         ),
-        progress,
     )
+    _fill(ablations, numbers, compute, progress)
     return numbers
 
 
@@ -205,25 +237,22 @@ def _fill(
         progress(len(some))
 
 
-def _distances(
-    backend: Backend,
-    ablations: Ablations,
-    recipe: Recipe,
-    distances: Mapping[Quantity, Distance],
-    make_inquiry: Callable[[], Inquiry[Any]],
+def _played(
+    ablations: Ablations, measured: Mapping[Quantity, _Measured], make_game: Callable[[], Game]
 ) -> _Compute:
-    """Computes distances from the full prompt's outcome distribution, which is computed once."""
-    inquiries: list[Inquiry[Any]] = []
+    """Computes quantities as values of one game."""
+    games: list[Game] = []
 
     def compute(some: Sequence[Removed]) -> Mapping[Quantity, Sequence[float]]:
         # Made when it is needed: hypotheses of the full prompt may be searched at once.
-        if not inquiries:
-            inquiries.append(make_inquiry())
-        absent = [ablations.absent(removed) for removed in some]
-        (found,) = Measurer(backend, recipe).measure([(inquiries[0].subject, absent)])
+        if not games:
+            games.append(make_game())
+        (game,) = games
+        values = game.values([ablations.absent(removed) for removed in some])
+        full = game.full.logprobs
         return {
-            quantity: [measured[column].score for measured in found]
-            for column, quantity in enumerate(distances)
+            quantity: [found.number(value, full) for value in values.means(found.measure.name)]
+            for quantity, found in measured.items()
         }
 
     return compute

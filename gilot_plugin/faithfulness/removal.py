@@ -7,9 +7,9 @@ from typing import NamedTuple
 from gilot_plugin.attribution.types import FIXED_SEGMENTS
 from gilot_plugin.errors import PromptError
 from gilot_plugin.faithfulness.curves import FRACTIONS
-from gilot_plugin.faithfulness.subjects import Ranking, Subject
+from gilot_plugin.faithfulness.ranked import RankedSample, Ranking
 
-#: Places in a subject's ``units``, in the order of the prompt.
+#: Places in a sample's ``units``, in the order of the prompt.
 Removed = tuple[int, ...]
 
 
@@ -46,23 +46,23 @@ def removals_of(ranking: Ranking) -> Removals:
     )
 
 
-def checked_removals(subject: Subject) -> dict[str, Removals]:
-    """What is removed under each of a subject's rankings.
+def checked_removals(sample: RankedSample) -> dict[str, Removals]:
+    """What is removed under each of a sample's rankings.
 
     Raises:
         PromptError: There are no units, or some hold tokens of the template or special tokens.
         ValueError: A ranking does not name each unit once.
     """
-    if not subject.units:
-        raise PromptError(f"{subject.key}: there is nothing that can be removed")
-    for unit in subject.units:
-        if not FIXED_SEGMENTS.isdisjoint(subject.prompt.segments[unit.start_token : unit.end_token]):
+    if not sample.units:
+        raise PromptError(f"{sample.key}: there is nothing that can be removed")
+    for unit in sample.units:
+        if not FIXED_SEGMENTS.isdisjoint(sample.prompt.segments[unit.start_token : unit.end_token]):
             raise PromptError(
-                f"{subject.key}: the unit {unit.text!r} holds tokens of the template or special tokens, "
+                f"{sample.key}: the unit {unit.text!r} holds tokens of the template or special tokens, "
                 "which are never removed: use units of scope 'content'"
             )
-    found = {name: removals_of(ranking) for name, ranking in subject.rankings.items()}
-    for name, ranking in subject.rankings.items():
-        if len(ranking) != len(subject.units):
-            raise ValueError(f"{subject.key}: the ranking {name!r} is not one of {len(subject.units)} units")
+    found = {name: removals_of(ranking) for name, ranking in sample.rankings.items()}
+    for name, ranking in sample.rankings.items():
+        if len(ranking) != len(sample.units):
+            raise ValueError(f"{sample.key}: the ranking {name!r} is not one of {len(sample.units)} units")
     return found

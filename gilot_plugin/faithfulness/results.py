@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from gilot_plugin.artifacts import jsontext
-from gilot_plugin.artifacts.faithfulness import FAITHFULNESS_VERSION, Faithfulness, Settings
+from gilot_plugin.artifacts.faithfulness import FAITHFULNESS_VERSION, Faithfulness, FaithfulnessSettings
 from gilot_plugin.faithfulness.curves import FRACTIONS, SampleCurves
 from gilot_plugin.faithfulness.experiment import Design, Findings
 from gilot_plugin.faithfulness.summary import mean_seconds, summarize
@@ -18,7 +18,7 @@ _PACKAGES = ("gilot-plugin", "lm_eval", "torch", "transformers", "POT", "sentenc
 
 def settings_of(
     design: Design, configs: Iterable[GilotConfig], *, model: str, model_args: str, embedder: str
-) -> Settings:
+) -> FaithfulnessSettings:
     """What the figures depend on.
 
     Args:
@@ -28,7 +28,7 @@ def settings_of(
         model_args: Arguments that it was loaded with.
         embedder: Name of the model that compares answers; empty where none are compared.
     """
-    return Settings(
+    return FaithfulnessSettings(
         model=model,
         model_args=model_args,
         embedder=embedder,
@@ -42,7 +42,7 @@ def settings_of(
 
 
 def figures_of(
-    findings: Findings, design: Design, settings: Settings, left_out: Mapping[str, int]
+    findings: Findings, design: Design, settings: FaithfulnessSettings, left_out: Mapping[str, int]
 ) -> Faithfulness:
     """The figures of all samples.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gilot_plugin.artifacts.records import SCHEMA_VERSION
+from gilot_plugin.artifacts.models import SCHEMA_VERSION
 from gilot_plugin.backends.protocol import Backend, Row
 from gilot_plugin.faithfulness.cases import Case, Scored, in_groups, score
 from gilot_plugin.faithfulness.store import NewNumber, ValueStore

@@ -11,7 +11,7 @@ import numpy as np
 from gilot_plugin.artifacts.faithfulness import (
     ControlCurves,
     ControlResult,
-    Interval,
+    MeanInterval,
     Measure,
     MethodCurves,
     MethodDifference,
@@ -198,14 +198,14 @@ def _measure(group: _Samples, methods: Sequence[str], judged: Sequence[_Judged])
     )
 
 
-def interval_of(values: Sequence[float] | np.ndarray) -> Interval:
+def interval_of(values: Sequence[float] | np.ndarray) -> MeanInterval:
     """Mean of one number a sample, with its interval."""
     numbers = np.asarray(values, dtype=float)
     low, high = mean_interval(numbers)
-    return Interval(mean=float(np.mean(numbers)), low=low, high=high)
+    return MeanInterval(mean=float(np.mean(numbers)), low=low, high=high)
 
 
-def _interval(own: Sequence[Curves], number: Callable[[Curves], float]) -> Interval:
+def _interval(own: Sequence[Curves], number: Callable[[Curves], float]) -> MeanInterval:
     return interval_of([number(curves) for curves in own])
 
 
@@ -231,8 +231,8 @@ def _method_difference(found: _Judged) -> MethodDifference:
     )
 
 
-def _difference(test: PairedTest) -> Interval:
-    return Interval(mean=test.mean, low=test.low, high=test.high)
+def _difference(test: PairedTest) -> MeanInterval:
+    return MeanInterval(mean=test.mean, low=test.low, high=test.high)
 
 
 def mean_seconds(seconds: Iterable[Mapping[str, float]]) -> dict[str, float]:

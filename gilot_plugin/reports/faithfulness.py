@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from gilot_plugin.artifacts.faithfulness import (
     Faithfulness,
-    Interval,
+    MeanInterval,
     Measure,
     MethodCurves,
     Randomization,
@@ -121,7 +121,7 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def interval_words(interval: Interval, form: str = ".3f") -> str:
+def interval_words(interval: MeanInterval, form: str = ".3f") -> str:
     """The mean, with its interval if there is one."""
     if interval.low is None or interval.high is None:
         return f"{interval.mean:{form}}"

@@ -15,12 +15,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from rich.cells import cell_len
 
+from gilot_plugin.analysis.ablation import ablation_table
 from gilot_plugin.analysis.segments import SegmentShare, summarize_tasks
+from gilot_plugin.artifacts.ablations import read_ablations
 from gilot_plugin.artifacts.faithfulness import Faithfulness, read_faithfulness
 from gilot_plugin.artifacts.loading import LoadedRun
 from gilot_plugin.artifacts.names import file_part
 from gilot_plugin.artifacts.typed import Record, chosen_method
 from gilot_plugin.errors import ArtifactError, one_of
+from gilot_plugin.reports.ablation_figure import ablation_figure
 from gilot_plugin.reports.heat import heat_pieces
 from gilot_plugin.reports.palette import LIGHT, SERIES, heat_levels
 from gilot_plugin.reports.visible import visible
@@ -170,7 +173,7 @@ def run_figures(
     doc: int | None = None,
     limit: int | None = None,
 ) -> Iterator[NamedFigure]:
-    """All figures of a run: segments, faithfulness if it was computed, heat maps.
+    """All figures of a run: segments, faithfulness and ablations if they were computed, heat maps.
 
     Args:
         run: See :func:`gilot_plugin.load_run`.
@@ -200,6 +203,10 @@ def run_figures(
     if faithfulness is not None:
         titles = "; ".join(measure.title for measure in faithfulness.measures)
         yield NamedFigure("faithfulness", faithfulness_figure(faithfulness), f"Curves of {titles}")
+    changes = ablation_table(read_ablations(run.folder, run.date)).changes
+    changes = tuple(change for change in changes if task is None or change.task == task)
+    if changes:
+        yield NamedFigure("ablations", ablation_figure(changes), "Scores without parts of the prompts")
     turns = chain.from_iterable(zip_longest(*wanted))
     drawn = {record.key for record in islice((record for record in turns if record is not None), limit)}
     for record in (record for record in chain.from_iterable(wanted) if record.key in drawn):

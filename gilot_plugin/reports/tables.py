@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from gilot_plugin.analysis.segments import segment_shares
-from gilot_plugin.artifacts.typed import Record, Target
+from gilot_plugin.artifacts.typed import Record, RecordedTarget
 
 #: Columns of :func:`sample_rows`.
 COLUMNS = ("task", "doc_id", "status", "reason", "prompt", "target", "method", "top units", "metrics")
@@ -65,7 +65,7 @@ def _top_units(record: Record) -> str:
     return ", ".join(f"{unit.text.strip()!r}: {score:.3g}" for unit, score in ranked[:_TOP])
 
 
-def _answer(target: Target) -> str:
+def _answer(target: RecordedTarget) -> str:
     if target.choices:
         best = max(target.choices, key=lambda choice: choice.probability)
         return f"{best.text.strip()} ({best.probability:.2f})"

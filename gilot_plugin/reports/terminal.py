@@ -18,7 +18,7 @@ from gilot_plugin.artifacts.loading import (
     checked_record,
     without_first_position,
 )
-from gilot_plugin.artifacts.reader import Run
+from gilot_plugin.artifacts.reader import StoredRun
 from gilot_plugin.artifacts.typed import Record, chosen_method
 from gilot_plugin.errors import ArtifactError, one_of
 from gilot_plugin.reports.sheet import Sheet
@@ -53,7 +53,7 @@ class Filter:
 
 
 def show_run(
-    run: Run,
+    run: StoredRun,
     console: Console,
     *,
     chosen: Filter | None = None,
@@ -118,7 +118,7 @@ def overview(records: Sequence[Record], console: Console) -> Iterator[Renderable
         yield Text(f"and {len(records) - _LISTED} more", "dim")
 
 
-def _candidates(run: Run, chosen: Filter) -> Sequence[Mapping[str, Any]]:
+def _candidates(run: StoredRun, chosen: Filter) -> Sequence[Mapping[str, Any]]:
     tasks = sorted({record["task"] for record in run.records})
     task, doc_id = chosen.task, chosen.doc_id
     if not tasks:
@@ -163,7 +163,7 @@ def _margin(record: Record) -> Any:
     return None if margin is None else abs(margin)
 
 
-def _selection_errors(run: Run) -> str:
+def _selection_errors(run: StoredRun) -> str:
     """Why tasks have no records, as far as the manifest knows."""
     entries = run.manifest["tasks"].items() if run.manifest is not None else ()
     errors = [(task, (entry.get("selection") or {}).get("error")) for task, entry in entries]

@@ -52,6 +52,12 @@ def cache_use_lines(used: Mapping[str, Any] | None) -> list[str]:
         lines.append(f"slow: every sequence was read whole at every step: {used['reason']}.{told}")
     elif not used["prefix_trees"]:
         lines.append(f"slow: every prompt was read by itself, not as prefix trees: {used['reason']}.{told}")
+    computed, wanted = used.get("logits_computed", 0), used.get("logits_wanted", 0)
+    if computed > wanted:
+        lines.append(
+            f"slow: the logits of {computed:,} tokens were computed where those of {wanted:,} were wanted: "
+            "the model cannot be told which are."
+        )
     lines += [
         f"defect, of the model or of this package: an error while it was tried out: {error}"
         for error in used["errors"]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from gilot_plugin import plugins
-from gilot_plugin.attribution.methods import Distance
-
-if TYPE_CHECKING:
-    from gilot_plugin.settings.config import GilotConfig
+from gilot_plugin.attribution.methods import OutcomeMethod
+from gilot_plugin.plugins.offers import absence_operators, attribution_methods
+from gilot_plugin.settings.fields import AUTO_UNITS, Fields
 
 #: Solvers whose result does not depend on a tolerance.
 _WITHOUT_TOLERANCE = ("exact", "ipot")
@@ -32,7 +30,7 @@ class Contradiction(NamedTuple):
     because: str
 
 
-def contradictions_of(config: GilotConfig, ungiven: Mapping[str, Any]) -> Iterator[Contradiction]:
+def contradictions_of(config: Fields, ungiven: Mapping[str, Any]) -> Iterator[Contradiction]:
     """Say which settings cannot be combined, and what to do about it.
 
     A setting that would have no effect is refused, too: whoever gives it expects one.
@@ -74,9 +72,9 @@ def contradictions_of(config: GilotConfig, ungiven: Mapping[str, Any]) -> Iterat
         )
 
 
-def _of_the_second_pass(config: GilotConfig) -> Iterator[Contradiction]:
+def _of_the_second_pass(config: Fields) -> Iterator[Contradiction]:
     """Operators whose outcome is read from a second pass after a search of their own."""
-    if plugins.absence_operators()[config.absence].rescored_without is None:
+    if absence_operators()[config.absence].rescored_without is None:
         return
     if config.target == "choices":
         yield Contradiction(
@@ -95,7 +93,7 @@ def _of_the_second_pass(config: GilotConfig) -> Iterator[Contradiction]:
             )
 
 
-def _of_choices(config: GilotConfig, ungiven: Mapping[str, Any]) -> Iterator[Contradiction]:
+def _of_choices(config: Fields, ungiven: Mapping[str, Any]) -> Iterator[Contradiction]:
     if config.target == "choices":
         for name in _OF_GENERATION:
             if getattr(config, name) != ungiven[name]:
@@ -114,8 +112,8 @@ def _of_choices(config: GilotConfig, ungiven: Mapping[str, Any]) -> Iterator[Con
         )
 
 
-def _of_units(config: GilotConfig) -> Iterator[Contradiction]:
-    if config.units != "auto":
+def _of_units(config: Fields) -> Iterator[Contradiction]:
+    if config.units != AUTO_UNITS:
         if config.unit_budget is not None:
             yield Contradiction(
                 f"unit_budget={config.unit_budget} has no effect with units={config.units!r}: allowed with "
@@ -124,8 +122,8 @@ def _of_units(config: GilotConfig) -> Iterator[Contradiction]:
                 "units",
             )
         return
-    methods = plugins.attribution_methods()
-    if not any(isinstance(methods[name], Distance) for name in config.methods):
+    methods = attribution_methods()
+    if not any(isinstance(methods[name], OutcomeMethod) for name in config.methods):
         yield Contradiction(
             f"units='auto' follows the first distance among the methods, but {', '.join(config.methods)} "
             "has none: add one, e.g. 'ot'",

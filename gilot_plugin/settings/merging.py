@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from gilot_plugin.settings.config import PRESETS, preset_settings, uncombined
+from gilot_plugin.settings.config import preset_settings, uncombined
+from gilot_plugin.settings.presets import PRESETS
 
 Settings = Mapping[str, Any]
 

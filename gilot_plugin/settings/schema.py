@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from gilot_plugin import plugins
+from gilot_plugin.attribution.names import SOLVER_NAMES
 from gilot_plugin.attribution.prompt.units import SCOPES, UNIT_KINDS
-from gilot_plugin.attribution.transport import SOLVER_NAMES
-from gilot_plugin.settings.config import AUTO_UNITS, PRESETS, GilotConfig
+from gilot_plugin.plugins.offers import absence_operators, attribution_methods, selection_strategies
+from gilot_plugin.settings.config import GilotConfig
+from gilot_plugin.settings.fields import AUTO_UNITS
+from gilot_plugin.settings.presets import PRESETS
 
 #: Where the committed copy lies in the package.
 SCHEMA_FILE = "artifacts/schema/settings-1.0.json"
@@ -29,14 +31,14 @@ def settings_schema() -> dict[str, Any]:
     for name, names in closed.items():
         properties[name]["enum"] = list(names)
     open_to_plugins: dict[str, Iterable[str]] = {
-        "absence": plugins.absence_operators(),
+        "absence": absence_operators(),
         "scope": SCOPES,
         "units": (*UNIT_KINDS, AUTO_UNITS),
     }
     for name, names in open_to_plugins.items():
         properties[name]["examples"] = list(names)
-    properties["methods"]["examples"] = [[name] for name in plugins.attribution_methods()]
-    properties["select"]["examples"] = list(plugins.selection_strategies())
+    properties["methods"]["examples"] = [[name] for name in attribution_methods()]
+    properties["select"]["examples"] = list(selection_strategies())
     properties["select"]["default"] = {"strategy": "first"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from gilot_plugin.errors import ConfigError
+from gilot_plugin.settings.ablation import ablation_functions
 from gilot_plugin.settings.config import GilotConfig, uncombined
 from gilot_plugin.settings.merging import GaveWay, Merged, Settings, Source, merge_sources, settle
 from gilot_plugin.settings.selection import functions_in
@@ -272,6 +273,11 @@ def task_settings(
     for place in functions_in(own.get("select")):
         raise ConfigError(
             f"task {task}: metadata.gilot: select.function={place!r} is code to be run, which is taken from "
+            "your own command line, settings file or Python call only: give it there if you trust it"
+        )
+    for place in ablation_functions(own.get("ablate")):
+        raise ConfigError(
+            f"task {task}: metadata.gilot: ablate.function={place!r} is code to be run, which is taken from "
             "your own command line, settings file or Python call only: give it there if you trust it"
         )
     if of_runs := [name for name in _OF_RUNS if name in own]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gilot_plugin.artifacts.faithfulness import Faithfulness, read_faithfulness
-from gilot_plugin.artifacts.schemas import load_schema, schema_problems
+from gilot_plugin.artifacts.faithfulness import read_faithfulness
+from gilot_plugin.artifacts.schemas import schema_problems
 from gilot_plugin.artifacts.validation import validate_path
 from gilot_plugin.errors import ArtifactError
 from tests.artifacts import factories
@@ -16,27 +16,6 @@ from tests.artifacts import factories
 def content(**changes: Any) -> dict[str, Any]:
     found: dict[str, Any] = factories.FAITHFULNESS.model_dump(mode="json")
     return found | changes
-
-
-def simplified(schema: Any) -> Any:
-    """A schema without words, and with unions of simple types in the short form."""
-    if isinstance(schema, list):
-        return [simplified(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    options = schema.get("anyOf", [])
-    if options and all(set(option) == {"type"} for option in options):
-        return {"type": [option["type"] for option in options]}
-    named = ("properties", "$defs")
-    return {
-        key: {name: simplified(part) for name, part in value.items()} if key in named else simplified(value)
-        for key, value in schema.items()
-        if key not in ("title", "description", "default", "$schema", "$id")
-    }
-
-
-def test_the_schema_says_what_the_types_say() -> None:
-    assert simplified(load_schema("faithfulness")) == simplified(Faithfulness.model_json_schema())
 
 
 def test_figures_survive_the_disk(tmp_path: Path) -> None:

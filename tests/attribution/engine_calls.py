@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from gilot_plugin.attribution.distances import BUILTIN_METHODS
+from gilot_plugin.attribution.batching import Execution
+from gilot_plugin.attribution.builtins import BUILTIN_METHODS
 from gilot_plugin.attribution.engine import attribute
-from gilot_plugin.attribution.inquiry import choices_inquiry, generation_inquiry
+from gilot_plugin.attribution.games import choices_game, generation_game
 from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.prompt.absence import BUILTIN_ABSENCES, AbsenceContext
 from gilot_plugin.attribution.recipe import Recipe
@@ -47,11 +48,17 @@ def recipe(
         "solver": make_solver(solver, 1e-3, torch.device("cpu")) if isinstance(solver, str) else solver,
         "top_p": 0.9999,
         "top_k": 1000,
-        # As much as a batch of the default size takes would depend on the machine.
-        "batch_size": 4,
-        "num_threads": 1,
     }
-    return Recipe(**{**settings, **more})
+    of_numbers = {name: value for name, value in more.items() if name not in Execution._fields}
+    return Recipe(**{**settings, **of_numbers})
+
+
+def execution(*, batch_size: int | None = 4, num_threads: int | None = 1, **settings: Any) -> Execution:
+    """How it is carried out: as settings say, of which others are passed over.
+
+    As much as a batch of the default size takes would depend on the machine.
+    """
+    return Execution(batch_size, settings.get("memory_budget"), num_threads)
 
 
 def prompt_of(token_ids: Sequence[int]) -> Prompt:
@@ -76,13 +83,18 @@ def units_at(prompt: Prompt, spans: Sequence[Span]) -> list[Unit]:
 
 
 def attribute_generation(backend: Backend, *arguments: Any, **named: Any) -> Attribution:
-    """The answer to a :func:`generation_inquiry`."""
-    return attribute(backend, generation_inquiry(backend, *arguments, **named))
+    """The attribution of a :func:`generation_game`."""
+    return attribute(backend, generation_game(backend, *arguments, **named))
 
 
 def attribute_choices(backend: Backend, *arguments: Any, **named: Any) -> Attribution:
-    """The answer to a :func:`choices_inquiry`."""
-    return attribute(backend, choices_inquiry(backend, *arguments, **named))
+    """The attribution of a :func:`choices_game`."""
+    return attribute(backend, choices_game(backend, *arguments, **named))
+
+
+def opened(model: Any) -> Backend:
+    """What runs a model; other runtimes come as they are."""
+    return TransformersBackend(model) if isinstance(model, torch.nn.Module) else model
 
 
 def generation(
@@ -96,7 +108,14 @@ def generation(
     prompt = prompt_of(token_ids)
     units = units_at(prompt, spans)
     return attribute_generation(
-        TransformersBackend(model), prompt, units, recipe(**settings), str, str, answer=answer
+        opened(model),
+        prompt,
+        units,
+        recipe(**settings),
+        str,
+        str,
+        execution(**settings),
+        answer=answer,
     )
 
 
@@ -113,12 +132,13 @@ def choices(
     """:func:`attribute_choices` with :func:`recipe` and its settings."""
     prompt = prompt_of(token_ids)
     return attribute_choices(
-        TransformersBackend(model),
+        opened(model),
         prompt,
         units_at(prompt, spans),
         continuations,
         [str(tuple(continuation)) for continuation in continuations],
         recipe(**settings),
+        execution(**settings),
         lengths=lengths,
         gold=gold,
         unscored=unscored,

@@ -6,8 +6,11 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from gilot_plugin.attribution.distance.pair import Ground, OutcomePair
-from gilot_plugin.attribution.transport import make_solver
+from gilot_plugin.attribution.distance.solved import SolvedProblem
+from gilot_plugin.attribution.methods import Distance, TransportDistance
+from gilot_plugin.attribution.prediction.targets import Outcomes
+from gilot_plugin.attribution.reducing import Nucleus, Reference, reduce, to_host
+from gilot_plugin.attribution.transport import TransportProblem, make_solver
 
 EXACT = make_solver("exact", 1e-3, torch.device("cpu"))
 LARGEST = 2.0
@@ -22,7 +25,7 @@ class MatrixGeometry:
         self._costs = torch.from_numpy(costs)
 
     def costs(self, outcomes, shared):
-        return self._costs[outcomes][:, outcomes]
+        return [self._costs[chosen][:, chosen] for chosen in outcomes]
 
     def label(self, outcome):
         return str(outcome)
@@ -65,8 +68,33 @@ def distributions(draw, count=2):
     return rng, drawn
 
 
-def pair_of(present, absent, costs=None, top_p=1.0, top_k=1000, gold=()):
-    geometry = MatrixGeometry(1.0 - np.eye(len(present)) if costs is None else costs)
-    with np.errstate(divide="ignore"):
-        logs = np.log(present), np.log(absent)
-    return OutcomePair(*logs, Ground(geometry, EXACT, top_p, top_k, gold))
+def log(probabilities, dtype=torch.float64):
+    """Log-probabilities; minus infinity of what is impossible."""
+    return torch.as_tensor(np.asarray(probabilities), dtype=dtype).log()
+
+
+def support_of(present, absent, top_p=1.0, top_k=1000):
+    """The outcomes of a pair of distributions that take part in transport, as they reach the host."""
+    nucleus = Nucleus(top_p, top_k)
+    reference = Reference.of(Outcomes(log(present)[None, None]), nucleus)
+    (arrived,) = to_host([reduce(Outcomes(log(absent)[None, None]), reference, (), nucleus)])
+    (support,) = arrived().supports(reference, 0)
+    return support
+
+
+def solved_pair(present, absent, geometry, top_p=1.0, top_k=1000):
+    """The transport problem between two distributions, solved."""
+    support = support_of(present, absent, top_p, top_k)
+    (costs,) = geometry.costs([support.outcomes], [support.shared])
+    (result,) = EXACT([TransportProblem(support.source, support.target, costs)])
+    return SolvedProblem(support, result, geometry.largest_cost)
+
+
+def score(method, present, absent, costs=None):
+    """What a distance says of two distributions, all of whose outcomes take part."""
+    if isinstance(method, TransportDistance):
+        geometry = MatrixGeometry(1.0 - np.eye(len(present)) if costs is None else costs)
+        return method.measure(solved_pair(present, absent, geometry)).score
+    assert isinstance(method, Distance)
+    ((number,),) = method.compute(log(present)[None], log(absent)[None, None]).tolist()
+    return number

@@ -15,7 +15,7 @@ MORE = {"gemma": {"num_key_value_heads": 2, "head_dim": 8}}
 
 @pytest.mark.any_release
 @pytest.mark.parametrize("absence", ["delete", "mask"])
-@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2", "gemma"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2", "gemma", "gemma2"])
 def test_trees_are_used_and_scores_are_those_of_the_serial_loop(make_tiny_model, family, absence):
     model = make_tiny_model(family, **MORE.get(family, {}))
     used = TransformersBackend(model).cache_use

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from gilot_plugin.attribution.methods import Distance, Measurement, PromptMethod
+from gilot_plugin.attribution.methods import Distance, PromptMethod
 from gilot_plugin.attribution.prompt.tokens import decode, make_prompt, token_label
 from gilot_plugin.attribution.prompt.units import make_units
 from gilot_plugin.backends.transformers import TransformersBackend
@@ -184,7 +185,7 @@ def test_hypotheses_of_the_prompt(family_model):
 
 def test_methods_come_in_the_order_asked_for(tiny_model):
     first = PromptMethod("first_token", "", lambda context: [unit.start_token for unit in context.units])
-    constant = Distance("constant", "", lambda pair: Measurement(2.0))
+    constant = Distance("constant", "", lambda present, absent: torch.full(absent.shape[:2], 2.0))
     attribution = engine_calls.generation(tiny_model("llama"), PROMPT, SPANS, methods=(constant, first))
     assert list(attribution.scores) == ["constant", "first_token"]
     assert attribution.scores["constant"] == (2.0,) * len(SPANS)
@@ -198,7 +199,7 @@ def test_method_that_forgets_a_unit_is_refused(tiny_model):
 
 
 def test_error_in_a_measurement_is_raised(tiny_model):
-    def fail(pair):
+    def fail(present, absent):
         raise ZeroDivisionError("of the method")
 
     with pytest.raises(ZeroDivisionError, match="of the method"):
@@ -212,9 +213,10 @@ def test_progress_counts_the_units(tiny_model):
         TransformersBackend(tiny_model("llama")),
         prompt,
         engine_calls.units_at(prompt, EVERY_TOKEN),
-        engine_calls.recipe(batch_size=1),
+        engine_calls.recipe(),
         str,
         str,
+        engine_calls.execution(batch_size=1),
         progress=seen.append,
     )
     assert sum(seen) == len(EVERY_TOKEN)

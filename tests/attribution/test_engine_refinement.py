@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gilot_plugin.attribution.prompt.refinement import Refinement
 from gilot_plugin.attribution.prompt.tokens import make_prompt
+from gilot_plugin.attribution.prompt.units import Refinement
 from gilot_plugin.attribution.types import Segment
 from gilot_plugin.backends.transformers import TransformersBackend
 from tests.attribution import engine_calls
@@ -25,11 +25,12 @@ def prompt(tiny_tokenizer):
 
 def attribute(model, prompt, units, target="generation", **settings):
     backend, recipe = TransformersBackend(model), engine_calls.recipe(**{**SIZES, **settings})
+    execution = engine_calls.execution()
     if target == "choices":
         return engine_calls.attribute_choices(
-            backend, prompt, units, [(5,), (44,), (99,)], ["a", "b", "c"], recipe, gold=[1]
+            backend, prompt, units, [(5,), (44,), (99,)], ["a", "b", "c"], recipe, execution, gold=[1]
         )
-    return engine_calls.attribute_generation(backend, prompt, units, recipe, str, str)
+    return engine_calls.attribute_generation(backend, prompt, units, recipe, str, str, execution)
 
 
 @pytest.mark.parametrize(

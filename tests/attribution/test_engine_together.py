@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from gilot_plugin.attribution.engine import attribute, attribute_together
-from gilot_plugin.attribution.inquiry import choices_inquiry, generation_inquiry
+from gilot_plugin.attribution.games import choices_game, generation_game
 from gilot_plugin.attribution.methods import Distance
-from gilot_plugin.attribution.prompt.refinement import Refinement
+from gilot_plugin.attribution.prompt.units import Refinement
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import BudgetError
 from tests.attribution import engine_calls
@@ -22,8 +22,14 @@ CHOICES = [[(4, 5), (6,), (7, 8, 9)], [(4,), (9, 9)], [(3,), (4,)], [(5, 6), (5,
 def generations(backend, units=None, **settings):
     made = [engine_calls.prompt_of(ids) for ids in PROMPTS]
     return [
-        generation_inquiry(
-            backend, prompt, units or units_of(prompt), engine_calls.recipe(**settings), str, str
+        generation_game(
+            backend,
+            prompt,
+            units or units_of(prompt),
+            engine_calls.recipe(**settings),
+            str,
+            str,
+            engine_calls.execution(**settings),
         )
         for prompt in made
     ]
@@ -32,13 +38,14 @@ def generations(backend, units=None, **settings):
 def choices(backend, **settings):
     made = [engine_calls.prompt_of(ids) for ids in PROMPTS]
     return [
-        choices_inquiry(
+        choices_game(
             backend,
             prompt,
             units_of(prompt),
             known,
             list("abcd"[: len(known)]),
             engine_calls.recipe(**settings),
+            engine_calls.execution(**settings),
             gold=[0],
         )
         for prompt, known in zip(made, CHOICES, strict=True)
@@ -50,18 +57,18 @@ def units_of(prompt):
 
 
 def assert_each_as_alone(backend, ask):
-    together = dict(attribute_together(backend, inquiries := ask(backend)))
-    assert set(together) == set(inquiries)
-    for inquiry, single in zip(inquiries, ask(backend), strict=True):
+    together = dict(attribute_together(backend, games := ask(backend)))
+    assert set(together) == set(games)
+    for game, single in zip(games, ask(backend), strict=True):
         alone = attribute(backend, single)
-        assert_same(together[inquiry], alone)
-        assert [h.token_ids for h in together[inquiry].hypotheses] == [h.token_ids for h in alone.hypotheses]
+        assert_same(together[game], alone)
+        assert [h.token_ids for h in together[game].hypotheses] == [h.token_ids for h in alone.hypotheses]
         np.testing.assert_allclose(
-            [choice.logprob for choice in together[inquiry].choices],
+            [choice.logprob for choice in together[game].choices],
             [choice.logprob for choice in alone.choices],
             atol=1e-5,
         )
-    return [together[inquiry] for inquiry in inquiries]
+    return [together[game] for game in games]
 
 
 @pytest.mark.parametrize("steps", ["last", "mean"])
@@ -107,17 +114,17 @@ def test_generations_and_choices_in_one_call(tiny_model):
 
 
 def test_an_error_stays_with_its_prompt(tiny_model):
-    def fail(pair):
+    def fail(present, absent):
         raise ZeroDivisionError
 
     backend = TransformersBackend(tiny_model("llama"))
-    inquiries = generations(backend, batch_size=64)
-    inquiries[1] = generations(backend, methods=(Distance("fails", "", fail),))[1]
-    found = dict(attribute_together(backend, inquiries))
-    assert isinstance(found.pop(inquiries[1]), ZeroDivisionError)
+    games = generations(backend, batch_size=64)
+    games[1] = generations(backend, methods=(Distance("fails", "", fail),))[1]
+    found = dict(attribute_together(backend, games))
+    assert isinstance(found.pop(games[1]), ZeroDivisionError)
     expected = generations(backend)
     for place in (0, 2, 3):
-        assert_same(found[inquiries[place]], attribute(backend, expected[place]))
+        assert_same(found[games[place]], attribute(backend, expected[place]))
 
 
 def test_prompts_that_do_not_fit_the_budget_together(tiny_model):

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from gilot_plugin.attribution.engine import attribute
-from gilot_plugin.attribution.inquiry import generation_inquiry
+from gilot_plugin.attribution.games import generation_game
 from gilot_plugin.attribution.noise import Remeasured, noise_floor, remeasure
 from gilot_plugin.backends.transformers import TransformersBackend
-from tests.attribution.engine_calls import prompt_of, recipe, units_at
+from tests.attribution.engine_calls import execution, prompt_of, recipe, units_at
 
 SETTINGS = {"hypotheses": "response", "steps": "mean", "max_new_tokens": 2, "top_k": 60}
 DISTANCES = ("ot", "kl", "l2")
@@ -24,13 +24,14 @@ def prompts(count, length=14):
 def explained(backend, token_ids, batch_size=8):
     prompt = prompt_of(token_ids)
     units = units_at(prompt, [(place, place + 1) for place in range(len(token_ids))])
-    asked = recipe(**SETTINGS, batch_size=batch_size)
-    inquiry = generation_inquiry(backend, prompt, units, asked, str, str)
-    return inquiry.subject, attribute(backend, inquiry)
+    game = generation_game(
+        backend, prompt, units, recipe(**SETTINGS), str, str, execution(batch_size=batch_size)
+    )
+    return game, attribute(backend, game)
 
 
 def floor_of(backend, some):
-    return noise_floor([remeasure(backend, *explained(backend, ids)) for ids in some])
+    return noise_floor([remeasure(*explained(backend, ids)) for ids in some])
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
@@ -62,12 +63,12 @@ def test_half_precision_is_told_from_single(make_tiny_model, tiny_model):
 
 def test_units_are_cut_into_other_batches(tiny_model):
     backend = TransformersBackend(tiny_model("llama"))
-    subject, attribution = explained(backend, prompts(1)[0])
-    before = subject.batch_size
-    again = remeasure(backend, subject, attribution)
+    game, attribution = explained(backend, prompts(1)[0])
+    before = game.batch_size
+    again = remeasure(game, attribution)
     assert before > 1
     # What was measured first says what it said.
-    assert subject.batch_size == before
+    assert game.batch_size == before
     assert {len(values) for values in again.deviations.values()} == {6}
 
 

@@ -17,16 +17,13 @@ from tests.backends.opening import opened
 
 #: Why sequences are read whole at every step, by family; the others continue from a cache.
 RECOMPUTES = {
-    # It takes one, but not together with the mask of what came before.
-    "mamba": "cache cannot be used .*RuntimeError: The size of tensor",
     "rwkv": "no cache that sequences can share",
     "recurrent_gemma": "padding changes",
-    "jamba": "cannot be reordered and continued",
-    "minimax": "cache cannot be used .*ValueError: MiniMax uses cache of its own",
+    "minimax": "no cache but a MiniMaxCache of its own",
 }
 
-#: Families that raise an error where they should take a cache; the others are refused before one comes up.
-RAISES = {"mamba", "minimax"}
+#: Families whose cache takes one token a pass.
+ONE_BY_ONE = {"mamba", "jamba"}
 
 #: Why tokens cannot be masked while the others keep their positions, by family; with the others they can.
 REFUSES_POSITIONS = {
@@ -44,6 +41,7 @@ REFUSES_POSITIONS = {
 #: states beside it; chunks; keys and values that are unfolded after they were stored.
 SHARES_NOTHING = {
     *RECOMPUTES,
+    *ONE_BY_ONE,
     *("bloom", "mpt", "falcon"),
     *("lfm2", "falcon_h1", "qwen3_next", "mamba2"),
     "llama4_text",
@@ -100,7 +98,9 @@ def assert_reason(reason, expected):
 def assert_described(model):
     backend, family = TransformersBackend(model), model.config.model_type
     assert_reason(backend.recomputes, RECOMPUTES.get(family))
-    assert bool(backend.cache_use.errors) is (family in RAISES), backend.cache_use.errors
+    assert (backend.no_trees == "its cache takes one token at a time") is (family in ONE_BY_ONE)
+    # What an architecture cannot do is no defect.
+    assert backend.cache_use.errors == ()
     assert_reason(backend.refuses_positions, REFUSES_POSITIONS.get(family))
     assert backend.takes_positions is (family not in REFUSES_POSITIONS)
     assert backend.max_positions == (None if family in UNLIMITED else 128)

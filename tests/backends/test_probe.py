@@ -218,15 +218,23 @@ def test_slower_reading_is_said_once(tiny_model, caplog):
     assert not caplog.messages
 
 
-def test_model_that_fails_says_so_where_it_is_used(make_tiny_model):
+def test_model_that_does_not_read_ids_is_refused(make_tiny_model):
     def fail(inputs):
-        raise RuntimeError("broken for good")
+        raise ValueError("inputs_embeds cannot be None\nand more lines")
 
     backend = TransformersBackend(around_forward(make_tiny_model("llama"), fail))
-    assert backend.recomputes == "it could not be tried out (RuntimeError: broken for good)"
-    assert backend.refuses_positions.endswith("(RuntimeError: broken for good)")
-    with pytest.raises(RuntimeError, match="broken for good"):
-        opened(backend, [Row((5,))])
+    refused = (
+        r"cannot attribute LlamaForCausalLM: it does not read token ids by themselves "
+        r"\(ValueError: inputs_embeds cannot be None\)$"
+    )
+    for use in (
+        lambda: backend.recomputes,
+        lambda: backend.cache_use,
+        lambda: backend.refuses_positions,
+        lambda: opened(backend, [Row((5,))]),
+    ):
+        with pytest.raises(UnsupportedModelError, match=refused):
+            use()
 
 
 def test_batches_that_change_predictions(make_tiny_model):
@@ -349,6 +357,44 @@ def test_errors_of_the_probe_are_told(make_tiny_model, monkeypatch):
     assert (use.key_value_cache, use.prefix_trees) == (True, False)
     assert use.reason == "trees cannot be read (AttributeError: the next release has renamed it)"
     assert use.errors == ("AttributeError: the next release has renamed it",)
+
+
+def follows_a_cache(inputs):
+    cache = cache_in(inputs)
+    return cache is not None and cache.get_seq_length() > 0
+
+
+def refuse_runs(inputs):
+    if follows_a_cache(inputs) and inputs["input_ids"].shape[1] > 1:
+        raise RuntimeError("one token at a time")
+
+
+def confuse_runs(inputs):
+    if follows_a_cache(inputs):
+        inputs["input_ids"] = inputs["input_ids"][:, :1].expand_as(inputs["input_ids"])
+
+
+def refuse_masks_of_the_past(inputs):
+    if follows_a_cache(inputs) and inputs.get("attention_mask") is not None:
+        raise RuntimeError("sizes must match")
+    refuse_runs(inputs)
+
+
+@pytest.mark.parametrize("alter", [refuse_runs, confuse_runs])
+def test_caches_that_take_one_token_at_a_time(make_tiny_model, tiny_model, alter):
+    model = around_forward(make_tiny_model("llama"), alter)
+    backend = TransformersBackend(model)
+    use = backend.cache_use
+    assert (use.key_value_cache, use.prefix_trees, use.errors) == (True, False, ())
+    assert use.reason == "its cache takes one token at a time"
+    attribution = engine_calls.generation(model, PROMPT, SPANS[1:3], **SIZES)
+    assert_close(attribution, serial.scores(tiny_model("llama"), PROMPT, SPANS[1:3], **SIZES))
+
+
+def test_masks_that_padding_needs_are_not_left_out(make_tiny_model):
+    """Without the mask, tokens that follow would see the padding of the prompts."""
+    use = TransformersBackend(around_forward(make_tiny_model("llama"), refuse_masks_of_the_past)).cache_use
+    assert (use.key_value_cache, use.errors) == (False, ("RuntimeError: sizes must match",))
 
 
 def test_what_a_model_refuses_is_no_error(tiny_model):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 
-from gilot_plugin.attribution.methods import MethodContext, PromptMethod
-from gilot_plugin.attribution.types import Absent
+from gilot_plugin.attribution.distances import LOGPROB
+from gilot_plugin.attribution.game import Values
+from gilot_plugin.attribution.methods import MethodContext, OutcomeMethod, PromptMethod
 from tests.attribution import engine_calls
 from tests.attribution.engine_calls import PROMPT, Span, prompt_of, units_at
 
@@ -42,7 +45,7 @@ def context_of(
 
 
 class Game:
-    """A reader of answers whose values are those of a function of which units are there.
+    """A game whose values are those of a function of which units are there; notes what it is asked.
 
     Args:
         value: Takes ``[units]`` of 0 and 1.
@@ -50,15 +53,17 @@ class Game:
     """
 
     def __init__(self, value: Callable[[np.ndarray], float], units: int) -> None:
-        self.value, self.batches = value, list[int]()
-        prompt = prompt_of(range(units))
-        self._units = units_at(prompt, [(place, place + 1) for place in range(units)])
-        self.context = MethodContext(None, prompt, tuple(self._units), lambda: self, seed=3)  # type: ignore[arg-type, return-value]
+        self.value, self.asked = value, list[list[tuple[bool, ...]]]()
+        self.prompt = prompt_of(range(units))
+        self.units = tuple(units_at(self.prompt, [(place, place + 1) for place in range(units)]))
+        self.target = SimpleNamespace(answer_measure=LOGPROB)
+        self.context = MethodContext(None, self, seed=3)  # type: ignore[arg-type]
 
-    def logprobs(self, absent: Sequence[Absent]) -> np.ndarray:
-        self.batches.append(len(absent))
-        present = [[float(unit not in gone) for unit in self._units] for gone in absent]
-        return np.array([self.value(np.array(row)) for row in present])
+    def values(self, absent: torch.Tensor, measures: Sequence[OutcomeMethod]) -> Values:
+        self.asked.append([tuple(row) for row in absent.tolist()])
+        everybody = self.value(np.ones(len(self.units)))
+        drops = [[everybody - self.value(present)] for present in (~absent).numpy().astype(float)]
+        return Values({measure.name: np.array(drops) for measure in measures})
 
 
 def table_game(units: int, seed: int = 0) -> tuple[Game, Mapping[tuple[int, ...], float]]:

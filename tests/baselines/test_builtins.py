@@ -9,11 +9,11 @@ from importlib.machinery import ModuleSpec
 import pytest
 
 import gilot_plugin
-from gilot_plugin import plugins
 from gilot_plugin.attribution.methods import PromptMethod
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.baselines import builtins
 from gilot_plugin.errors import ConfigError
+from gilot_plugin.plugins import offers
 from gilot_plugin.resolve import make_recipe
 from gilot_plugin.settings.config import GilotConfig
 
@@ -35,7 +35,7 @@ def without_captum(monkeypatch):
 
 
 def test_all_methods_are_offered():
-    offered = plugins.attribution_methods()
+    offered = offers.attribution_methods()
     assert [*offered][-len(OF_CAPTUM) - len(OTHERS) :] == [*OF_CAPTUM, *OTHERS]
     for name in (*OF_CAPTUM, *OTHERS):
         method = offered[name]
@@ -46,7 +46,7 @@ def test_all_methods_are_offered():
 
 @pytest.mark.usefixtures("without_captum")
 def test_without_captum_its_methods_say_what_they_need():
-    offered = plugins.attribution_methods()
+    offered = offers.attribution_methods()
     for name in OF_CAPTUM:
         assert "pip install 'gilot-plugin[baselines]'" in offered[name].summary
         with pytest.raises(ConfigError, match=f"'{name}' needs the extra baselines: pip install"):
@@ -56,7 +56,7 @@ def test_without_captum_its_methods_say_what_they_need():
 
 def test_methods_are_listed_without_what_they_need_later():
     code = (
-        "import sys; from gilot_plugin import plugins; plugins.attribution_methods(); "
+        "import sys; from gilot_plugin.plugins import offers; offers.attribution_methods(); "
         "print({'captum', 'transformers'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

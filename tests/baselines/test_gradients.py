@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from gilot_plugin.attribution.games import answer_game
 from gilot_plugin.backends.protocol import Need
 from gilot_plugin.baselines.gradients import (
     EmbeddedAnswer,
@@ -48,7 +49,13 @@ def by_unit(tokens):
 def test_value_is_what_perturbation_methods_explain(tiny_model, family, continuations):
     context = context_of(tiny_model(family), choices=continuations)
     answer = EmbeddedAnswer(context)
-    (expected,) = context.reader.logprobs([()])
+    game = context.game
+    if continuations is None:
+        # Nobody asked for the answer with the outcome.
+        alone = answer_game(context.backend, game.prompt, game.units, game.recipe, game.answer)
+        expected = float(alone.full.answer_logprob)
+    else:
+        expected = float(game.full.logprobs[0, game.answer.chosen])
     assert answer(answer.prompt).item() == pytest.approx(expected, abs=CLOSE_LOGPROBS, rel=1e-5)
 
 
@@ -59,7 +66,7 @@ def test_input_x_gradient_by_hand(tiny_model, family, continuations):
     context = context_of(model, choices=continuations)
     exact = copy.deepcopy(model).double()
     embeddings = embedded(exact, context).requires_grad_()
-    answer = context.reader.answer
+    answer = context.game.answer
     value = value_of(exact, embeddings, answer.candidates.token_ids, answer.chosen)
     (gradient,) = torch.autograd.grad(value, embeddings)
     expected = by_unit((gradient * embeddings).detach().sum(dim=1))
@@ -72,7 +79,7 @@ def test_integrated_gradients_by_hand(tiny_model, family):
     model = tiny_model(family)
     context = context_of(model, max_new_tokens=2)
     exact = copy.deepcopy(model).double()
-    embeddings, answer = embedded(exact, context), context.reader.answer
+    embeddings, answer = embedded(exact, context), context.game.answer
     baseline = embeddings.clone()
     for start, end in SPANS:
         baseline[start:end] = exact.get_input_embeddings()(torch.tensor([1])).detach()
@@ -129,7 +136,7 @@ def test_units_that_the_model_ignores_score_0(make_tiny_model, method, continuat
 @pytest.mark.parametrize("method", METHODS)
 def test_an_empty_answer_depends_on_nothing(tiny_model, method):
     context = context_of(tiny_model("llama"), answer=[1])
-    assert context.reader.answer.token_ids == ()
+    assert context.game.answer.token_ids == ()
     assert not any(method(context))
 
 

@@ -29,7 +29,7 @@ def by_hand(make_tiny_model, family, token_ids, first):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rollout_of_a_generation(tiny_model, make_tiny_model, family):
     context = context_of(tiny_model(family))
-    answer = context.reader.answer.token_ids
+    answer = context.game.answer.token_ids
     assert len(answer) > 1
     expected = by_hand(make_tiny_model, family, [*PROMPT, *answer[:-1]], len(PROMPT) - 1)
     np.testing.assert_allclose(attention_rollout(context), expected, rtol=1e-4, atol=1e-7)
@@ -37,7 +37,7 @@ def test_rollout_of_a_generation(tiny_model, make_tiny_model, family):
 
 def test_rollout_of_choices_leaves_what_is_not_scored_out(tiny_model, make_tiny_model):
     context = context_of(tiny_model("llama"), choices=[(5, 6, 7), (9, 6, 7)], unscored=[1, 1])
-    answer = context.reader.answer.token_ids
+    answer = context.game.answer.token_ids
     expected = by_hand(make_tiny_model, "llama", [*PROMPT, *answer[:-1]], len(PROMPT))
     np.testing.assert_allclose(attention_rollout(context), expected, rtol=1e-4, atol=1e-7)
 
@@ -60,7 +60,7 @@ def test_model_is_left_as_it_was(make_tiny_model, implementation):
     tokens = context.backend.model_tokens
     config = model.config.to_dict()
     attention_rollout(context)
-    assert context.backend.model_tokens == tokens + len(PROMPT) + len(context.reader.answer.token_ids) - 1
+    assert context.backend.model_tokens == tokens + len(PROMPT) + len(context.game.answer.token_ids) - 1
     assert model.config._attn_implementation == model.model.config._attn_implementation == implementation
     assert model.config.to_dict() == config
     assert not model.training

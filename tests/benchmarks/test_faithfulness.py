@@ -14,7 +14,7 @@ import transformers
 from faithfulness_arms import PARTS
 from faithfulness_tables import Attributed
 
-from gilot_plugin.plugins import attribution_methods
+from gilot_plugin.plugins.offers import attribution_methods
 from gilot_plugin.settings.config import GilotConfig
 
 ARMS = [arm for arms in PARTS.values() for arm in arms]

@@ -20,7 +20,7 @@ from gilot_plugin.attribution.methods import PromptMethod
 from gilot_plugin.commands import faithfulness_run
 from gilot_plugin.faithfulness.store import ValueStore
 from gilot_plugin.hookspecs import hookimpl
-from gilot_plugin.plugins import manager
+from gilot_plugin.plugins.manager import manager
 from gilot_plugin.reports.card.section import card_section
 from gilot_plugin.reports.figures import run_figures
 from gilot_plugin.statistics.families import samples_needed

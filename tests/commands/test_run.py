@@ -16,7 +16,7 @@ import yaml
 from gilot_plugin import cli, hookimpl
 from gilot_plugin.artifacts.loading import load_run
 from gilot_plugin.harness.entry import command
-from gilot_plugin.plugins import manager
+from gilot_plugin.plugins.manager import manager
 from tests.commands.conftest import Gilot
 from tests.harness.evaluations import QUESTIONS
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from gilot_plugin.artifacts.loading import LoadedRun
-from gilot_plugin.artifacts.records import SCHEMA_VERSION
-from gilot_plugin.artifacts.typed import Record, Target
+from gilot_plugin.artifacts.models import SCHEMA_VERSION
+from gilot_plugin.artifacts.typed import Record, RecordedTarget
 from gilot_plugin.attribution.types import Choice, Token, TotalFlow, Unit
 
 DATE = "2026-05-17T09-30-00.123456"
@@ -31,7 +31,7 @@ def make_record(
     doc: int = 0,
     doc_hash: str | None = None,
     correct: bool | None = True,
-    target: Target | None = None,
+    target: RecordedTarget | None = None,
     flows: tuple[TotalFlow, ...] = (),
     status: Any = "ok",
     schema_version: str = SCHEMA_VERSION,
@@ -67,10 +67,10 @@ def make_record(
     )
 
 
-def two_choices(first: float) -> Target:
+def two_choices(first: float) -> RecordedTarget:
     """Of which the first one has this probability."""
     probabilities = (first, 1 - first)
-    return Target(
+    return RecordedTarget(
         kind="choices",
         choices=tuple(
             Choice(text, (index,), float(np.log(probability)), float(np.log(probability)), probability)

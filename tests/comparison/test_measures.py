@@ -6,7 +6,7 @@ import numpy as np
 import ot
 import pytest
 
-from gilot_plugin.artifacts.typed import Record, Target
+from gilot_plugin.artifacts.typed import Record, RecordedTarget
 from gilot_plugin.attribution.types import Choice, Hypothesis, TotalFlow
 from gilot_plugin.comparison.measures import Measures, dissimilarities, measure_pair
 from gilot_plugin.comparison.pairs import Pair
@@ -85,7 +85,7 @@ def test_what_no_recorded_continuation_has_is_one_more_outcome() -> None:
     def said(**probabilities: float) -> Record:
         return make_record(
             [1] * 10,
-            target=Target(
+            target=RecordedTarget(
                 "generation",
                 hypotheses=tuple(
                     Hypothesis((1,), text, math.log(probability), 1 / len(probabilities), True)
@@ -101,7 +101,7 @@ def test_what_no_recorded_continuation_has_is_one_more_outcome() -> None:
 def test_an_impossible_choice_has_no_probability() -> None:
     impossible = Choice(" yes", (1,), -math.inf, -math.inf, 0.0)
     sure = Choice(" no", (2,), 0.0, 0.0, 1.0)
-    tuned = make_record([1] * 10, target=Target("choices", choices=(impossible, sure)))
+    tuned = make_record([1] * 10, target=RecordedTarget("choices", choices=(impossible, sure)))
     assert measured(make_record([1] * 10, target=two_choices(0.5)), tuned).outcome_change == 0.5
 
 

@@ -1,17 +1,18 @@
-"""Subjects for tiny models."""
+"""Samples for tiny models."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.curves import SampleCurves, SampleKey, quantities_named
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
+from gilot_plugin.faithfulness.ranked import RankedSample, Ranking
 from gilot_plugin.faithfulness.store import ValueStore
-from gilot_plugin.faithfulness.subjects import Ranking, Subject
 from tests.attribution.engine_calls import PROMPT, Span, prompt_of, recipe, units_at
 
 ANSWER_TOKENS = 8
@@ -44,16 +45,16 @@ class Numbering:
         return " ".join(map(str, ids))
 
 
-def subject(
+def sample(
     token_ids: Sequence[int] = PROMPT,
     rankings: Mapping[str, Ranking] = RANKINGS,
     doc_id: int = 0,
     spans: Sequence[Span] = SPANS,
     **more: Any,
-) -> Subject:
+) -> RankedSample:
     prompt = prompt_of(token_ids)
     units = tuple(units_at(prompt, spans))
-    return Subject(SampleKey("task", doc_id, f"hash{doc_id}"), prompt, units, rankings, **more)
+    return RankedSample(SampleKey("task", doc_id, f"hash{doc_id}"), prompt, units, rankings, **more)
 
 
 def absences(*names: str, **settings: Any) -> dict[str, Recipe]:
@@ -62,23 +63,23 @@ def absences(*names: str, **settings: Any) -> dict[str, Recipe]:
 
 def measured(
     model: Any,
-    subjects: Sequence[Subject],
+    samples: Sequence[RankedSample],
     recipes: Mapping[str, Recipe],
     store: ValueStore | None = None,
     embedder: CountingEmbedder | None = None,
     progress: Callable[[int, int], None] | None = None,
     quantities: Sequence[str] = (),
-    **decoding: Any,
+    **execution: Any,
 ) -> list[SampleCurves]:
     return list(
         measure_faithfulness(
             TransformersBackend(model),
             Numbering(),
-            subjects,
+            samples,
             recipes,
             embedder or CountingEmbedder(),  # type: ignore[arg-type]
             store or ValueStore("tiny"),
-            Decoding(ANSWER_TOKENS, **decoding),
+            Decoding(ANSWER_TOKENS, Execution(**{"num_threads": 1, **execution})),
             progress,
             quantities_named(quantities),
         )

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.backends.protocol import Row
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import BudgetError, NonFiniteLogitsError
@@ -37,7 +38,7 @@ def backend_of(model: Any, **settings: Any) -> TransformersBackend:
 
 def answered(backend: TransformersBackend, asked: list[Row], **settings: Any) -> dict[Row, tuple[int, ...]]:
     found: dict[Row, tuple[int, ...]] = {}
-    for batch in greedy_answers(backend, asked, Decoding(TOKENS, **settings)):
+    for batch in greedy_answers(backend, asked, Decoding(TOKENS, Execution(**settings))):
         assert found.keys().isdisjoint(batch)
         found |= batch
     return found
@@ -117,7 +118,7 @@ def test_no_prompts_have_no_answers(tiny_model: Callable[[str], Any]) -> None:
 
 def test_answers_of_one_token(tiny_model: Callable[[str], Any]) -> None:
     model, asked = tiny_model("llama"), rows()
-    (found,) = greedy_answers(backend_of(model), asked, Decoding(max_new_tokens=1, batch_size=50))
+    (found,) = greedy_answers(backend_of(model), asked, Decoding(1, Execution(batch_size=50)))
     assert found == {row: generated(model, row)[:1] for row in asked}
 
 

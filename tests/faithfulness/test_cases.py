@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from gilot_plugin.artifacts.typed import Record, Target
+from gilot_plugin.artifacts.typed import Record, RecordedTarget
 from gilot_plugin.errors import ConfigError, PromptError
-from gilot_plugin.faithfulness.cases import TOGETHER, Case, case_of_record, in_groups, subject_of
+from gilot_plugin.faithfulness.cases import TOGETHER, Case, case_of_record, in_groups, ranked_sample
 from gilot_plugin.faithfulness.experiment import removing, settings_of_samples
 from gilot_plugin.settings.config import GilotConfig
 from tests.artifacts import factories
@@ -50,33 +50,35 @@ def test_a_single_unit_has_no_order() -> None:
 
 def test_a_single_choice_is_always_chosen() -> None:
     record = Record.from_json(factories.make_record())
-    target = Target("choices", choices=factories.CHOICES[:1])
+    target = RecordedTarget("choices", choices=factories.CHOICES[:1])
     with pytest.raises(PromptError, match="a single choice"):
         case_of_record(replace(record, target=target), CONFIG)
-    two = case_of_record(replace(record, target=Target("choices", choices=factories.CHOICES)), CONFIG)
+    two = case_of_record(replace(record, target=RecordedTarget("choices", choices=factories.CHOICES)), CONFIG)
     assert two.choices == ((5,), (6,))
     assert two.lengths is None
     by_length = GilotConfig(choice_scoring="norm")
-    both = case_of_record(replace(record, target=Target("choices", choices=factories.CHOICES)), by_length)
+    both = case_of_record(
+        replace(record, target=RecordedTarget("choices", choices=factories.CHOICES)), by_length
+    )
     # What the log-likelihoods were divided by: -0.5 / -0.25 and -0.9 / -0.3.
     assert both.lengths == (2, 3)
 
 
 def test_rankings_follow_the_scores_and_controls_do_not() -> None:
     found = case(scores={"ot": [0.1, 0.4, 0.2, -0.5, 0.3, 0.0]})
-    subject = subject_of(found, ["ot", "not_there"], seed=0, random_rankings=2)
-    assert subject.rankings["ot"] == (1, 4, 2, 0, 5, 3)
-    assert subject.rankings["control:first_to_last"] == (0, 1, 2, 3, 4, 5)
-    assert len(subject.rankings) == 4
-    assert subject_of(found, ["ot"], 0, 2).rankings == subject.rankings
+    sample = ranked_sample(found, ["ot", "not_there"], seed=0, random_rankings=2)
+    assert sample.rankings["ot"] == (1, 4, 2, 0, 5, 3)
+    assert sample.rankings["control:first_to_last"] == (0, 1, 2, 3, 4, 5)
+    assert len(sample.rankings) == 4
+    assert ranked_sample(found, ["ot"], 0, 2).rankings == sample.rankings
 
 
 def test_scores_that_are_all_equal_are_no_random_control() -> None:
     """Ties are broken at random, and not as the control's units are ordered."""
     for doc in range(20):
         found = case(doc_id=doc, scores={"ot": [0.5] * 6})
-        subject = subject_of(found, ["ot"], seed=0, random_rankings=1)
-        if subject.rankings["ot"] != subject.rankings["control:random:1"]:
+        sample = ranked_sample(found, ["ot"], seed=0, random_rankings=1)
+        if sample.rankings["ot"] != sample.rankings["control:random:1"]:
             return
     pytest.fail("the rankings of 20 samples are those of the control")
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import auc
 
 from gilot_plugin.faithfulness.curves import FRACTIONS, Curves
+from gilot_plugin.faithfulness.ranked import ranking_of
 from gilot_plugin.faithfulness.removal import removals_of
-from gilot_plugin.faithfulness.subjects import ranking_of
 from tests.faithfulness.golden.stand_in import logit
 
 values = st.lists(st.floats(-10, 10), min_size=11, max_size=11).map(tuple)

@@ -11,9 +11,9 @@ from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import ConfigError, PromptError
 from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
+from gilot_plugin.faithfulness.ranked import RankedSample
 from gilot_plugin.faithfulness.removal import removals_of
 from gilot_plugin.faithfulness.store import ValueStore
-from gilot_plugin.faithfulness.subjects import Subject
 from tests.attribution import serial
 from tests.attribution.engine_calls import PROMPT, recipe
 from tests.faithfulness.samples import (
@@ -26,7 +26,7 @@ from tests.faithfulness.samples import (
     absences,
     character_similarity,
     measured,
-    subject,
+    sample,
 )
 
 EOS = (1,)
@@ -71,7 +71,7 @@ def test_curves_of_answers_are_those_of_one_prompt_at_a_time(
 ) -> None:
     model = tiny_model("llama")
     rankings = {"some": RANKINGS["some"]}
-    found = measured(model, [subject(rankings=rankings)], absences(absence), batch_size=3)
+    found = measured(model, [sample(rankings=rankings)], absences(absence), batch_size=3)
     assert [(one.absence, one.ranking) for one in found] == [(absence, "some")]
     full = without(model, PROMPT, (), absence)
     answer = serial.greedy(full, ANSWER_TOKENS, EOS)
@@ -105,7 +105,7 @@ def test_curves_of_choices_are_those_of_one_prompt_at_a_time(
 ) -> None:
     model = tiny_model("llama")
     options = ((20, 21), (33,), (40, 7, 9))
-    (one, _) = measured(model, [subject(choices=options, lengths=lengths)], absences("delete"))
+    (one, _) = measured(model, [sample(choices=options, lengths=lengths)], absences("delete"))
     assert one.answers is None
     divisors = np.array(lengths or (1, 1, 1))
 
@@ -124,7 +124,7 @@ def test_curves_of_choices_are_those_of_one_prompt_at_a_time(
 
 
 def test_curves_begin_at_the_full_prompt_and_meet_at_the_end(tiny_model: Callable[[str], Any]) -> None:
-    for one in measured(tiny_model("gpt2"), [subject()], absences("delete", "replace")):
+    for one in measured(tiny_model("gpt2"), [sample()], absences("delete", "replace")):
         assert one.quantities["similarity"].morf[0] == 1.0
         assert one.quantities["ot"].morf[0] == 0.0
         for curves in one.quantities.values():
@@ -136,7 +136,7 @@ def test_a_reversed_ranking_mirrors_exactly(tiny_model: Callable[[str], Any]) ->
     ranking = RANKINGS["some"]
     (one, reverse) = measured(
         tiny_model("llama"),
-        [subject(rankings={"it": ranking, "reversed": ranking[::-1]})],
+        [sample(rankings={"it": ranking, "reversed": ranking[::-1]})],
         absences("delete"),
     )
     assert {name: curves.mirrored for name, curves in one.quantities.items()} == reverse.quantities
@@ -145,12 +145,12 @@ def test_a_reversed_ranking_mirrors_exactly(tiny_model: Callable[[str], Any]) ->
 
 def test_samples_rankings_and_batches_do_not_change_one_another(tiny_model: Callable[[str], Any]) -> None:
     model = tiny_model("llama")
-    subjects = [subject(), subject(OTHER_PROMPT, {"some": RANKINGS["some"]}, 1)]
+    samples = [sample(), sample(OTHER_PROMPT, {"some": RANKINGS["some"]}, 1)]
     recipes = absences("delete", "replace")
-    together = measured(model, subjects, recipes)
+    together = measured(model, samples, recipes)
     alone = [
         found
-        for one in subjects
+        for one in samples
         for name, each in recipes.items()
         for found in measured(model, [one], {name: each}, batch_size=1)
     ]
@@ -165,8 +165,8 @@ def test_samples_rankings_and_batches_do_not_change_one_another(tiny_model: Call
 
 def test_progress_counts_every_reduced_prompt_once(tiny_model: Callable[[str], Any]) -> None:
     seen: list[tuple[int, int]] = []
-    subjects = [subject(), subject(OTHER_PROMPT, doc_id=1, choices=((4, 5), (6,)))]
-    measured(tiny_model("llama"), subjects, absences("delete"), progress=lambda *counts: seen.append(counts))
+    samples = [sample(), sample(OTHER_PROMPT, doc_id=1, choices=((4, 5), (6,)))]
+    measured(tiny_model("llama"), samples, absences("delete"), progress=lambda *counts: seen.append(counts))
     sets = {removed for ranking in RANKINGS.values() for order in removals_of(ranking) for removed in order}
     total = 2 * len(sets)
     assert seen[0] == (0, total)
@@ -177,15 +177,15 @@ def test_progress_counts_every_reduced_prompt_once(tiny_model: Callable[[str], A
 def test_a_run_goes_on_from_every_line_of_its_store(tiny_model: Callable[[str], Any], tmp_path: Path) -> None:
     model, recipes = tiny_model("llama"), absences("delete")
     short = {"some": (1, 0, 2)}
-    subjects = [subject(rankings=short, spans=SPANS[:3])]
-    subjects += [subject(OTHER_PROMPT, short, 1, spans=SPANS[1:4], choices=((4, 5), (6,)))]
+    samples = [sample(rankings=short, spans=SPANS[:3])]
+    samples += [sample(OTHER_PROMPT, short, 1, spans=SPANS[1:4], choices=((4, 5), (6,)))]
     path = tmp_path / "values.jsonl"
-    whole = measured(model, subjects, recipes, ValueStore("tiny", path))
+    whole = measured(model, samples, recipes, ValueStore("tiny", path))
     lines = path.read_bytes().splitlines(keepends=True)
     for kept in range(len(lines)):
         # The line that was being written is torn.
         path.write_bytes(b"".join(lines[:kept]) + lines[kept][: len(lines[kept]) // 2])
-        again = measured(model, subjects, recipes, ValueStore("tiny", path))
+        again = measured(model, samples, recipes, ValueStore("tiny", path))
         for one, other in zip(whole, again, strict=True):
             assert one.answers == other.answers
             for name, curves in one.quantities.items():
@@ -198,14 +198,14 @@ def test_a_second_run_computes_nothing_and_gives_the_same_numbers(
     tiny_model: Callable[[str], Any], tmp_path: Path
 ) -> None:
     model, recipes, path = tiny_model("llama"), absences("delete", "mask"), tmp_path / "values.jsonl"
-    first = measured(model, [subject()], recipes, ValueStore("tiny", path))
+    first = measured(model, [sample()], recipes, ValueStore("tiny", path))
     content, embedder = path.read_bytes(), CountingEmbedder()
     backend = TransformersBackend(model)
     again = list(
         measure_faithfulness(
             backend,
             Numbering(),
-            [subject()],
+            [sample()],
             recipes,
             embedder,  # type: ignore[arg-type]
             ValueStore("tiny", path),
@@ -223,26 +223,26 @@ def test_a_second_run_computes_nothing_and_gives_the_same_numbers(
         ({"top_p": 0.5}, {"ot"}),
         ({"steps": "mean"}, {"ot"}),
         ({"solver": "sinkhorn"}, {"ot"}),
-        ({"batch_size": 7, "num_threads": 2, "seed": 5}, set()),
+        ({"seed": 5}, set()),
     ],
 )
 def test_other_settings_take_only_what_does_not_depend_on_them(
     tiny_model: Callable[[str], Any], tmp_path: Path, change: dict[str, Any], grows: set[str]
 ) -> None:
     path = tmp_path / "values.jsonl"
-    measured(tiny_model("llama"), [subject()], {"delete": recipe(num_beams=2)}, ValueStore("tiny", path))
+    measured(tiny_model("llama"), [sample()], {"delete": recipe(num_beams=2)}, ValueStore("tiny", path))
     before = len(path.read_bytes().splitlines())
     other = recipe(**{"num_beams": 2, **change})
-    measured(tiny_model("llama"), [subject()], {"delete": other}, ValueStore("tiny", path))
+    measured(tiny_model("llama"), [sample()], {"delete": other}, ValueStore("tiny", path))
     new = path.read_bytes().decode().splitlines()[before:]
     assert {line.split('"name":')[1].split('"')[1] if '"name"' in line else "answer" for line in new} == grows
 
 
 def test_another_model_takes_nothing(tiny_model: Callable[[str], Any], tmp_path: Path) -> None:
     path = tmp_path / "values.jsonl"
-    first = measured(tiny_model("llama"), [subject()], absences("delete"), ValueStore("one", path))
-    other = measured(tiny_model("qwen2"), [subject()], absences("delete"), ValueStore("two", path))
-    fresh = measured(tiny_model("qwen2"), [subject()], absences("delete"))
+    first = measured(tiny_model("llama"), [sample()], absences("delete"), ValueStore("one", path))
+    other = measured(tiny_model("qwen2"), [sample()], absences("delete"), ValueStore("two", path))
+    fresh = measured(tiny_model("qwen2"), [sample()], absences("delete"))
     assert other == fresh
     assert other != first
 
@@ -255,7 +255,7 @@ def test_a_model_that_says_nothing_is_asked_how_likely_that_is(tiny_model: Calla
     (one, _) = measure_faithfulness(
         backend,
         Numbering(),
-        [subject()],
+        [sample()],
         absences("delete"),
         CountingEmbedder(),  # type: ignore[arg-type]
         ValueStore("tiny"),
@@ -269,11 +269,11 @@ def test_a_model_that_says_nothing_is_asked_how_likely_that_is(tiny_model: Calla
 
 
 def test_units_of_the_template_are_refused(tiny_model: Callable[[str], Any]) -> None:
-    plain = subject()
+    plain = sample()
     segments = tuple(
         TEMPLATE_SEGMENT if place == 4 else name for place, name in enumerate(plain.prompt.segments)
     )
-    within = Subject(
+    within = RankedSample(
         plain.key, Prompt(plain.prompt.text, plain.prompt.tokens, segments), plain.units, plain.rankings
     )
     with pytest.raises(PromptError, match="never removed"):
@@ -283,24 +283,24 @@ def test_units_of_the_template_are_refused(tiny_model: Callable[[str], Any]) -> 
 def test_what_does_not_fit_is_said_before_anything_is_computed(tiny_model: Callable[[str], Any]) -> None:
     backend = TransformersBackend(tiny_model("llama"))
 
-    def run(asked: Subject, embedder: Any, tokens: int) -> None:
+    def run(asked: RankedSample, embedder: Any, tokens: int) -> None:
         curves = measure_faithfulness(
             backend, Numbering(), [asked], absences("delete"), embedder, ValueStore("x"), Decoding(tokens)
         )
         next(curves)
 
     with pytest.raises(PromptError, match="128"):
-        run(subject(), CountingEmbedder(), 120)
+        run(sample(), CountingEmbedder(), 120)
     with pytest.raises(ConfigError, match="embedder"):
-        run(subject(), None, 10)
+        run(sample(), None, 10)
     with pytest.raises(ValueError, match="each of the units once"):
-        run(subject(rankings={"bad": (0, 1, 1, 2, 3, 4)}), CountingEmbedder(), 10)
+        run(sample(rankings={"bad": (0, 1, 1, 2, 3, 4)}), CountingEmbedder(), 10)
     with pytest.raises(ValueError, match="not one of 6 units"):
-        run(subject(rankings={"short": (0, 1)}), CountingEmbedder(), 10)
+        run(sample(rankings={"short": (0, 1)}), CountingEmbedder(), 10)
     with pytest.raises(PromptError, match="single choice"):
-        run(subject(choices=((3,),)), None, 10)
+        run(sample(choices=((3,),)), None, 10)
     with pytest.raises(ConfigError, match="none of its quantities is asked for: 'chosen', 'margin', 'ot'"):
         measured(
-            tiny_model("llama"), [subject(choices=((3,), (4,)))], absences("delete"), quantities=["logprob"]
+            tiny_model("llama"), [sample(choices=((3,), (4,)))], absences("delete"), quantities=["logprob"]
         )
     assert backend.model_tokens == 0

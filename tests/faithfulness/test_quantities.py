@@ -26,7 +26,7 @@ from tests.faithfulness.samples import (
     Numbering,
     absences,
     measured,
-    subject,
+    sample,
 )
 
 
@@ -35,11 +35,11 @@ from tests.faithfulness.samples import (
 )
 def test_fewer_quantities_have_the_same_values(tiny_model: Callable[[str], Any], asked: list[str]) -> None:
     model = tiny_model("llama")
-    subjects = [subject(), subject(OTHER_PROMPT, doc_id=1)]
+    samples = [sample(), sample(OTHER_PROMPT, doc_id=1)]
     if "chosen" in asked or "ot" in asked:
-        subjects.append(subject(OTHER_PROMPT, doc_id=2, choices=((20, 21), (33,), (40, 7))))
-    whole = measured(model, subjects, absences("delete", "mask"))
-    some = measured(model, subjects, absences("delete", "mask"), quantities=asked)
+        samples.append(sample(OTHER_PROMPT, doc_id=2, choices=((20, 21), (33,), (40, 7))))
+    whole = measured(model, samples, absences("delete", "mask"))
+    some = measured(model, samples, absences("delete", "mask"), quantities=asked)
     for one, all_of_it in zip(some, whole, strict=True):
         assert (one.key, one.absence, one.ranking) == (all_of_it.key, all_of_it.absence, all_of_it.ranking)
         assert set(one.quantities) == set(asked) & set(all_of_it.quantities)
@@ -69,16 +69,16 @@ def test_what_nobody_asks_for_is_not_computed(
 ) -> None:
     embedder, path = CountingEmbedder(), tmp_path / "values.jsonl"
     store, recipes = ValueStore("tiny", path), absences("delete", hypotheses=hypotheses)
-    measured(tiny_model("llama"), [subject()], recipes, store, embedder, quantities=asked)
+    measured(tiny_model("llama"), [sample()], recipes, store, embedder, quantities=asked)
     sets = {removed for ranking in RANKINGS.values() for order in removals_of(ranking) for removed in order}
     assert len(store.answers) == (len(sets) if answers == "all" else answers)
     assert (embedder.asked > 0) == ("similarity" in asked)
     kept = [json.loads(line) for line in path.read_text().splitlines()]
     assert {line["name"] for line in kept if "name" in line} == numbers
     # What was left out is all that a run with everything adds, as if it had been the first.
-    measured(tiny_model("llama"), [subject()], recipes, store)
+    measured(tiny_model("llama"), [sample()], recipes, store)
     fresh = ValueStore("tiny")
-    measured(tiny_model("llama"), [subject()], recipes, fresh)
+    measured(tiny_model("llama"), [sample()], recipes, fresh)
     assert (set(store.answers), set(store.numbers)) == (set(fresh.answers), set(fresh.numbers))
 
 
@@ -91,7 +91,7 @@ def test_log_probabilities_alone_feed_one_answer_and_each_reduced_prompt_once(
     (some, _) = measure_faithfulness(
         backend,
         Numbering(),
-        [subject()],
+        [sample()],
         absences("delete"),
         None,
         ValueStore("tiny"),
@@ -116,7 +116,7 @@ def test_progress_ends_with_all_prompts_whatever_is_asked_for(
         seen.clear()
         measured(
             tiny_model("llama"),
-            [subject()],
+            [sample()],
             absences("delete"),
             store,
             progress=lambda *counts: seen.append(counts),

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gilot_plugin.attribution.methods import Distance, Measurement
+from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.prompt.tokens import decode, make_prompt, token_label
 from gilot_plugin.attribution.prompt.units import make_units
 from gilot_plugin.backends.transformers import TransformersBackend
@@ -30,7 +30,9 @@ def attribute(smollm2, golden, solver, chosen=None):
     assert prompt.text == golden["text"]
     units = make_units(prompt, "token", "all")
     outcomes = []
-    spy = Distance("spy", "", lambda pair: outcomes.append(pair.present) or Measurement(0.0))
+    spy = Distance(
+        "spy", "", lambda present, absent: outcomes.append(present[0].exp().numpy()) or absent[..., 0]
+    )
     attribution = engine_calls.attribute_generation(
         TransformersBackend(model),
         prompt,

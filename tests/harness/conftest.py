@@ -15,7 +15,7 @@ from lm_eval.models.huggingface import HFLM
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from gilot_plugin.plugins import manager
+from gilot_plugin.plugins.manager import manager
 
 
 @pytest.fixture(autouse=True)

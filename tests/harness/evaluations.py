@@ -18,7 +18,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.utils import handle_non_serializable
 
 from gilot_plugin.harness.entry.attach import attach
-from gilot_plugin.harness.run import EvaluationRun
+from gilot_plugin.harness.state.run import EvaluationRun
 
 SUITE = Path(__file__).parents[2] / "examples" / "suite"
 

@@ -23,7 +23,7 @@ from lm_eval.models.huggingface import HFLM
 from gilot_plugin.attribution.methods import PromptMethod
 from gilot_plugin.harness.entry.attach import attach
 from gilot_plugin.hookspecs import hookimpl
-from gilot_plugin.plugins import manager
+from gilot_plugin.plugins.manager import manager
 from tests.harness.evaluations import ANSWERS, CHEAP, ENDINGS, evaluate, tracked
 
 #: Calls of the system that change what lies on the disk.

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gilot_plugin.artifacts.records import unattributed_record
 from gilot_plugin.artifacts.validation import validate_path
+from gilot_plugin.extension import unattributed_record
 from gilot_plugin.hookspecs import hookimpl
 from tests.harness.evaluations import (
     ANSWERS,
@@ -50,8 +50,10 @@ class Witness:
         self.seen.append(("select", task, len(samples)))
 
     @hookimpl
-    def gilot_attribute_sample(self, run: Any, sample: Any) -> None:
-        self.seen.append(("attribute", sample.identity.task, sample.identity.doc_id))
+    def gilot_attribute_samples(self, run: Any, samples: Any) -> Any:
+        for sample in samples:
+            self.seen.append(("attribute", sample.identity.task, sample.identity.doc_id))
+            yield sample, None
 
     @hookimpl
     def gilot_write_record(self, run: Any, record: Any) -> None:
@@ -90,13 +92,17 @@ def test_hooks_fire_in_order(
         ("select", "answers", 2),
         ("select", "endings", 1),
         ("select", "texts", 1),
+        # Two samples do not fill the device and are explained together.
         *(
             event
-            for task, doc_id in (("answers", 0), ("answers", 1), ("endings", 0), ("texts", 0))
+            for task, doc_ids in (("answers", (0, 1)), ("endings", (0,)), ("texts", (0,)))
             for event in (
-                ("attribute", task, doc_id),
-                ("write", task, doc_id),
-                ("written", task, f"attributions_{task}"),
+                *(("attribute", task, doc_id) for doc_id in doc_ids),
+                *(
+                    told
+                    for doc_id in doc_ids
+                    for told in (("write", task, doc_id), ("written", task, f"attributions_{task}"))
+                ),
             )
         ),
         ("finished", "complete"),
@@ -112,8 +118,7 @@ def test_cached_answers_are_not_announced_again(
     _, run = explain(lm, [ANSWERS], CHEAP, use_cache=use_cache)
     assert [record["status"] for record in run.records] == ["ok"] * 4
     events = [event[0] for event in witness.seen]
-    explained = ["attribute", *["fed"] * 4, "write", "written"]
-    assert events == ["select", *explained, *["attribute", "write", "written"] * 3, "finished"]
+    assert events == ["select", *["attribute", "fed"] * 4, *["write", "written"] * 4, "finished"]
 
 
 def test_plugin_may_explain_a_sample_itself(
@@ -121,14 +126,17 @@ def test_plugin_may_explain_a_sample_itself(
 ) -> None:
     class Reluctant:
         @hookimpl
-        def gilot_attribute_sample(self, run: Any, sample: Any) -> Any:
-            if sample.identity.doc_id != 1:
-                return None
-            config = run.tasks[sample.identity.task].config
-            reason = "not on Mondays"
-            return unattributed_record(
-                sample.identity, "skipped", reason, config_hash=config.hash, model=run.model_name
-            )
+        def gilot_attribute_samples(self, run: Any, samples: Any) -> Any:
+            for sample in samples:
+                task = run.tasks[sample.identity.task]
+                mine = unattributed_record(
+                    sample.identity,
+                    "skipped",
+                    "not on Mondays",
+                    config_hash=task.config_hash,
+                    model=run.model_name,
+                )
+                yield sample, mine if sample.identity.doc_id == 1 else None
 
     plugged(Reluctant())
     _, run = explain(make_lm(), [ANSWERS], CHEAP, tmp_path)

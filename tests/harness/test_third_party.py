@@ -18,17 +18,14 @@ from tests.harness.evaluations import SUITE
 PLUGIN = '''
     """Another distance, a method that looks at the prompt only, and another way to choose samples."""
 
-    import numpy as np
     from pydantic import Field
 
     from gilot_plugin import hookimpl
-    from gilot_plugin.attribution.methods import Distance, Measurement, PromptMethod
-    from gilot_plugin.harness.choosing.samples import Choice
-    from gilot_plugin.harness.choosing.plugin import Options, SelectionStrategy
+    from gilot_plugin.extension import ChosenSample, Distance, Options, PromptMethod, SelectionStrategy
 
 
-    def hellinger(pair):
-        return Measurement(float(np.linalg.norm(np.sqrt(pair.present) - np.sqrt(pair.absent))) / 2**0.5)
+    def hellinger(present, absent):
+        return ((present / 2).exp() - (absent / 2).exp()).norm(dim=-1) / 2**0.5
 
 
     def token_count(context):
@@ -40,7 +37,7 @@ PLUGIN = '''
 
 
     def every(samples, options, context):
-        return [Choice(sample, f"every {options.k}") for sample in samples[:: options.k]]
+        return [ChosenSample(sample, f"every {options.k}") for sample in samples[:: options.k]]
 
 
     @hookimpl
@@ -96,7 +93,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(site: Path, *command: str | Path) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "200"}
+    paths = filter(None, (str(site), os.environ.get("PYTHONPATH")))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200"}
     done = subprocess.run(
         list(map(str, command)), env=environment, capture_output=True, text=True, check=False
     )

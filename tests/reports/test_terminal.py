@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gilot_plugin.artifacts.reader import Run
+from gilot_plugin.artifacts.reader import StoredRun
 from gilot_plugin.attribution.types import Flow, Hypothesis
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.terminal import Filter, show_run
@@ -19,8 +19,8 @@ SCORES = {"ot": [0.0, 0.01, 0.05, 0.5, 0.25, -0.1], "kl": [0.4, 0.0, 0.0, 0.0, 0
 SELECT_GRAPHICS = re.compile(r"\x1b\[[\d;]*m")
 
 
-def make_run(*records: dict[str, Any], manifest: dict[str, Any] | None = None) -> Run:
-    return Run(Path("out"), manifest, records)
+def make_run(*records: dict[str, Any], manifest: dict[str, Any] | None = None) -> StoredRun:
+    return StoredRun(Path("out"), manifest, records)
 
 
 def plain(*records: dict[str, Any], width: int = 120, encoding: str = "utf-8", **options: Any) -> str:

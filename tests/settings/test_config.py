@@ -13,7 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from gilot_plugin.errors import ConfigError
-from gilot_plugin.settings.config import PRESETS, GilotConfig, as_config, preset_settings
+from gilot_plugin.settings.config import GilotConfig, as_config, preset_settings
+from gilot_plugin.settings.presets import PRESETS
 
 NUMBERS = ("num_beams", "max_new_tokens", "top_k", "seed", "num_threads")
 
@@ -45,6 +46,15 @@ WRONG: list[tuple[str, Any, str]] = [
     ("budget", {"minutes": 0}, "greater than 0"),
     ("budget", {"hours": 1}, "allowed are 'minutes', 'samples'"),
     ("budget", 5, "{minutes: M}, {samples: N} and both"),
+    ("ablate", "everything", "'shots', 'question', 'choices'"),
+    ("ablate", 3, "a list of changes"),
+    ("ablate", [], "a list of changes"),
+    ("ablate", ["question", "question"], "may be named once"),
+    ("ablate", {"n": 0}, "greater than or equal to 1"),
+    ("ablate", {"arm": ["question"]}, "did you mean 'arms'"),
+    ("ablate", [{"regex": "("}], "does not compile"),
+    ("ablate", [{"function": "somewhere"}], "package.module:name"),
+    ("ablate", [{"regex": "a", "name": "full"}], "prompts as they are"),
     ("select", {"over": "suite"}, "'task', 'group', 'run'"),
     ("select", [], "at least 1 item"),
     ("select", ["first", "last"], "'last' is unknown"),
@@ -179,15 +189,15 @@ def test_memory_may_be_given_in_units(given: Any, budget: int | None) -> None:
 def test_single_names_stand_for_lists_and_mappings() -> None:
     config = GilotConfig(methods="kl", select="random")
     assert config.methods == ("kl",)
-    assert config.select["strategy"] == "random"
+    assert config.select.strategy == "random"
 
 
 def test_a_selection_without_a_strategy_takes_the_first() -> None:
-    assert GilotConfig(select={"n": 3}).select == {"strategy": "first", "over": "task", "n": 3}
+    assert GilotConfig(select={"n": 3}).select.model_dump() == {"strategy": "first", "over": "task", "n": 3}
 
 
 def test_the_options_of_a_selection_are_complete() -> None:
-    assert GilotConfig().select == {"strategy": "first", "over": "task", "n": 10}
+    assert GilotConfig().select.model_dump() == {"strategy": "first", "over": "task", "n": 10}
 
 
 def test_settings_do_not_change() -> None:

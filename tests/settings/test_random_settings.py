@@ -14,8 +14,9 @@ from rich.console import Console
 from gilot_plugin.errors import ConfigError
 from gilot_plugin.harness.entry import model as lm_eval_model
 from gilot_plugin.reports.settings_table import print_settings
-from gilot_plugin.settings.config import PRESETS, GilotConfig
+from gilot_plugin.settings.config import GilotConfig
 from gilot_plugin.settings.merging import Source
+from gilot_plugin.settings.presets import PRESETS
 from gilot_plugin.settings.sources import as_mapping, command_sources, given_settings, task_settings
 
 _FIELDS = (*GilotConfig.model_fields, "num_beam", "", "select.n", "budget.samples", "units.regex", "a.b.c")
@@ -62,6 +63,7 @@ _RIGHT: tuple[tuple[str, Any], ...] = (
         ("select", "random"),
         ("select", ["first", "incorrect"]),
         ("budget", {"samples": 3}),
+        ("ablate", ["question", {"regex": "a+"}]),
         ("steps", "last"),
     ),
     *(("memory_budget", "2GiB"), ("batch_size", 4), ("num_threads", 1), ("target", "choices")),

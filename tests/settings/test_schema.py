@@ -11,7 +11,8 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from gilot_plugin.errors import ConfigError
-from gilot_plugin.settings.config import PRESETS, GilotConfig
+from gilot_plugin.settings.config import GilotConfig
+from gilot_plugin.settings.presets import PRESETS
 from gilot_plugin.settings.schema import SCHEMA_FILE, schema_text, settings_schema
 
 _VALIDATOR = Draft202012Validator(settings_schema())

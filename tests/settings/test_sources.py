@@ -153,7 +153,7 @@ def test_options_without_a_strategy_are_those_of_the_one_that_is_named(weaker: A
         GilotConfig(**merge({"select": weaker}, parse_args(["select.n=20"]))),
         task_config(PLAIN, {"select": weaker}, given_settings(parse_args(["select.n=20"]))),
     ):
-        assert (config.select["strategy"], config.select["n"]) == (strategy, 20)
+        assert config.select.model_dump() | {"strategy": strategy, "n": 20} == config.select.model_dump()
 
 
 def test_options_of_no_strategy_of_a_list_are_refused() -> None:
@@ -241,7 +241,7 @@ def test_the_default_preset_takes_the_settings_of_weaker_sources_back() -> None:
 
 def test_a_preset_leaves_the_selection_and_the_methods_of_weaker_sources() -> None:
     config = task_config(PLAIN, {"select": {"n": 3}, "methods": ["kl"], "seed": 5}, {"preset": "reference"})
-    assert (config.select["n"], config.methods, config.seed) == (3, ("kl",), 5)
+    assert (config.select.model_dump()["n"], config.methods, config.seed) == (3, ("kl",), 5)
 
 
 def test_what_was_set_in_python_counts_like_arguments() -> None:

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from gilot_plugin.attribution.distance.geometry import Geometry
-from gilot_plugin.attribution.transport import Coupling
+from gilot_plugin.attribution.transport import Flows
 from gilot_plugin.attribution.types import Flow, TotalFlow
 
 #: Flows kept a unit and a prompt, and the least mass of one.
@@ -35,24 +34,21 @@ class Move(NamedTuple):
     cost: float
 
 
-def moves_of(plan: Coupling, costs: torch.Tensor, outcomes: NDArray[np.int64]) -> tuple[Move, ...]:
-    """Transports off the diagonal of a coupling, largest first; ties in the order of the outcomes.
+def moves_of(flows: Flows, outcomes: NDArray[np.int64]) -> tuple[Move, ...]:
+    """Flows between outcomes, largest first; ties in the order of the outcomes.
 
     Args:
-        plan: Between ``n`` outcomes.
-        costs: ``[n, n]``.
-        outcomes: What the rows and columns stand for, ``[n]``.
+        flows: Between ``n`` outcomes.
+        outcomes: What their rows and columns stand for, ``[n]``.
 
     Returns:
-        Those of at least 0.001, so at most a thousand.
+        Those of at least 0.001.
     """
-    large = (plan.masses >= _MIN_FLOW_MASS) & (plan.rows != plan.columns)
-    sources, targets, masses = (part[large] for part in plan)
-    order = np.lexsort((outcomes[targets], outcomes[sources], -masses))
-    sources, targets, masses = sources[order], targets[order], masses[order]
-    places = torch.from_numpy(sources).to(costs.device), torch.from_numpy(targets).to(costs.device)
-    columns = (outcomes[sources], outcomes[targets], masses, costs[places].double().cpu().numpy())
-    return tuple(Move(*row) for row in zip(*(column.tolist() for column in columns), strict=True))
+    rows, columns, masses, costs = (part[flows.masses >= _MIN_FLOW_MASS] for part in flows)
+    sources, targets = outcomes[rows], outcomes[columns]
+    order = np.lexsort((targets, sources, -masses))
+    ordered = (part[order].tolist() for part in (sources, targets, masses, costs))
+    return tuple(Move(*row) for row in zip(*ordered, strict=True))
 
 
 def mean_moves(steps: Sequence[Sequence[Move]]) -> tuple[Move, ...]:

@@ -20,6 +20,10 @@ COST_BYTES = 12
 _KEPT_BYTES = 2**28
 
 
+#: Numbers of outcomes, on the host.
+Outcomes = NDArray[np.int64]
+
+
 class Geometry(Protocol):
     """Where outcomes lie with respect to each other.
 
@@ -29,12 +33,14 @@ class Geometry(Protocol):
 
     largest_cost: float
 
-    def costs(self, outcomes: NDArray[np.int64], shared: int) -> torch.Tensor:
-        """Ground cost between each two of the given outcomes, ``[n, n]``, zero on the diagonal.
+    def costs(self, outcomes: Sequence[Outcomes], shared: Sequence[int]) -> list[torch.Tensor]:
+        """For each problem, ground costs between any two of its outcomes, ``[n, n]``, 0 on the diagonal.
+
+        What is asked for in one call takes one transfer to the device.
 
         Args:
-            outcomes: ``[n]``.
-            shared: So many of them, the first ones, are likely the first ones in other calls too.
+            outcomes: Of each problem, ``[n]``.
+            shared: So many of them, the first ones, are likely the first ones of other problems too.
         """
         ...
 
@@ -70,10 +76,15 @@ class VocabularyGeometry:
         self._kept: dict[bytes, Directions] = {}
         self._lock = threading.Lock()
 
-    def costs(self, outcomes: NDArray[np.int64], shared: int) -> torch.Tensor:
+    def costs(self, outcomes: Sequence[Outcomes], shared: Sequence[int]) -> list[torch.Tensor]:
         """Costs between the given token ids."""
-        directions = self._directions(outcomes[:shared])
-        return directions.costs_with(self._vectors(torch.from_numpy(outcomes[shared:])))
+        beginnings = [tokens[:count] for tokens, count in zip(outcomes, shared, strict=True)]
+        added = [tokens[count:] for tokens, count in zip(outcomes, shared, strict=True)]
+        directions, vectors = self._directions(beginnings, added)
+        return [
+            directions[beginning.tobytes()].costs_with(of_added)
+            for beginning, of_added in zip(beginnings, vectors, strict=True)
+        ]
 
     def kept_bytes(self, shared: int) -> int:
         """Memory of the directions that are kept, of as many distributions as a prompt has."""
@@ -84,16 +95,28 @@ class VocabularyGeometry:
         """Text of the token."""
         return self._labels(outcome)
 
-    def _directions(self, tokens: NDArray[np.int64]) -> Directions:
-        name = tokens.tobytes()
+    def _directions(
+        self, beginnings: Sequence[Outcomes], added: Sequence[Outcomes]
+    ) -> tuple[dict[bytes, Directions], list[torch.Tensor]]:
+        """Directions of what problems begin with, by these tokens, and vectors of what they add."""
         # Threads that ask for the same tokens wait for the first of them.
         with self._lock:
-            kept = self._kept.get(name)
-            if kept is None:
-                kept = Directions.of(self._vectors(torch.from_numpy(tokens)), self._ground)
-                if sum(others.nbytes for others in self._kept.values()) + kept.nbytes <= _KEPT_BYTES:
-                    self._kept[name] = kept
-            return kept
+            wanted = {tokens.tobytes(): tokens for tokens in beginnings}
+            found = {name: self._kept[name] for name in wanted if name in self._kept}
+            unknown = {name: tokens for name, tokens in wanted.items() if name not in found}
+            if unknown:
+                vectors = self._vectors_of([*unknown.values(), *added])
+                for name, of_tokens in zip(unknown, vectors, strict=False):
+                    made = found[name] = Directions.of(of_tokens, self._ground)
+                    if sum(others.nbytes for others in self._kept.values()) + made.nbytes <= _KEPT_BYTES:
+                        self._kept[name] = made
+                return found, vectors[len(unknown) :]
+        return found, self._vectors_of(added)
+
+    def _vectors_of(self, tokens: Sequence[Outcomes]) -> list[torch.Tensor]:
+        """Vectors of several lists of tokens, looked up at once."""
+        vectors = self._vectors(torch.from_numpy(np.concatenate(tokens)))
+        return list(torch.split(vectors, [len(some) for some in tokens]))
 
 
 class ChoiceGeometry:
@@ -118,10 +141,11 @@ class ChoiceGeometry:
         self._costs = Directions.of(torch.stack(means), ground).costs
         self._texts = tuple(texts)
 
-    def costs(self, outcomes: NDArray[np.int64], shared: int) -> torch.Tensor:
+    def costs(self, outcomes: Sequence[Outcomes], shared: Sequence[int]) -> list[torch.Tensor]:
         """Costs between the given choices."""
-        places = torch.from_numpy(outcomes).to(self._costs.device)
-        return self._costs[places][:, places]
+        every = torch.from_numpy(np.concatenate(outcomes)).to(self._costs.device)
+        parts = torch.split(every, [len(some) for some in outcomes])
+        return [self._costs[places][:, places] for places in parts]
 
     def kept_bytes(self, shared: int) -> int:
         """None: the costs are those of all choices."""

@@ -9,15 +9,11 @@ from typing import NamedTuple
 
 import torch
 
+from gilot_plugin.attribution.names import DEFAULT_COST_LIMIT
 from gilot_plugin.backends.protocol import Backend
 
 #: Vectors of token ids, ``[n, dim]``, float32.
 Vectors = Callable[[torch.Tensor], torch.Tensor]
-
-#: Limit of truncated costs. With SmolLM2's input embeddings, spellings and synonyms of a word are 0.1 to 0.5
-#: apart and the likely next tokens of a prompt 0.8 in the median: what is no variant of a token counts the
-#: same, whatever the tails of the cosine say.
-DEFAULT_COST_LIMIT = 0.5
 
 #: Angles, in half-turns, that are taken for 0: float32 leaves cosines of the same direction up to 1e-6 below
 #: 1, of which arccos makes 5e-4.
@@ -59,7 +55,7 @@ class Directions(NamedTuple):
     def of(cls, vectors: torch.Tensor, ground: GroundCost) -> Directions:
         """Those of the vectors, ``[n, dim]``."""
         units = torch.nn.functional.normalize(vectors.float(), dim=1)
-        return cls(units, ground.of_cosines(units @ units.T).fill_diagonal_(0.0), ground)
+        return cls(units, ground.of_cosines(_cosines(units, units)).fill_diagonal_(0.0), ground)
 
     def costs_with(self, vectors: torch.Tensor) -> torch.Tensor:
         """Costs between these and more vectors ``[m, dim]``, ``[n + m, n + m]``, these first.
@@ -67,7 +63,7 @@ class Directions(NamedTuple):
         Takes the product of the new vectors with all, instead of all with all.
         """
         units = torch.nn.functional.normalize(vectors.float(), dim=1)
-        added = self.ground.of_cosines(units @ torch.cat((self.units, units)).T)
+        added = self.ground.of_cosines(_cosines(units, torch.cat((self.units, units))))
         known, size = len(self.units), len(self.units) + len(units)
         costs = self.costs.new_empty(size, size)
         costs[:known, :known] = self.costs
@@ -109,6 +105,17 @@ def ground_cost(name: str, limit: float | None = None) -> GroundCost:
     if name == "truncated":
         return truncated(DEFAULT_COST_LIMIT if limit is None else limit)
     return _UNLIMITED[name]
+
+
+def _cosines(units: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Products of directions, float32.
+
+    Who lets products of a model round to fewer bits (TF32) does not ask for costs that are wrong by 1e-3; the
+    setting is the process's, and stays as it is.
+    """
+    if torch.get_float32_matmul_precision() == "highest":
+        return units @ others.T
+    return (units.double() @ others.double().T).float()
 
 
 def _distances(cosines: torch.Tensor, limit: float = 2.0) -> torch.Tensor:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from gilot_plugin.attribution.batching import BatchPlan
 from gilot_plugin.attribution.prediction.trie import Prefix, node_count
-from gilot_plugin.attribution.types import Absent
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,32 +74,3 @@ class Answer:
         if sums.shape[1] == 1:
             return sums[:, 0]
         return self.candidates.compared(sums).log_softmax(dim=1)[:, self.chosen]
-
-
-class AnswerReader(Protocol):
-    """Reads how likely an answer is after a prompt without some of its units.
-
-    Attributes:
-        answer: The answer.
-    """
-
-    answer: Answer
-
-    def plan(self) -> BatchPlan:
-        """How much may go through the model together."""
-        ...
-
-    def logprobs(self, absent: Sequence[Absent]) -> NDArray[np.float64]:
-        """Log-probability of the answer without units, in full batches.
-
-        Args:
-            absent: For each wanted number, the units that are taken away; none of them for the full prompt.
-
-        Returns:
-            ``[len(absent)]``, in nats; what is impossible has -1e6.
-
-        Raises:
-            NonFiniteLogitsError: The model returned NaN.
-            BudgetError: The memory budget is too small.
-        """
-        ...

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from gilot_plugin.attribution.builtins import CHOICE, LOGPROB
 from gilot_plugin.attribution.distance.geometry import ChoiceGeometry
+from gilot_plugin.attribution.distances import margin
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
-from gilot_plugin.attribution.prediction.targets import Asked, Outcomes, Rows, check_positions, joined
-from gilot_plugin.attribution.prediction.trie import sequence_logprobs
+from gilot_plugin.attribution.prediction.sequences import SequencesTarget
+from gilot_plugin.attribution.prediction.targets import Description, Outcomes, Rows, check_positions
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent, Choice, Prompt
-from gilot_plugin.backends.protocol import Backend, Load
+from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.errors import PromptError
 
 
-class ChoicesTarget:
+class ChoicesTarget(SequencesTarget):
     """Which of the task's choices the model prefers: softmax of their log-likelihoods.
 
     Where the choices differ in the context (a blank that is filled in) rather than in what follows it, a
@@ -60,50 +61,21 @@ class ChoicesTarget:
                 f"the prompt's {len(prompt.tokens)} tokens and its longest choice need {longest} positions, "
                 f"the model has {backend.max_positions}"
             )
-        self._backend, self._recipe = backend, recipe
-        self._rows = Rows(backend, prompt, recipe)
         self._token_ids, self._texts = tuple(map(tuple, token_ids)), tuple(texts)
         self._lengths = tuple(map(len, texts)) if lengths is None else tuple(lengths)
         self._unscored = (0,) * len(self._token_ids) if unscored is None else tuple(unscored)
         leads = tuple(choice[:count] for choice, count in zip(self._token_ids, unscored or (), strict=False))
         divisors = self._lengths if recipe.choice_scoring == "norm" else None
-        self._candidates = Candidates(self._token_ids, leads, divisors)
+        super().__init__(backend, Rows(backend, prompt, recipe), Candidates(self._token_ids, leads, divisors))
         compared = _differing(token_ids) if any(leads) else token_ids
         self.geometry = ChoiceGeometry(backend, recipe.ground_cost, compared, texts)
-        self.gold = tuple(gold)
         self.outcome_count = len(self._token_ids)
         self.outcome_bytes = 4 * len(self._token_ids)
+        # A single choice is certain among the choices.
+        self.answer_measure = CHOICE if len(self._token_ids) > 1 else LOGPROB
+        self.along = (self.answer_measure,)
+        self._gold = tuple(gold)
         self._likelihoods: torch.Tensor | None = None
-
-    @property
-    def kind(self) -> Hashable:
-        """See :attr:`Target.kind`."""
-        return (type(self), id(self._backend)) if self._backend.shares_prompts else None
-
-    def load(self, absent: Absent) -> Load:
-        """See :meth:`Target.load`."""
-        nodes = self._candidates.node_count
-        return self._rows.load(absent, nodes, nodes, len(self._token_ids))
-
-    def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
-        """See :meth:`Target.compute`."""
-        targets = [cast("ChoicesTarget", target) for target, _ in asked]
-        pairs = list(zip(targets, (absent for _, absent in asked), strict=True))
-        batch = joined([target._rows.batch(absent) for target, absent in pairs])
-        room = max(target._candidates.node_count for target in targets)
-        most = max(len(target._candidates.read) for target in targets)
-        # Targets with fewer choices are filled up with the empty one, which is certain.
-        sequences = [
-            [*target._candidates.read, *((),) * (most - len(target._candidates.read))]
-            for target, absent in pairs
-            for _ in absent
-        ]
-        sums = sequence_logprobs(self._backend.prefill(batch, room), sequences, self._backend.device)
-        parts = torch.split(sums.double(), [len(absent) for _, absent in pairs])
-        return [
-            target._outcomes(part[:, : len(target._candidates.read)], absent)
-            for (target, absent), part in zip(pairs, parts, strict=True)
-        ]
 
     def _outcomes(self, read: torch.Tensor, absent: Sequence[Absent]) -> Outcomes:
         """Outcomes from the log-likelihoods of the choices and of their leads, ``[rows, sequences]``."""
@@ -114,20 +86,35 @@ class ChoicesTarget:
             self._preferred = int(compared[0].argmax())
         return Outcomes(compared.log_softmax(dim=1).unsqueeze(1), sums[:, self._preferred])
 
+    @property
     def answer(self) -> Answer:
-        """See :meth:`Target.answer`."""
+        """See :attr:`Target.answer`."""
         return Answer(self._candidates, self._preferred)
 
-    def choices(self, probabilities: Sequence[float]) -> tuple[Choice, ...]:
-        """The choices with their probabilities after the full prompt, whose outcomes were computed."""
-        assert self._likelihoods is not None
+    def answer_alone(self) -> ChoicesTarget:
+        """See :meth:`Target.answer_alone`; a choice is read among the others."""
+        return self
+
+    def description(self, logprobs: torch.Tensor) -> Description:
+        """The choices with their probabilities, and their margin where some are right and some are not."""
+        assert self._likelihoods is not None  # known once the full prompt was read
         sums = self._likelihoods.tolist()
         normalized = [
             logprob / length if length else -np.inf
             for logprob, length in zip(sums, self._lengths, strict=True)
         ]
+        (of_choices,) = logprobs.cpu()
+        probabilities = of_choices.exp().tolist()
         columns = (self._texts, self._token_ids, sums, normalized, probabilities, self._unscored)
-        return tuple(Choice(*choice) for choice in zip(*columns, strict=True))
+        return Description(
+            choices=tuple(Choice(*choice) for choice in zip(*columns, strict=True)),
+            margin=float(margin(of_choices, self._gold)) if has_margin(self._gold, len(sums)) else None,
+        )
+
+
+def has_margin(gold: Sequence[int], choices: int) -> bool:
+    """Whether some of the choices are right and some are not."""
+    return 0 < len(set(gold)) < choices
 
 
 def _differing(token_ids: Sequence[Sequence[int]]) -> list[Sequence[int]]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, cast
 
 import numpy as np
 import torch
 
+from gilot_plugin.attribution.builtins import LOGPROB
 from gilot_plugin.attribution.distance.geometry import Labels, VocabularyGeometry
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
-from gilot_plugin.attribution.methods import Distance
+from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
 from gilot_plugin.attribution.prediction.hypotheses import Hypotheses, beam_search, tokens_fed
 from gilot_plugin.attribution.prediction.outcomes import (
@@ -22,7 +24,15 @@ from gilot_plugin.attribution.prediction.outcomes import (
     regenerated_outcomes,
     rescored_outcomes,
 )
-from gilot_plugin.attribution.prediction.targets import Asked, Outcomes, Rows, check_positions, joined
+from gilot_plugin.attribution.prediction.sequences import AnswerTarget
+from gilot_plugin.attribution.prediction.targets import (
+    Asked,
+    Description,
+    Outcomes,
+    Rows,
+    check_positions,
+    joined,
+)
 from gilot_plugin.attribution.prediction.trie import Prefix, sequence_logprobs
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent, Hypothesis, Prompt
@@ -39,6 +49,7 @@ class Question:
         rows: The prompt with and without units.
         recipe: How.
         labels: Text of a token id.
+        decode: Text of a hypothesis.
         answer: What the model answered, if its log-probability is asked for.
         find_answer: The same, if nobody asked for it before.
     """
@@ -47,6 +58,7 @@ class Question:
     rows: Rows
     recipe: Recipe
     labels: Labels
+    decode: Callable[[Sequence[int]], str]
     answer: Prefix | None
     find_answer: Callable[[], Prefix]
 
@@ -59,11 +71,11 @@ class GenerationTarget(ABC):
         steps: Outcomes of each prompt.
     """
 
-    gold: tuple[int, ...] = ()
+    answer_measure = LOGPROB
 
     def __init__(self, question: Question, steps: int) -> None:
         self._backend, self._recipe, self._answer = question.backend, question.recipe, question.answer
-        self._rows, self._find_answer = question.rows, question.find_answer
+        self._rows, self._find_answer, self._decode = question.rows, question.find_answer, question.decode
         self.geometry = VocabularyGeometry(
             question.backend, question.recipe.ground_cost, question.labels, steps
         )
@@ -85,19 +97,29 @@ class GenerationTarget(ABC):
     def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
         """See :meth:`gilot_plugin.attribution.prediction.targets.Target.compute`."""
 
+    @cached_property
     def answer(self) -> Answer:
-        """See :meth:`gilot_plugin.attribution.prediction.targets.Target.answer`; its first J tokens."""
+        """See :attr:`gilot_plugin.attribution.prediction.targets.Target.answer`; its first J tokens."""
         return Answer(Candidates((self._find_answer() if self._answer is None else self._answer,)))
 
-    def hypotheses(self, decode: Callable[[Sequence[int]], str]) -> tuple[Hypothesis, ...]:
+    @property
+    def along(self) -> tuple[OutcomeMethod, ...]:
+        """See :attr:`gilot_plugin.attribution.prediction.targets.Target.along`."""
+        return () if self._answer is None else (LOGPROB,)
+
+    def answer_alone(self) -> AnswerTarget:
+        """See :meth:`gilot_plugin.attribution.prediction.targets.Target.answer_alone`."""
+        return AnswerTarget(self._backend, self._rows, self.answer)
+
+    def description(self, logprobs: torch.Tensor) -> Description:
         """Hypotheses of the full prompt, likeliest first; known once its outcomes are."""
-        logprobs = np.array([logprob for _, logprob in self._known])
-        shares = np.exp(logprobs - logprobs.max())
+        weights = np.array([logprob for _, logprob in self._known])
+        shares = np.exp(weights - weights.max())
         described = [
-            Hypothesis(ids, decode(list(ids)), logprob, float(share), ended)
+            Hypothesis(ids, self._decode(list(ids)), logprob, float(share), ended)
             for ((ids, ended), logprob), share in zip(self._known, shares / shares.sum(), strict=True)
         ]
-        return tuple(sorted(described, key=lambda hypothesis: -hypothesis.logprob))
+        return Description(hypotheses=tuple(sorted(described, key=lambda hypothesis: -hypothesis.logprob)))
 
 
 class RegeneratedTarget(GenerationTarget):
@@ -228,36 +250,20 @@ def generation_target(
     prompt: Prompt,
     recipe: Recipe,
     labels: Labels,
+    decode: Callable[[Sequence[int]], str],
     answer: Sequence[int] | None = None,
 ) -> GenerationTarget:
-    """What the model would generate, with hypotheses as the recipe says.
-
-    Args:
-        backend: The model.
-        prompt: The prompt as fed.
-        recipe: How.
-        labels: Text of a token id.
-        answer: What the model answered; None for its greedy continuation, searched where it is needed.
-
-    Returns:
-        The target.
-
-    Raises:
-        UnsupportedModelError: The absence needs explicit positions, which the model does not take, or the
-            ground cost needs embeddings that it lacks.
-        PromptError: The prompt and the hypotheses do not fit into the model's window.
-        NonFiniteLogitsError: The model returned NaN.
-    """
+    """What the model would generate, see :func:`gilot_plugin.attribution.games.generation_game`."""
     check_positions(backend, recipe.absence)
     _check_window(backend, prompt, recipe, answer)
-    methods = [method for method in recipe.methods if isinstance(method, Distance)]
-    asked = recipe.hypotheses == "response" or any(method.needs_answer for method in methods)
+    asked = recipe.hypotheses == "response" or any(method.needs_answer for method in recipe.methods)
     rows = Rows(backend, prompt, recipe)
 
     def find_answer() -> Prefix:
         return _answer_read(backend, rows, recipe, answer)
 
-    question = Question(backend, rows, recipe, labels, find_answer() if asked else None, find_answer)
+    said = find_answer() if asked else None
+    question = Question(backend, rows, recipe, labels, decode, said, find_answer)
     if recipe.hypotheses == "regenerate":
         return RegeneratedTarget(question)
     if recipe.hypotheses == "response":

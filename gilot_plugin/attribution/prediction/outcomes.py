@@ -174,8 +174,14 @@ class _GivenMixing:
         self._rows = torch.tensor([row for row, *_ in members], device=device)
         #: ``[rows, columns]``, the mixture that what follows a node belongs to, -1 for none.
         self._mixture_of = torch.full(reading.logprobs.shape, -1, device=device)
-        for number, (row, trie, going_on, _) in enumerate(members):
-            self._mixture_of[row, [trie.column(prefix) for prefix in going_on]] = number
+        going_on_at = [
+            (row, trie.column(prefix), number)
+            for number, (row, trie, going_on, _) in enumerate(members)
+            for prefix in going_on
+        ]
+        if going_on_at:
+            at_rows, at_columns, numbers = torch.tensor(going_on_at, device=device).T
+            self._mixture_of[at_rows, at_columns] = numbers
         self._certain = [
             (number, place, prefix[-1])
             for number, (_, _, going_on, over) in enumerate(members)

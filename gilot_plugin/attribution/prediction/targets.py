@@ -10,10 +10,11 @@ from typing import NamedTuple, Protocol
 import torch
 
 from gilot_plugin.attribution.distance.geometry import Geometry
+from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer
 from gilot_plugin.attribution.prompt.absence import AbsenceContext, AbsenceOperator
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.attribution.types import Absent, Prompt
+from gilot_plugin.attribution.types import Absent, Choice, Hypothesis, Prompt
 from gilot_plugin.backends.protocol import Backend, Batch, KnownPrompt, Load, Row
 from gilot_plugin.errors import UnsupportedModelError
 
@@ -32,17 +33,26 @@ class Outcomes:
     answer_logprobs: torch.Tensor | None = None
 
 
+class Description(NamedTuple):
+    """What was explained, see :class:`gilot_plugin.attribution.types.Attribution`.
+
+    Attributes:
+        hypotheses: Of generated answers.
+        choices: Of the task.
+        margin: Of the right choices.
+    """
+
+    hypotheses: tuple[Hypothesis, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    margin: float | None = None
+
+
 class Target(Protocol):
     """Gives the outcome distributions of a prompt with and without units."""
 
     @property
     def geometry(self) -> Geometry:
         """Where the outcomes lie."""
-        ...
-
-    @property
-    def gold(self) -> tuple[int, ...]:
-        """Outcomes that are right, where the task says so."""
         ...
 
     @property
@@ -64,8 +74,34 @@ class Target(Protocol):
         """What the model reads to find the outcome without the units."""
         ...
 
+    @property
     def answer(self) -> Answer:
         """What the model answers to the full prompt, whose outcomes were computed."""
+        ...
+
+    @property
+    def answer_measure(self) -> OutcomeMethod:
+        """What methods without an outcome distribution explain: the drop in the answer's log-probability.
+
+        Among the choices, where there are any.
+        """
+        ...
+
+    @property
+    def along(self) -> tuple[OutcomeMethod, ...]:
+        """Measures of the answer that come of every reading of the outcomes, whatever else is measured."""
+        ...
+
+    def answer_alone(self) -> Target:
+        """What reads the answer's log-probability and no outcomes."""
+        ...
+
+    def description(self, logprobs: torch.Tensor) -> Description:
+        """What an attribution says of the target.
+
+        Args:
+            logprobs: The outcome of the full prompt, ``[steps, outcomes]``.
+        """
         ...
 
     def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:

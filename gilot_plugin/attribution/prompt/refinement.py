@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from gilot_plugin.attribution.prompt.units import cut_unit, join_units, make_units
+from gilot_plugin.attribution.prompt.units import Refinement, cut_unit, join_units, make_units
 from gilot_plugin.attribution.types import Prompt, Unit
+
+if TYPE_CHECKING:
+    from gilot_plugin.attribution.game import Asking, Game
 
 #: From coarse to fine.
 LEVELS = ("segment", "line", "sentence", "word")
@@ -23,19 +27,6 @@ _FOR_GROUPS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Refinement:
-    """The setting ``units: auto``.
-
-    Attributes:
-        scope: Part of the prompt whose units are taken away.
-        budget: Tokens that the model may read for one prompt. The coarsest units are always measured.
-    """
-
-    scope: str
-    budget: int
-
-
-@dataclass(frozen=True, slots=True)
 class Refined:
     """What was measured in the end.
 
@@ -48,24 +39,15 @@ class Refined:
     coarse: tuple[Unit, ...]
 
 
-def refine(
-    prompt: Prompt,
-    refinement: Refinement,
-    estimate: Callable[[Unit | None], int],
-    spent: Callable[[], int],
-) -> Generator[tuple[Unit, ...], Sequence[float], Refined]:
-    """Cut the prompt adaptively.
+def refine(game: Game, refinement: Refinement) -> Asking[Refined]:
+    """Cut the prompt of a game adaptively, by the first of its measures.
 
     Args:
-        prompt: The prompt as fed.
+        game: The game. Of its costs only proportions matter: the scale is corrected by what was really spent.
         refinement: Scope and budget.
-        estimate: About how many tokens the model will read to measure a unit, or (None) the full prompt. Only
-            proportions matter: the scale is corrected by what was really spent.
-        spent: How many tokens the model has read so far.
 
     Yields:
-        Units to measure, once a round; their scores are to be sent back. With the first ones the full prompt
-        is read, too.
+        Units to take away, one at a time, once a round. With the first ones the full prompt is read, too.
 
     Returns:
         The units; every token in scope is in exactly one of ``units``.
@@ -73,53 +55,69 @@ def refine(
     Raises:
         PromptError: Nothing is in scope.
     """
-    estimated, spent_before = estimate(None), spent()
-
-    def scored(units: Sequence[Unit]) -> Generator[tuple[Unit, ...], Sequence[float], dict[Unit, float]]:
-        nonlocal estimated
-        estimated += sum(map(estimate, units))
-        found = yield tuple(units)
-        return dict(zip(units, map(abs, found), strict=True))
-
-    scores = yield from scored(make_units(prompt, LEVELS[0], refinement.scope))
+    prompt, measure = game.prompt, game.measures[0].name
+    estimated, spent_before = game.cost(()), game.spent.model_tokens
+    wanted = make_units(prompt, LEVELS[0], refinement.scope)
+    scores: dict[Unit, float] = {}
     coarse: list[Unit] = []
-    while True:
-        threshold = _MATTERS * max(scores.values())
-        left = refinement.budget - spent()
-        scale = (spent() - spent_before) / estimated
-        chosen: dict[Unit, tuple[Unit, ...]] = {}
-        best: float | None = None
-        for unit in sorted(scores, key=lambda unit: -scores[unit]):
-            if scores[unit] < threshold or scores[unit] == 0.0:
-                break
-            if best is not None and scores[unit] < _SAME_ROUND * best:
-                break
-            pieces = _affordable(prompt, unit, estimate, left / scale)
-            if not pieces:
-                continue
-            chosen[unit] = pieces
-            left -= round(scale * sum(map(estimate, pieces)))
-            best = scores[unit] if best is None else best
-        if not chosen:
-            break
-        found = yield from scored([piece for pieces in chosen.values() for piece in pieces])
-        scores = {unit: score for unit, score in scores.items() if unit not in chosen} | found
+    while wanted:
+        estimated += sum(_cost(game, unit) for unit in wanted)
+        values = yield [(unit,) for unit in wanted]
+        scores |= zip(wanted, map(abs, values.means(measure)), strict=True)
+        spent = game.spent.model_tokens
+        scale = (spent - spent_before) / estimated
+        chosen = _worth_cutting(game, scores, refinement.budget - spent, scale)
+        for unit in chosen:
+            del scores[unit]
         coarse.extend(chosen)
+        wanted = tuple(piece for pieces in chosen.values() for piece in pieces)
     return Refined(tuple(sorted(scores, key=_place)), tuple(sorted(coarse, key=_place)))
 
 
-def _affordable(prompt: Prompt, unit: Unit, estimate: Callable[[Unit], int], left: float) -> tuple[Unit, ...]:
+def _worth_cutting(
+    game: Game, scores: Mapping[Unit, float], left: float, scale: float
+) -> dict[Unit, tuple[Unit, ...]]:
+    """The units that are cut in the next round, with their pieces.
+
+    Args:
+        game: The game.
+        scores: Of the units so far.
+        left: Tokens that are left of the budget.
+        scale: Tokens that were read for each that was estimated.
+    """
+    threshold = _MATTERS * max(scores.values())
+    chosen: dict[Unit, tuple[Unit, ...]] = {}
+    best: float | None = None
+    for unit in sorted(scores, key=lambda unit: -scores[unit]):
+        if scores[unit] < threshold or scores[unit] == 0.0:
+            break
+        if best is not None and scores[unit] < _SAME_ROUND * best:
+            break
+        pieces = _affordable(game, unit, left / scale)
+        if not pieces:
+            continue
+        chosen[unit] = pieces
+        left -= round(scale * sum(_cost(game, piece) for piece in pieces))
+        best = scores[unit] if best is None else best
+    return chosen
+
+
+def _cost(game: Game, unit: Unit) -> int:
+    return game.cost((unit,))
+
+
+def _affordable(game: Game, unit: Unit, left: float) -> tuple[Unit, ...]:
     """The pieces of a unit; groups of neighbours where all of them would cost too much; else none.
 
     Without groups, a long text in one part would stay in one piece.
     """
-    pieces = _pieces(prompt, unit)
-    if sum(map(estimate, pieces)) <= left:
+    pieces = _pieces(game.prompt, unit)
+    if sum(_cost(game, piece) for piece in pieces) <= left:
         return pieces
     count = len(pieces) // 2
     while count > 1:
-        groups = _grouped(prompt, unit, pieces, count)
-        if sum(map(estimate, groups)) <= _FOR_GROUPS * left:
+        groups = _grouped(game.prompt, unit, pieces, count)
+        if sum(_cost(game, group) for group in groups) <= _FOR_GROUPS * left:
             return groups
         count //= 2
     return ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import regex
 
@@ -58,6 +59,20 @@ UNIT_KINDS: tuple[str, ...] = ("token", *_CUTTERS, "segment")
 
 #: Names that the setting ``scope`` takes for every prompt, beside the name of a segment.
 SCOPES = ("content", "all")
+
+
+@dataclass(frozen=True, slots=True)
+class Refinement:
+    """The setting ``units: auto``.
+
+    Attributes:
+        scope: Part of the prompt whose units are taken away.
+        budget: Tokens that the model may read for one prompt. The coarsest units are always measured.
+    """
+
+    scope: str
+    budget: int
+
 
 #: The scope of all few-shot examples together.
 SHOTS_SCOPE = "shots"

@@ -9,12 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
+from gilot_plugin.attribution.transfer import HostCopy
 from gilot_plugin.attribution.transport import padding
 from gilot_plugin.attribution.transport.certificate import Dual, feasible, rounded
 from gilot_plugin.attribution.transport.padding import Batch, in_chunks, padded
-from gilot_plugin.attribution.transport.problem import Coupling, TransportProblem, TransportResult
+from gilot_plugin.attribution.transport.problem import (
+    MOST_FLOWS,
+    Flows,
+    TransportProblem,
+    TransportResult,
+)
 from gilot_plugin.attribution.transport.scaling import Scalings, scale, unscaled
 from gilot_plugin.attribution.transport.tolerance import Tolerance
 
@@ -33,7 +40,7 @@ _RELAXATION = 1.6
 #: No sharper: the exponents would lose what float64 can tell.
 _SHARPEST = 1e7
 
-#: Memory of a plan of which every entry carries something, by entry: the entry, its row and its column.
+#: Memory of a solved problem by entry: its plan, and what finding its largest entries takes.
 _RESULT_BYTES = 24
 _FIXED_BYTES = 2**16
 
@@ -80,17 +87,21 @@ class EntropicSolver:
     Args:
         tolerance: The gap to reach.
         path: How the regularisation vanishes.
+        most_flows: Flows of a result.
     """
 
     batched = True
 
-    def __init__(self, tolerance: Tolerance, path: Path) -> None:
-        self._tolerance = tolerance
-        self._path = path
+    def __init__(self, tolerance: Tolerance, path: Path, most_flows: int = MOST_FLOWS) -> None:
+        self._tolerance, self._path, self._most_flows = tolerance, path, most_flows
 
     def peak_bytes(self, outcomes: int) -> int:
-        """Its part of the batch's tensors, and its plan with the place of every entry."""
+        """Its part of the batch's tensors, and its plan, among whose entries the largest are sought."""
         return (padding.ENTRY_BYTES + _RESULT_BYTES) * outcomes**2 + _FIXED_BYTES
+
+    def host_bytes(self, outcomes: int) -> int:
+        """Nothing."""
+        return 0
 
     def __call__(self, problems: Sequence[TransportProblem]) -> list[TransportResult]:
         """One result a problem, in their order: a coupling, which costs ``upper``, and its certificate."""
@@ -99,9 +110,12 @@ class EntropicSolver:
             batch = padded([problems[index] for index in chunk])
             # Nothing moves that need not.
             plan = torch.diag_embed(torch.minimum(batch.source, batch.target))
-            ranges = batch.ranges.tolist()
-            for one in follow(batch, plan, self._tolerance, self._path, MAX_ITERATIONS):
-                results[chunk[one.number]] = certified(one.plan, one.lower, one.upper, ranges[one.number])
+            solved = [
+                Certified.of(one.number, one.plan, one.lower, one.upper, batch, self._most_flows)
+                for one in follow(batch, plan, self._tolerance, self._path, MAX_ITERATIONS)
+            ]
+            for number, result in results_of(solved).items():
+                results[chunk[number]] = result
         return [results[index] for index in range(len(problems))]
 
 
@@ -120,7 +134,7 @@ def follow(
     Yields:
         Each problem once.
     """
-    numbers = torch.arange(len(batch.source), device=batch.source.device)
+    numbers = list(range(len(batch.source)))
     before = unscaled(batch)
     now = before._replace(sharpness=torch.full_like(batch.ranges, path.first))
     # Costs are not negative.
@@ -133,17 +147,22 @@ def follow(
         lower = dual.value
         allowed = torch.fmax(tolerance.share * lower, tolerance.least / batch.ranges * (iterations > 0))
         done = (upper - lower <= allowed) | torch.full_like(lower, iterations >= most).bool()
-        if done.any():
-            for row in done.nonzero()[:, 0].tolist():
-                yield Followed(
-                    int(numbers[row]), plan[row], lower[row], upper[row], dual.rows[row], dual.columns[row]
-                )
-            if done.all():
+        # The host waits for the device here and nowhere else.
+        finished = done.tolist()
+        if any(finished):
+            for row, number in enumerate(numbers):
+                if finished[row]:
+                    yield Followed(
+                        number, plan[row], lower[row], upper[row], dual.rows[row], dual.columns[row]
+                    )
+            if all(finished):
                 return
-            left = ~done
+            going_on = [row for row in range(len(numbers)) if not finished[row]]
+            numbers = [numbers[row] for row in going_on]
+            left = torch.tensor(going_on).to(done.device)
             batch, before, now = batch.only(left), before.only(left), now.only(left)
             dual = Dual(*(part[left] for part in dual))
-            numbers, upper, moved = numbers[left], upper[left], moved[left]
+            upper, moved = upper[left], moved[left]
         if iterations > 0:
             # Mass that is missing at the marginals costs at most as much: while that dominates, go on here.
             settled = (moved < upper - dual.value) & (now.sharpness < _SHARPEST)
@@ -156,7 +175,7 @@ def follow(
 
 def _best_dual(batch: Batch, scalings: Scalings) -> Dual:
     """The better of the potentials made from either side's scalings."""
-    source, target, costs, _ = batch
+    source, target, costs, *_ = batch
     sharpness = scalings.sharpness[:, None]
     of_rows = feasible((scalings.rows + source.log()) / sharpness, source, target, costs)
     value, columns, rows = feasible((scalings.columns + target.log()) / sharpness, target, source, costs.mT)
@@ -182,22 +201,67 @@ def _mixed(chosen: torch.Tensor, those: Scalings, others: Scalings) -> Scalings:
     )
 
 
-def certified(
-    plan: torch.Tensor, lower: torch.Tensor, upper: torch.Tensor, cost_range: float
-) -> TransportResult:
-    """A result in the units of the costs as given.
+class Certified(NamedTuple):
+    """A solved problem on the device, in the units of the costs as given.
+
+    Attributes:
+        number: Its place in the batch.
+        bounds: Certified lower bound, cost of the plan and largest cost, ``[3]``.
+        masses: The largest entries of the plan off its diagonal, largest first, ``[k]``.
+        places: Where they are in the flattened plan, ``[k]``.
+        costs: Ground cost of each, ``[k]``.
+        size: Rows of the plan.
+    """
+
+    number: int
+    bounds: torch.Tensor
+    masses: torch.Tensor
+    places: torch.Tensor
+    costs: torch.Tensor
+    size: int
+
+    @classmethod
+    def of(
+        cls,
+        number: int,
+        plan: torch.Tensor,
+        lower: torch.Tensor,
+        upper: torch.Tensor,
+        batch: Batch,
+        most_flows: int,
+    ) -> Certified:
+        """Without waiting for the device.
+
+        Args:
+            number: Place in the batch.
+            plan: Coupling, ``[n, n]``, of the cost ``upper``; overwritten.
+            lower: Certified lower bound, in units of the cost range.
+            upper: In the same units.
+            batch: The problems.
+            most_flows: Flows wanted.
+        """
+        unit = batch.ranges[number]
+        entries = plan.fill_diagonal_(0.0).flatten()
+        masses, places = entries.topk(min(most_flows, len(entries)))
+        costs = batch.costs[number].flatten()[places] * unit
+        bounds = torch.stack((lower * unit, upper * unit, batch.largest[number]))
+        return cls(number, bounds, masses, places, costs, len(plan))
+
+
+def results_of(solved: Sequence[Certified]) -> dict[int, TransportResult]:
+    """Results by the places in the batch, brought to the host in one transfer.
 
     The cost is the middle of the interval: no other number is less wrong at worst, and neither end is nearer
     to the optimum than the other on problems of language models.
-
-    Args:
-        plan: Coupling, ``[n, n]``, of the cost ``upper``.
-        lower: Certified lower bound, in units of ``cost_range``.
-        upper: In the same units.
-        cost_range: The unit.
     """
-    above = float(upper) * cost_range
-    below = min(float(lower) * cost_range, above)
-    rows, columns = plan.nonzero(as_tuple=True)
-    coupling = Coupling(*(part.cpu().numpy() for part in (rows, columns, plan[rows, columns])))
-    return TransportResult((below + above) / 2.0, coupling, below, above)
+    arrays = iter(HostCopy([part for one in solved for part in one[1:5]]).arrays())
+    results = {}
+    for one in solved:
+        bounds, masses, places, costs = (next(arrays) for _ in range(4))
+        some = masses > 0.0
+        rows, columns = np.divmod(places[some], one.size)
+        below, above, largest = bounds.tolist()
+        below = min(below, above)
+        flows = Flows(rows, columns, masses[some], costs[some])
+        results[one.number] = TransportResult((below + above) / 2.0, flows, below, above, largest)
+    return results

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import ot
@@ -13,11 +14,14 @@ import torch
 from gilot_plugin.attribution.transport.certificate import feasible, rounded
 from gilot_plugin.attribution.transport.column_generation import Optimum, generate_columns
 from gilot_plugin.attribution.transport.problem import (
+    MOST_FLOWS,
     Coupling,
     FloatArray,
+    Flows,
+    HostProblem,
     TransportProblem,
     TransportResult,
-    host_costs,
+    on_host,
 )
 
 #: Pivots after which the network simplex gives up; supports of 2,000 outcomes need some 10^5.
@@ -41,33 +45,43 @@ class Exact:
 
     Args:
         threads: Problems of one call that are solved at the same time.
+        batched: Whether it is to be given many problems at once, as costs on a device should be, which then
+            come to the host together.
+        most_flows: Flows of a result.
     """
 
-    batched = False
-
-    def __init__(self, threads: int = 1) -> None:
-        self._threads = threads
+    def __init__(self, threads: int = 1, batched: bool = False, most_flows: int = MOST_FLOWS) -> None:
+        self._threads, self.batched, self._most_flows = threads, batched, most_flows
 
     def peak_bytes(self, outcomes: int) -> int:
         """What the simplex takes on all arcs, which is the last resort; columns take a third of it."""
         return _FIXED_BYTES + _ENTRY_BYTES * outcomes**2
 
+    def host_bytes(self, outcomes: int) -> int:
+        """All of it."""
+        return self.peak_bytes(outcomes)
+
     def __call__(self, problems: Sequence[TransportProblem]) -> list[TransportResult]:
         """One result a problem, in their order."""
+        return self.solve(on_host(problems))
+
+    def solve(self, problems: Sequence[HostProblem]) -> list[TransportResult]:
+        """The same of problems on the host."""
+        solve = partial(_solve, most_flows=self._most_flows)
         if self._threads == 1 or len(problems) <= 1:
-            return [_solve(problem) for problem in problems]
+            return [solve(problem) for problem in problems]
         # The simplex lets go of the interpreter's lock.
         with ThreadPoolExecutor(self._threads, thread_name_prefix="gilot-transport") as pool:
-            return list(pool.map(_solve, problems))
+            return list(pool.map(solve, problems))
 
 
-def _solve(problem: TransportProblem) -> TransportResult:
-    source, target, _ = problem
-    costs = host_costs(problem)
+def _solve(problem: HostProblem, most_flows: int) -> TransportResult:
+    source, target, costs = problem
     found = generate_columns(source, target, costs, _MAX_PIVOTS) if len(source) >= _SPARSE_FROM else None
     plan, lower = found or _all_arcs(source, target, costs.astype(np.float64, copy=False))
     cost = float(plan.masses @ costs[plan.rows, plan.columns])
-    return TransportResult(cost, plan, min(max(0.0, lower), cost), cost)
+    flows = Flows.of(plan, costs, most_flows)
+    return TransportResult(cost, flows, min(max(0.0, lower), cost), cost, float(costs.max()))
 
 
 def _all_arcs(source: FloatArray, target: FloatArray, costs: FloatArray) -> Optimum:

@@ -8,10 +8,13 @@ import numpy as np
 
 from gilot_plugin.attribution.transport.exact import Exact
 from gilot_plugin.attribution.transport.problem import (
+    MOST_FLOWS,
     Coupling,
+    Flows,
+    HostProblem,
     TransportProblem,
     TransportResult,
-    host_costs,
+    on_host,
 )
 
 _BETA = 2.0
@@ -29,21 +32,31 @@ class Ipot:
     beta = 2, 1000 outer iterations with one inner, plan started at 1/n^2, and 1e-4 added to every entry of
     both vectors, which therefore sum to more than 1. It is slower than the exact solver, and its value has an
     error, which the bounds show: they are those of the original problem, without the added 1e-4.
+
+    Args:
+        batched: Whether it is to be given many problems at once, as costs on a device should be, which then
+            come to the host together.
+        most_flows: Flows of a result.
     """
 
-    batched = False
+    def __init__(self, batched: bool = False, most_flows: int = MOST_FLOWS) -> None:
+        self.batched, self._most_flows = batched, most_flows
 
     def peak_bytes(self, outcomes: int) -> int:
         """Its matrices and the plan with the place of every entry, and what the exact solver takes."""
         return _ENTRY_BYTES * outcomes**2 + Exact().peak_bytes(outcomes)
 
+    def host_bytes(self, outcomes: int) -> int:
+        """All of it."""
+        return self.peak_bytes(outcomes)
+
     def __call__(self, problems: Sequence[TransportProblem]) -> list[TransportResult]:
         """The last plan of each problem and its cost, in their order."""
-        return [_solve(problem) for problem in problems]
+        return [_solve(problem, self._most_flows) for problem in on_host(problems)]
 
 
-def _solve(problem: TransportProblem) -> TransportResult:
-    costs = host_costs(problem).astype(np.float64, copy=False)
+def _solve(problem: HostProblem, most_flows: int) -> TransportResult:
+    costs = problem.costs.astype(np.float64, copy=False)
     size = len(costs)
     mu, nu = problem.source + _FLOOR, problem.target + _FLOOR
     kernel = np.exp(-costs / _BETA)
@@ -62,5 +75,6 @@ def _solve(problem: TransportProblem) -> TransportResult:
             left, right = np.ones(size), np.ones(size)
     plan = left[:, None] * core * right
     cost = float(np.vdot(plan, costs))
-    (optimum,) = Exact()([problem])
-    return TransportResult(cost, Coupling.of(plan), optimum.lower, optimum.upper)
+    (optimum,) = Exact().solve([problem])
+    flows = Flows.of(Coupling.of(plan), costs, most_flows)
+    return TransportResult(cost, flows, optimum.lower, optimum.upper, optimum.largest_cost)

@@ -10,7 +10,8 @@ import torch
 
 from gilot_plugin.attribution.transport.problem import TransportProblem
 
-#: Bytes that a batch may take while it is solved; a problem that needs more by itself is solved alone.
+#: Bytes that a batch may take on the host while it is solved; a problem that needs more by itself is solved
+#: alone. On a device, whoever gives many problems keeps to its budget.
 WORKING_BYTES = 2**30
 
 #: Memory by entry of ``[b, n, n]``: five tensors of float64 are alive at once, the costs, the plan, and what
@@ -26,12 +27,14 @@ class Batch(NamedTuple):
         target: ``[b, m]``.
         costs: In units of each problem's range, so that the largest is 1, ``[b, n, m]``.
         ranges: The largest cost of each problem as given, ``[b]``; 1 where it is 0.
+        largest: The same; 0 where it is 0.
     """
 
     source: torch.Tensor
     target: torch.Tensor
     costs: torch.Tensor
     ranges: torch.Tensor
+    largest: torch.Tensor
 
     def only(self, chosen: torch.Tensor) -> Batch:
         """The problems at the given indices or where the given mask is true."""
@@ -39,20 +42,30 @@ class Batch(NamedTuple):
 
 
 def in_chunks(problems: Sequence[TransportProblem], working_bytes: int) -> Iterator[list[int]]:
-    """Indices of problems to solve together: each once, of similar sizes, on the same device."""
+    """Indices of problems to solve together: each once, of similar sizes, on the same device.
+
+    Args:
+        problems: What is solved.
+        working_bytes: What a batch may take on the host; on a device, no more than half of it is padding.
+    """
     order = sorted(
         range(len(problems)),
         key=lambda index: (str(problems[index].costs.device), len(problems[index].source)),
     )
     chunk: list[int] = []
+    filled = 0
     for index in order:
         # Ascending sizes: the next problem is the one that the others would be padded to.
-        entries = (len(chunk) + 1) * len(problems[index].source) ** 2
-        elsewhere = chunk and problems[chunk[0]].costs.device != problems[index].costs.device
-        if chunk and (elsewhere or entries * ENTRY_BYTES > working_bytes):
+        own, device = len(problems[index].source) ** 2, problems[index].costs.device
+        entries = (len(chunk) + 1) * own
+        too_much = (
+            entries * ENTRY_BYTES > working_bytes if device.type == "cpu" else entries > 2 * (filled + own)
+        )
+        if chunk and (too_much or problems[chunk[0]].costs.device != device):
             yield chunk
-            chunk = []
+            chunk, filled = [], 0
         chunk.append(index)
+        filled += own
     if chunk:
         yield chunk
 
@@ -73,7 +86,8 @@ def padded(problems: Sequence[TransportProblem]) -> Batch:
         masses[0, index, :n], masses[1, index, :n] = problem.source, problem.target
         costs[index, :n, :n] = problem.costs.to(device)
     source, target = torch.from_numpy(masses).to(device)
-    return Batch(source, target, costs, to_unit_range(costs))
+    largest = costs.amax((1, 2))
+    return Batch(source, target, costs, to_unit_range(costs), largest)
 
 
 def to_unit_range(costs: torch.Tensor) -> torch.Tensor:

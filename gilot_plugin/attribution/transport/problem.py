@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gilot_plugin.attribution.transfer import HostCopy
+
 FloatArray = NDArray[np.float64]
 Indices = NDArray[np.intp]
 #: Costs on the host, float32 or float64.
@@ -55,21 +57,52 @@ class Coupling(NamedTuple):
         return plan
 
 
+#: Flows of a problem that solvers give: a plan, which is as large as the costs, stays where it is made.
+MOST_FLOWS = 16
+
+
+class Flows(NamedTuple):
+    """The largest entries of a plan off its diagonal, largest first.
+
+    Attributes:
+        rows: Where mass comes from, ``[k]``.
+        columns: Where it goes to, ``[k]``.
+        masses: How much, ``[k]``, above 0.
+        costs: Ground cost of each, ``[k]``.
+    """
+
+    rows: Indices
+    columns: Indices
+    masses: FloatArray
+    costs: FloatArray
+
+    @classmethod
+    def of(cls, plan: Coupling, costs: Costs, most: int) -> Flows:
+        """Those of a coupling; equal ones in the order of their places."""
+        moves = plan.rows != plan.columns
+        rows, columns, masses = (part[moves] for part in plan)
+        chosen = np.lexsort((columns, rows, -masses))[:most]
+        rows, columns = rows[chosen], columns[chosen]
+        return cls(rows, columns, masses[chosen], costs[rows, columns].astype(np.float64))
+
+
 class TransportResult(NamedTuple):
     """Solution of a transport problem.
 
     Attributes:
         cost: Value that the solver reports, between ``lower`` and ``upper`` if the solver certifies it.
-        plan: The coupling.
+        flows: The largest entries off the diagonal of its plan.
         lower: Certified lower bound of the optimal cost: value of feasible dual potentials.
-        upper: Certified upper bound: cost of a feasible plan, ``plan`` if it is feasible.
+        upper: Certified upper bound: cost of a feasible plan, that of the flows if it is feasible.
+        largest_cost: The problem's largest cost.
         left_over: Whether a first solver left it to the exact one.
     """
 
     cost: float
-    plan: Coupling
+    flows: Flows
     lower: float
     upper: float
+    largest_cost: float
     left_over: bool = False
 
     @property
@@ -97,12 +130,33 @@ class Solver(Protocol):
         """
         ...
 
+    def host_bytes(self, outcomes: int) -> int:
+        """What of that is on the host, wherever the costs are."""
+        ...
+
     def __call__(self, problems: Sequence[TransportProblem]) -> list[TransportResult]:
         """One result a problem, in their order."""
         ...
 
 
-def host_costs(problem: TransportProblem) -> Costs:
-    """The costs as numpy sees them, ``[n, n]`` in C order, as precise as they are."""
-    costs: Costs = problem.costs.detach().cpu().contiguous().numpy()
-    return costs
+class HostProblem(NamedTuple):
+    """A transport problem on the host.
+
+    Attributes:
+        source: ``[n]``.
+        target: ``[n]``.
+        costs: ``[n, n]`` in C order, as precise as they are.
+    """
+
+    source: FloatArray
+    target: FloatArray
+    costs: Costs
+
+
+def on_host(problems: Sequence[TransportProblem]) -> list[HostProblem]:
+    """The problems on the host; costs of a device come in one transfer."""
+    costs = HostCopy([problem.costs.detach().contiguous() for problem in problems]).arrays()
+    return [
+        HostProblem(problem.source, problem.target, of_problem)
+        for problem, of_problem in zip(problems, costs, strict=True)
+    ]

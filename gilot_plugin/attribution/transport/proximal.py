@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gilot_plugin.attribution.transport.entropic import EntropicSolver, Path
+from gilot_plugin.attribution.transport.problem import MOST_FLOWS
 from gilot_plugin.attribution.transport.scaling import Scalings
 from gilot_plugin.attribution.transport.tolerance import Tolerance
 
@@ -20,10 +21,11 @@ class Proximal(EntropicSolver):
 
     Args:
         tolerance: The gap to reach.
+        most_flows: Flows of a result.
     """
 
-    def __init__(self, tolerance: Tolerance) -> None:
-        super().__init__(tolerance, Path(1.0 / _BETA, _one_step_on))
+    def __init__(self, tolerance: Tolerance, most_flows: int = MOST_FLOWS) -> None:
+        super().__init__(tolerance, Path(1.0 / _BETA, _one_step_on), most_flows)
 
 
 def _one_step_on(settled: Scalings, before: Scalings) -> Scalings:

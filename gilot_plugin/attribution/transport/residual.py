@@ -9,9 +9,9 @@ import torch
 
 from gilot_plugin.attribution.transport import padding
 from gilot_plugin.attribution.transport.certificate import feasible
-from gilot_plugin.attribution.transport.entropic import Followed, certified, follow
+from gilot_plugin.attribution.transport.entropic import Certified, Followed, follow, results_of
 from gilot_plugin.attribution.transport.padding import Batch, in_chunks, padded, to_unit_range
-from gilot_plugin.attribution.transport.problem import TransportProblem, TransportResult
+from gilot_plugin.attribution.transport.problem import MOST_FLOWS, TransportProblem, TransportResult
 from gilot_plugin.attribution.transport.shortcuts import (
     Stations,
     Ways,
@@ -61,24 +61,30 @@ class Residual:
 
     Args:
         tolerance: The gap to reach. It may be missed.
+        most_flows: Flows of a result.
     """
 
     batched = True
 
-    def __init__(self, tolerance: Tolerance) -> None:
-        self._tolerance = tolerance
+    def __init__(self, tolerance: Tolerance, most_flows: int = MOST_FLOWS) -> None:
+        self._tolerance, self._most_flows = tolerance, most_flows
 
     def peak_bytes(self, outcomes: int) -> int:
         """Its part of the batch's tensors, and its plan with the place of every entry."""
         return (_ENTRY_BYTES + _RESULT_BYTES) * outcomes**2 + _FIXED_BYTES
+
+    def host_bytes(self, outcomes: int) -> int:
+        """Nothing."""
+        return 0
 
     def __call__(self, problems: Sequence[TransportProblem]) -> list[TransportResult]:
         """One result a problem, in their order: a coupling, which costs ``upper``, and its certificate."""
         results: dict[int, TransportResult] = {}
         for chunk in in_chunks(problems, padding.WORKING_BYTES * padding.ENTRY_BYTES // _ENTRY_BYTES):
             batch = padded([problems[index] for index in chunk])
-            for index, result in zip(chunk, _solve(batch, self._tolerance), strict=True):
-                results[index] = result
+            solved = _solve(batch, self._tolerance, self._most_flows)
+            for number, result in results_of(solved).items():
+                results[chunk[number]] = result
         return [results[index] for index in range(len(problems))]
 
 
@@ -103,8 +109,8 @@ class _Rest(NamedTuple):
     stations: Stations
 
 
-def _solve(batch: Batch, tolerance: Tolerance) -> list[TransportResult]:
-    """Results in the order of the batch."""
+def _solve(batch: Batch, tolerance: Tolerance, most_flows: int) -> list[Certified]:
+    """Solutions of the whole problems."""
     rest = _rest(batch)
     inner = Tolerance(_INNER_SHARE * tolerance.share, _INNER_SHARE * tolerance.least)
     plan = torch.zeros_like(rest.problem.costs)
@@ -114,18 +120,18 @@ def _solve(batch: Batch, tolerance: Tolerance) -> list[TransportResult]:
     takes = torch.stack([one.columns for one in found]).mul_(units)
     gives.masked_fill_(rest.problem.source == 0.0, -torch.inf)
     takes.masked_fill_(rest.problem.target == 0.0, -torch.inf)
-    back = Batch(batch.target, batch.source, batch.costs.mT, batch.ranges)
+    back = batch._replace(source=batch.target, target=batch.source, costs=batch.costs.mT)
     lower = torch.fmax(_lower_bound(batch, rest.columns, takes), _lower_bound(back, rest.rows, gives))
     results = []
-    for one, below, cost_range in zip(found, lower, batch.ranges.tolist(), strict=True):
+    for one, below in zip(found, lower, strict=True):
         plan = _whole_plan(batch, rest, one)
         above = (plan * batch.costs[one.number]).sum()
-        results.append(certified(plan, below, above, cost_range))
+        results.append(Certified.of(one.number, plan, below, above, batch, most_flows))
     return results
 
 
 def _rest(batch: Batch) -> _Rest:
-    source, target, costs, ranges = batch
+    source, target, costs, ranges, _ = batch
     excess, lack = (source - target).clamp_min(0.0), (target - source).clamp_min(0.0)
     # Equal distributions: anything may be scaled by it, for nothing moves.
     mass = excess.sum(1)
@@ -139,7 +145,7 @@ def _rest(batch: Batch) -> _Rest:
     of_ways = ways.costs.clone()
     ranges = ranges * mass * to_unit_range(of_ways)
     # Either side by its own sum: round-off is not small beside a mass that is.
-    problem = Batch(_to_sum_1(out), _to_sum_1(into), of_ways, ranges)
+    problem = Batch(_to_sum_1(out), _to_sum_1(into), of_ways, ranges, ranges)
     return _Rest(rows, columns, mass, problem, ways, stations)
 
 
@@ -167,7 +173,7 @@ def _lower_bound(batch: Batch, columns: torch.Tensor, potentials: torch.Tensor) 
         columns: Places of outcomes that lack mass, ``[b, q]``.
         potentials: What they are worth, ``[b, q]``.
     """
-    source, target, costs, _ = batch
+    source, target, costs, *_ = batch
     everywhere = torch.arange(costs.shape[1], device=costs.device).expand(len(costs), -1)
     worth = (block(costs, everywhere, columns) - potentials[:, None, :]).amin(2)
     roomiest = Stations(*reversed(torch.minimum(source, target).sort(dim=1, descending=True)))

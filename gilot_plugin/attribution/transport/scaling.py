@@ -69,7 +69,7 @@ def scale(batch: Batch, start: Scalings, relaxation: float, sweeps: int) -> Scal
     Returns:
         The scalings and their plan.
     """
-    source, target, costs, _ = batch
+    source, target, costs, *_ = batch
     sharpness = start.sharpness[:, None, None]
     exponents = torch.mul(costs, -sharpness).add_((start.rows + source.log())[:, :, None])
     columns = -exponents.logsumexp(1)

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from gilot_plugin.backends.tree.feed import Feed, KeyValues
 from gilot_plugin.backends.tree.masks import MaskFunction, MaskRule
@@ -77,7 +79,7 @@ def tree_attention(
         attention_mask: One that :func:`tree_mask` made in this pass.
         scaling: Factor of the scores.
         dropout: Not looked at, models are read in evaluation mode.
-        softcap: Scores are bent to stay within it.
+        softcap: Scores are bent to stay within it, where the model's own attention does so.
         sliding_window: Tokens before the new one that are seen, itself included; looked at where the model's
             own attention would take its windows from here.
         s_aux: ``[heads]``, scores of a place that is always seen and has no value.
@@ -91,6 +93,7 @@ def tree_attention(
         UnsupportedModelError: The mask is another, or there is more than keys and values to look at.
     """
     feed = _FEED.get()
+    softcap = softcap if feed.softcaps else None
     unknown = [
         name for name, value in others.items() if isinstance(value, torch.Tensor) and name not in _POSITIONS
     ]
@@ -125,6 +128,27 @@ def tree_attention(
             )
     # Some models take views of it.
     return (out[0] if len(out) == 1 else torch.cat(out)).contiguous(), None
+
+
+def applies_softcap(implementation: str | None) -> bool:
+    """Whether an attention implementation bends scores as it is told to, for some take no notice.
+
+    Args:
+        implementation: Its name; what models bring along themselves, ``eager``, always does.
+    """
+    function = ALL_ATTENTION_FUNCTIONS.get(implementation)
+    if function is None:
+        return True
+    module = SimpleNamespace(is_causal=True, num_key_value_groups=1, training=False)
+    states = torch.arange(4.0).view(1, 1, 2, 2)
+    try:
+        plain, bent = (
+            function(module, states, states, states, None, scaling=1.0, softcap=cap)[0] for cap in (None, 1.0)
+        )
+    except Exception:
+        # Kernels of other devices, which are made for it, or one that refuses what it cannot do.
+        return True
+    return not torch.equal(plain, bent)
 
 
 def tree_mask(*_: Any, mask_function: MaskFunction, use_vmap: bool = False, **__: Any) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -29,18 +29,18 @@ class SharedRows(NamedTuple):
 
     Attributes:
         rows: The rows.
-        layers: Keys and values of the prompt, by layer.
+        layers: Keys and values of the prompt, by layer that has some.
         seen: ``[rows]``, how many of the prompt's tokens each row has in common with it.
     """
 
     rows: slice
-    layers: Sequence[KeyValues]
+    layers: Mapping[int, KeyValues]
     seen: torch.Tensor
 
     @property
     def length(self) -> int:
         """Tokens of the prompt that are looked at."""
-        return self.layers[0].keys.shape[1] if self.layers else 0
+        return next((layer.keys.shape[1] for layer in self.layers.values()), 0)
 
 
 @dataclass(slots=True)
@@ -57,6 +57,7 @@ class Feed:
         places: ``[rows, new]``
         positions: ``[rows, new]``
         windows_by_argument: Whether windows are those that attention is called with, not those of the masks.
+        softcaps: Whether scores are bent as attention is told to.
         layer: The layer that is being read.
     """
 
@@ -69,6 +70,7 @@ class Feed:
     places: torch.Tensor
     positions: torch.Tensor
     windows_by_argument: bool = False
+    softcaps: bool = True
     layer: int = 0
     #: Masks as the model holds them, and what they stand for.
     _issued: list[tuple[torch.Tensor, MaskRule]] = field(default_factory=list)
@@ -162,7 +164,7 @@ class TreeStore(Cache):
         super().__init__(layer_class_to_replicate=DynamicLayer)
         self.layers = _NoLayers()
         self._shape = (rows, columns)
-        self._stored: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._stored: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.feed: Feed | None = None
 
     def update(
@@ -172,13 +174,13 @@ class TreeStore(Cache):
         feed = self.feed
         assert feed is not None
         feed.layer = layer_idx
-        if len(self._stored) == layer_idx:
+        if layer_idx not in self._stored:
             # Zeros, for what nothing attends to is multiplied by 0, too.
             keys, values = (
                 states.new_zeros(self._shape[0], states.shape[1], self._shape[1], states.shape[3])
                 for states in (key_states, value_states)
             )
-            self._stored.append((keys, values))
+            self._stored[layer_idx] = keys, values
         keys, values = self._stored[layer_idx]
         keys[feed.rows, :, feed.columns], values[feed.rows, :, feed.columns] = key_states, value_states
         own = slice(feed.first, feed.columns.stop)
@@ -191,9 +193,8 @@ class TreeStore(Cache):
     def keep(self, rows: torch.Tensor) -> None:
         """Keep some of the rows, ``[n]``, in the order given."""
         self._shape = (len(rows), self._shape[1])
-        for layer, (keys, values) in enumerate(self._stored):
-            self._stored[layer] = keys[rows], values[rows]
+        self._stored = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self._stored.items()}
 
-    def layers_of_row(self, row: int) -> list[KeyValues]:
-        """Keys and values of one row, by layer."""
-        return [KeyValues(keys[row], values[row]) for keys, values in self._stored]
+    def layers_of_row(self, row: int) -> dict[int, KeyValues]:
+        """Keys and values of one row, by layer that has some."""
+        return {layer: KeyValues(keys[row], values[row]) for layer, (keys, values) in self._stored.items()}

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from transformers.masking_utils import causal_mask_function
 
+from gilot_plugin.backends.bounds import InBounds
 from gilot_plugin.errors import UnsupportedModelError
 
 #: Of numbers of a row, a head, a token and one that it may see, whether it does; arguments broadcast.
@@ -58,16 +59,23 @@ class MaskRule(NamedTuple):
 
         Returns:
             ``[rows, new, n]``.
+
+        Raises:
+            UnsupportedModelError: It looks up something about a pass, which has other places than a tree.
         """
         shape = (*queries.shape, keys.shape[1])
         heads = torch.zeros_like(rows)
         parts = (rows[:, None, None], heads[:, None, None], queries[:, :, None], keys[:, None])
         # Composed functions index tensors by these, which need not have all axes.
         index = [part.expand(shape) for part in parts]
-        if not self.by_element:
-            return self.function(*index)
-        flat = [part.flatten() for part in index]
-        found: torch.Tensor = torch.vmap(self.function)(*flat)
+        try:
+            if not self.by_element:
+                with InBounds():
+                    return self.function(*index)
+            flat = [part.flatten() for part in index]
+            found: torch.Tensor = torch.vmap(self.function)(*flat)
+        except IndexError:
+            raise UnsupportedModelError("its masks depend on more than places") from None
         return found.view(shape)
 
     def check(self, rows: torch.Tensor, queries: torch.Tensor) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from gilot_plugin.backends.closeness import Closeness
+from gilot_plugin.backends.effects import found_by_effect
 from gilot_plugin.backends.halves import Halves
-from gilot_plugin.backends.inputs import cache_argument
+from gilot_plugin.backends.inputs import Inputs, collects_others
 from gilot_plugin.backends.passes import Passes
-from gilot_plugin.backends.tree.attention import TREE_ATTENTION, reading
+from gilot_plugin.backends.tree.attention import TREE_ATTENTION, applies_softcap, reading
 from gilot_plugin.backends.tree.feed import Feed, TreeStore
 from gilot_plugin.backends.tree.masks import windows_by_argument
 from gilot_plugin.errors import UnsupportedModelError
@@ -25,6 +27,7 @@ class TreeReader:
 
     Attributes:
         vocab_size: Length of a row of logits.
+        inputs: Optional inputs of the model's body.
 
     Raises:
         UnsupportedModelError: The model is not made for it.
@@ -38,15 +41,16 @@ class TreeReader:
         self.halves = Halves(passes.model)
         if not getattr(self.halves.body, "_supports_attention_backend", True):
             raise UnsupportedModelError("its attention cannot be replaced by another one")
-        cache = cache_argument(self.halves.body.forward) or passes.inputs.cache
-        if cache is None:
-            raise UnsupportedModelError("it takes no cache")
-        self._cache = cache
-        self._configs = _configs(self.halves.body)
-        self._windows_by_argument = any(
-            windows_by_argument(config._attn_implementation_internal) for config in self._configs
-        )
         self.vocab_size: int = passes.text_config.vocab_size
+        self.inputs: Inputs = passes.inputs.body or self._find_inputs()
+        if "cache" not in self.inputs:
+            raise UnsupportedModelError("its body takes no cache")
+        if "positions" not in self.inputs:
+            raise UnsupportedModelError("its body numbers the positions itself")
+        self._configs = _configs(self.halves.body)
+        implementations = {config._attn_implementation_internal for config in self._configs}
+        self._windows_by_argument = any(map(windows_by_argument, implementations))
+        self._softcaps = all(map(applies_softcap, implementations))
 
     def states(self, token_ids: torch.Tensor, store: TreeStore, feed: Feed) -> torch.Tensor:
         """Read new tokens.
@@ -60,11 +64,10 @@ class TreeReader:
             Last hidden states, ``[rows, new, dim]``, where the logits will be.
         """
         store.feed = feed
-        feed.windows_by_argument = self._windows_by_argument
+        feed.windows_by_argument, feed.softcaps = self._windows_by_argument, self._softcaps
         with self.passes.calling(), self._tree_attention(), reading(feed):
-            found = self.halves.body(
-                input_ids=token_ids, position_ids=feed.positions, use_cache=True, **{self._cache: store}
-            )
+            given = self.inputs.given(positions=feed.positions, use_cache=True, cache=store)
+            found = self.halves.body(input_ids=token_ids, **given)
         states: torch.Tensor = found.last_hidden_state
         return states
 
@@ -72,6 +75,21 @@ class TreeReader:
         """Logits, ``[n, vocab]``, of hidden states, ``[n, dim]``."""
         with self.passes.calling():
             return self.halves.logits(states).to(self.passes.device)
+
+    def _find_inputs(self) -> Inputs:
+        body, passes = self.halves.body, self.passes
+
+        def call(token_ids: torch.Tensor, **named: Any) -> tuple[Mapping[str, Any], torch.Tensor]:
+            with passes.calling():
+                output = body(input_ids=token_ids, **named)
+            return output, output.last_hidden_state.float()
+
+        ids = torch.tensor([[self.vocab_size // part for part in (4, 3, 2)]], device=passes.device)
+        known, close = Inputs.of(body.forward), Closeness(passes.dtype)
+        if "cache" not in known and "cache" in passes.inputs and collects_others(body.forward):
+            known = known.calling("cache", passes.inputs.names["cache"])
+        wanted = ("use_cache", "positions", "cache")
+        return found_by_effect(known, body.forward, call, ids, passes.text_config, close, wanted)
 
     @contextmanager
     def _tree_attention(self) -> Iterator[None]:

@@ -266,7 +266,8 @@ class TreeSession:
             seen = self._seen[rows][place]
             # What no row sees is not looked at.
             length = int(seen.max())
-            layers = [layer.first(length) for layer in members[0].layers] if length else []
+            known = members[0].layers.items() if length else ()
+            layers = {number: layer.first(length) for number, layer in known}
             found.append(SharedRows(place, layers, seen))
             start = place.stop
         return found

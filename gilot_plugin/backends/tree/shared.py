@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gilot_plugin.backends.protocol import Row
@@ -15,12 +15,12 @@ class ReadPrompt:
 
     Attributes:
         row: The prompt; None for one that nothing begins like.
-        layers: Keys and values of its tokens, by layer; empty for a prompt of one token.
+        layers: Keys and values of its tokens, by layer that has some; empty for a prompt of one token.
     """
 
     row: Row | None
-    layers: Sequence[KeyValues]
+    layers: Mapping[int, KeyValues]
 
 
 #: The prompt of rows that have none in common.
-NOTHING = ReadPrompt(None, ())
+NOTHING = ReadPrompt(None, {})

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from gilot_plugin.harness.choosing.samples import Sample
-from gilot_plugin.harness.run import TaskInfo
+from gilot_plugin.extension.samples import Sample
+from gilot_plugin.harness.state.run import TaskInfo
 
 
 def own_requests(arguments: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
@@ -56,12 +56,6 @@ def choice_scores(task: TaskInfo, sample: Sample) -> list[float]:
     in_context = len({context for context, _ in requests}) > 1
     lengths = choice_lengths(task, sample, [str(text) for _, text in requests], in_context)
     return [value / length if length else -math.inf for value, length in zip(sums, lengths, strict=True)]
-
-
-def margin(scores: Sequence[float]) -> float:
-    """Lead of the best choice over the second best."""
-    best, *others = sorted(scores, reverse=True)
-    return best - others[0] if others else math.inf
 
 
 def entropy(scores: Sequence[float]) -> float:

@@ -13,10 +13,11 @@ from lm_eval.api.instance import Instance
 from gilot_plugin.attribution.prompt.tokens import decode, make_prompt
 from gilot_plugin.attribution.types import Prompt, Segment
 from gilot_plugin.errors import PromptError
+from gilot_plugin.extension.feeds import Feed
+from gilot_plugin.extension.samples import Sample
 from gilot_plugin.harness.asking.likelihoods import own_requests
-from gilot_plugin.harness.choosing.samples import Sample
 from gilot_plugin.harness.recording.model_calls import encode_as_fed, rolling_windows
-from gilot_plugin.harness.run import EvaluationRun, Feed
+from gilot_plugin.harness.state.run import EvaluationRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def _generated(run: EvaluationRun, context: str, response: str) -> tuple[int, ..
         PromptError: There may have been thoughts, and they are not known.
     """
     thoughts_end = getattr(run.lm, "think_end_token", None)
-    ids = run.generated.get(context)
+    ids = run.seen.generated.get(context)
     if ids is None:
         if thoughts_end is not None:
             raise PromptError(
@@ -211,9 +212,9 @@ def _feed(
     arguments: Any,
 ) -> Feed:
     key = (context, continuation)
-    if key not in run.feeds:
+    if key not in run.seen.feeds:
         encode_as_fed(run, request_type, _request(sample, request_type, arguments))
-    return run.feeds[key]
+    return run.seen.feeds[key]
 
 
 def _request(sample: Sample, request_type: Any, arguments: Any) -> Instance:
@@ -247,7 +248,7 @@ def _segments(run: EvaluationRun, task: str, context: str, text: str) -> Iterato
     shift = _shift(context, text)
     if shift is None:
         return
-    for segment in run.parts.get((task, context)) or _messages(run, context):
+    for segment in run.seen.parts.get((task, context)) or _messages(run, context):
         start, end = max(0, segment.start + shift), min(len(text), segment.end + shift)
         if start < end:
             yield Segment(start, end, segment.name)
@@ -255,8 +256,9 @@ def _segments(run: EvaluationRun, task: str, context: str, text: str) -> Iterato
 
 def _messages(run: EvaluationRun, context: str) -> Sequence[Segment]:
     """Messages of a conversation whose parts are not known any further."""
-    rendering = run.renderings.get(context) or next(
-        (found for found in run.renderings.values() if found.text and context.startswith(found.text)), None
+    rendering = run.seen.renderings.get(context) or next(
+        (found for found in run.seen.renderings.values() if found.text and context.startswith(found.text)),
+        None,
     )
     return rendering.segments() if rendering is not None else ()
 

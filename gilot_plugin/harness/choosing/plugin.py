@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from gilot_plugin.harness.choosing.samples import Choice, Sample
-from gilot_plugin.harness.choosing.selecting import SelectionContext, SelectionStrategy, choose
-from gilot_plugin.harness.choosing.strategies import STRATEGIES
+from gilot_plugin.extension.samples import ChosenSample, Sample
+from gilot_plugin.harness.choosing.context import RunContext
+from gilot_plugin.harness.state.run import EvaluationRun
 from gilot_plugin.hookspecs import hookimpl
-from gilot_plugin.settings.selection import CountOptions, Options
-
-if TYPE_CHECKING:
-    from gilot_plugin.harness.run import EvaluationRun
-
-#: What a strategy of another package is made of, and what it chooses.
-__all__ = ["Choice", "CountOptions", "Options", "Sample", "SelectionContext", "SelectionStrategy"]
+from gilot_plugin.strategies.combined import choose
 
 
-@hookimpl
-def gilot_selection_strategies() -> tuple[SelectionStrategy, ...]:
-    """The strategies that come with the package."""
-    return STRATEGIES
+class Chooser:
+    """Chooses for one run.
 
+    Args:
+        run: The run.
+    """
 
-@hookimpl
-def gilot_select_samples(run: EvaluationRun, task: str, samples: Sequence[Sample]) -> Sequence[Choice]:
-    """Choose by the settings of the task, or of the first task of several."""
-    config = run.tasks[samples[0].identity.task if samples else task].config
-    return choose(config.select, samples, SelectionContext(run, config.seed))
+    def __init__(self, run: EvaluationRun) -> None:
+        self._run = run
+
+    @hookimpl(trylast=True)
+    def gilot_select_samples(self, task: str, samples: Sequence[Sample]) -> Sequence[ChosenSample]:
+        """Choose by the settings of the task, or of the first task of several."""
+        config = self._run.tasks[samples[0].identity.task if samples else task].config
+        return choose(config.select, samples, RunContext(self._run, config.seed))

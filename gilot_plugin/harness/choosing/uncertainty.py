@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
-from gilot_plugin.attribution.engine import attribute_together
-from gilot_plugin.attribution.inquiry import Inquiry
+from gilot_plugin.attribution.game import Game, read_together
 from gilot_plugin.errors import PromptError
-from gilot_plugin.harness.asking.questions import question_about
-from gilot_plugin.harness.choosing.samples import Sample
-from gilot_plugin.harness.run import EvaluationRun
+from gilot_plugin.extension.samples import Sample
+from gilot_plugin.harness.asking.games import sample_game
+from gilot_plugin.harness.state.run import EvaluationRun
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -33,17 +31,15 @@ def generation_entropies(run: EvaluationRun, samples: Sequence[Sample]) -> list[
 
 
 def _entropies(run: EvaluationRun, samples: Sequence[Sample]) -> list[float | None]:
-    places: dict[Inquiry[Any], int] = {}
+    games: dict[Game, int] = {}
     found: list[float | None] = [None] * len(samples)
     for place, sample in enumerate(samples):
         try:
-            places[question_about(run, sample, measured=False).inquiry] = place
+            games[sample_game(run, sample, measured=False).game] = place
         except PromptError as error:
             _LOGGER.debug("%s doc %d: %s", sample.identity.task, sample.identity.doc_id, error)
-    if places:
-        assert run.backend is not None  # or no question could have been asked
-        for inquiry, answer in attribute_together(run.backend, list(places)):
-            if isinstance(answer, Exception):
-                raise answer
-            found[places[inquiry]] = answer.diagnostics.outcome_entropy
+    for game, values in read_together(dict.fromkeys(games, ())).items():
+        if isinstance(values, Exception):
+            raise values
+        found[games[game]] = game.full.entropy
     return found

@@ -23,23 +23,30 @@ import lm_eval.evaluator
 import lm_eval.loggers
 from lm_eval.loggers import EvaluationTracker
 
+from gilot_plugin.artifacts.ablations import TaskAblation
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.errors import GilotError
-from gilot_plugin.harness.choosing.functions import load_function
-from gilot_plugin.harness.entry.model_arguments import ModelArguments, model_arguments
+from gilot_plugin.harness.ablating.beside import Asked, ablate_beside, asked_ablations
+from gilot_plugin.harness.entry.again import loader_of
 from gilot_plugin.harness.entry.start import leaves, start_run
+from gilot_plugin.harness.entry.taking_part import leave, take_part
 from gilot_plugin.harness.explaining.explain import explain_results, give_up
 from gilot_plugin.harness.keeping.loggers import log_after_results, log_to_trackio, log_to_wandb
+from gilot_plugin.harness.keeping.manifest import let_model_go
 from gilot_plugin.harness.keeping.output import output_root, redate, results_folder
 from gilot_plugin.harness.keeping.plugin import abandon_run, open_run
 from gilot_plugin.harness.keeping.saving import rewrite_results, rewrite_samples, save_scores
+from gilot_plugin.harness.recording.apart import TaskApart, listening
 from gilot_plugin.harness.recording.model_calls import hooked
 from gilot_plugin.harness.recording.parts import watched_parts
 from gilot_plugin.harness.recording.rebuilding import rebuild_parts, remembered_builds
-from gilot_plugin.harness.run import EvaluationRun
+from gilot_plugin.harness.state.model_arguments import ModelArguments, model_arguments
+from gilot_plugin.harness.state.run import EvaluationRun
+from gilot_plugin.settings.ablation import ablation_functions
 from gilot_plugin.settings.config import GilotConfig
 from gilot_plugin.settings.selection import functions_in
 from gilot_plugin.settings.sources import given_settings
+from gilot_plugin.strategies.functions import load_function
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -55,11 +62,13 @@ class _Scored:
         run: The run.
         rebuild: Finds the parts of prompts that came from lm-eval's cache.
         wants_samples: Whether samples were asked for. Their rows are needed in any case.
+        asked: Tasks that are to be scored without parts of their prompts, too.
     """
 
     run: EvaluationRun
     rebuild: Callable[[], None]
     wants_samples: bool
+    asked: tuple[Asked, ...]
 
 
 class Attachment:
@@ -68,14 +77,19 @@ class Attachment:
     Attributes:
         runs: One entry per evaluation, in order.
         interrupted: Whether Ctrl-C or an error stopped a run before every chosen sample had its record.
+        ablations: Scores without parts of the prompts, by task.
+        all_ablated: Whether every ablation that was asked for has its scores.
     """
 
     def __init__(self, given: Mapping[str, Any], output_path: Path | None) -> None:
         self.runs: list[EvaluationRun] = []
         self.interrupted = False
+        self.ablations: list[TaskAblation] = []
+        self.all_ablated = True
         self._given = given
         self._output_path = output_path
         self._tracker: EvaluationTracker | None = None
+        self._task_manager: Any = None
         self._loaded_as: ModelArguments | None = None
         self._tracked: dict[EvaluationTracker, EvaluationRun] = {}
         #: Dates of what was saved before it was explained.
@@ -101,14 +115,16 @@ class Attachment:
         if root is not None:
             check_writable(root)
         self._tracker, self._loaded_as, self._in_simple_evaluate = tracker, model_arguments(call), True
+        self._task_manager = call.get("task_manager")
 
     def _end(self) -> None:
         self._tracker, self._loaded_as, self._in_simple_evaluate = None, None, False
 
     def let_go(self) -> None:
         """Let other processes write the files of the runs."""
+        leave()
         for run in self.runs:
-            run.held.close()
+            run.files.held.close()
 
     def simple_evaluate(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap lm-eval's ``simple_evaluate`` to see where it will write, and whether it can."""
@@ -135,25 +151,36 @@ class Attachment:
         def call(*args: Any, **kwargs: Any) -> Any:
             arguments = signature.bind(*args, **kwargs).arguments
             folder = self._output_path or results_folder(self._tracker)
-            run = start_run(arguments["lm"], arguments["task_dict"], self._given, folder, self._tracker)
+            tasks = dict(leaves(arguments["task_dict"]))
+            apart = {name: TaskApart(task) for name, task in tasks.items()}
+            run = start_run(arguments["lm"], apart, self._given, folder, self._tracker)
             run.loaded_as = self._loaded_as
             run.has_template = bool(arguments.get("apply_chat_template"))
             self.runs.append(run)
+            take_part(run)
             if self._tracker is not None:
                 self._tracked[self._tracker] = run
                 self._saved.pop(self._tracker, None)
             wants_samples = arguments.get("log_samples", True)
-            arguments["log_samples"] = True
-            tasks = dict(leaves(arguments["task_dict"]))
+            # Without a metric there is nothing but samples, and lm-eval refuses to go without.
+            arguments["log_samples"] = wants_samples or not any(map(_bypasses_metrics, tasks.values()))
+            asked = asked_ablations(run, tasks, arguments, original, loader_of(self._task_manager))
             open_run(run)
             try:
                 instruction = arguments.get("system_instruction")
-                with remembered_builds(tasks) as builds, hooked(run), watched_parts(run, tasks, instruction):
+                with (
+                    listening(apart.values(), samples_wanted=wants_samples),
+                    remembered_builds(tasks) as builds,
+                    hooked(run),
+                    watched_parts(run, tasks, instruction),
+                ):
                     results = original(**arguments)
             except BaseException:
                 abandon_run(run)
                 raise
-            scored = _Scored(run, partial(rebuild_parts, run, tasks, builds, instruction), wants_samples)
+            scored = _Scored(
+                run, partial(rebuild_parts, run, tasks, builds, instruction), wants_samples, asked
+            )
             # simple_evaluate goes on in the process that has the results, and in no other.
             if self._in_simple_evaluate and results is not None and run.team.leads and run.team.writes:
                 self._scored = scored
@@ -184,10 +211,28 @@ class Attachment:
             scored.rebuild()
 
         self.interrupted |= not explain_results(scored.run, results, prepare)
+        self._ablate(scored, results)
+        let_model_go(scored.run)
         if self._tracker is None or self._tracker in self._saved:
-            scored.run.held.close()
+            scored.run.files.held.close()
         if results is not None and not scored.wants_samples:
             del results["samples"]
+
+    def _ablate(self, scored: _Scored, results: Mapping[str, Any] | None) -> None:
+        """Ask again without parts of the prompts; lm-eval goes on whatever comes of it."""
+        if results is None or not scored.asked:
+            return
+        found: list[TaskAblation] = []
+        try:
+            if not self.interrupted:
+                found.extend(ablate_beside(scored.run, scored.asked, results))
+        except KeyboardInterrupt:
+            _LOGGER.error("interrupted: `gilot ablate` on the output folder goes on with the ablations")
+        except Exception:
+            _LOGGER.exception("the ablations could not be finished; lm-eval goes on to write its results")
+        self.ablations += found
+        lines = [line for one in found for line in one.arms.values()]
+        self.all_ablated &= len(found) == len(scored.asked) and all(line.status != "failed" for line in lines)
 
     def _save(self, results: Mapping[str, Any], *, with_samples: bool) -> None:
         """Save what is known, where lm-eval is going to save it."""
@@ -257,7 +302,7 @@ def attach(
         GilotError: An attachment is active already.
     """
     given = given_settings(config)
-    for place in functions_in(given.get("select")):
+    for place in (*functions_in(given.get("select")), *ablation_functions(given.get("ablate"))):
         load_function(place)
     folder = Path(output_path) if output_path is not None else given.get("output_path")
     if folder is not None:
@@ -283,6 +328,10 @@ def _loggers() -> Iterator[tuple[Any, Callable[[Any, dict[str, Any]], None]]]:
     for name, log in (("WandbLogger", log_to_wandb), ("TrackioLogger", log_to_trackio)):
         if (logger := getattr(lm_eval.loggers, name, None)) is not None:
             yield logger, log
+
+
+def _bypasses_metrics(task: Any) -> bool:
+    return "bypass" in getattr(task, "_metric_fn_list", {})
 
 
 def is_attached() -> bool:

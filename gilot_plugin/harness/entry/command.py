@@ -15,16 +15,19 @@ import lm_eval._cli.harness
 import lm_eval.api.registry
 import yaml
 from lm_eval.config.evaluate_config import EvaluatorConfig
+from lm_eval.tasks import TaskManager
 from lm_eval.utils import setup_logging
 
 from gilot_plugin.artifacts.finding import locate_run
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.errors import ArtifactError, ConfigError
+from gilot_plugin.harness.entry.again import check_tasks
 from gilot_plugin.harness.entry.attach import Attachment, attach
 from gilot_plugin.harness.entry.harness_config import without_section
 from gilot_plugin.harness.entry.task_files import TaskFile, task_files
 from gilot_plugin.harness.keeping.locking import locked
 from gilot_plugin.harness.keeping.resumption import find_resumed, refuse_other_settings
+from gilot_plugin.settings.ablation import lending_tasks
 from gilot_plugin.settings.sources import command_sources, given_settings, read_section, task_config
 
 _OWN_OPTIONS = ("gilot", "gilot_args")
@@ -117,8 +120,14 @@ def check_before_loading(arguments: argparse.Namespace, given: Mapping[str, Any]
     if isinstance(checked.samples, str):
         raise ConfigError(f"--samples {checked.samples!r}: neither JSON nor a file")
     folder = _output_folder(given.get("output_path"), checked.output_path)
-    for task in tasks:
-        task_config(task.name, task.settings, given, task.output_type)
+    configs = [task_config(task.name, task.settings, given, task.output_type) for task in tasks]
+    lenders = {
+        name for config in configs if config.ablate is not None for name in lending_tasks(config.ablate)
+    }
+    if others := sorted(lenders - {task.name for task in tasks}):
+        with _quiet():
+            manager = TaskManager(include_path=checked.include_path)
+        check_tasks(manager, others, checked.include_path)
     resume = given.get("resume")
     if resume is not None and (earlier := find_resumed(resume, folder)):
         own = {task.name: task.settings for task in tasks}

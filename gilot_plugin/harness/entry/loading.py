@@ -10,7 +10,7 @@ import lm_eval.api.registry
 
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import ConfigError, UnsupportedModelError
-from gilot_plugin.harness.entry.model_arguments import parse_model_args
+from gilot_plugin.harness.state.model_arguments import parse_model_args
 
 #: The model that attaches this package to another one, which its argument ``base`` names.
 _ATTACHED, _BASE = "gilot", "base"
@@ -117,27 +117,39 @@ def model_source(
         raise ConfigError(f"--model {name}: {error}") from None
     known = {"device": recorded.get("device"), "batch_size": recorded.get("batch_size")}
     # A GPU or a batch size that was found by trying is none of this machine's.
-    size = known["batch_size"] if isinstance(known["batch_size"], int) else None
+    size = known["batch_size"] if str(known["batch_size"]).isdigit() else None
     return ModelSource(name, arguments, device or known["device"] or _DEVICE, batch_size or size)
 
 
 def load_model(source: ModelSource) -> LoadedModel:
-    """Load a model through lm-eval's own class, so that all of its arguments work.
+    """Load a model that is to be attributed.
 
     Raises:
         UnsupportedModelError: It cannot be attributed.
         ConfigError: lm-eval cannot load it.
     """
+    lm = load_lm(source)
+    return LoadedModel(lm, backend_of(lm))
+
+
+def load_lm(source: ModelSource) -> Any:
+    """Load a model through lm-eval's own class, so that all of its arguments work.
+
+    Returns:
+        lm-eval's model object, of any class.
+
+    Raises:
+        ConfigError: lm-eval cannot load it.
+    """
     found = lm_eval.api.registry.get_model(source.model)
     further = {"device": source.device, "batch_size": source.batch_size}
     try:
-        lm = found.create_from_arg_obj(dict(source.arguments), further)
+        return found.create_from_arg_obj(dict(source.arguments), further)
     except (ValueError, TypeError, OSError, RuntimeError, AssertionError) as error:
         # The last two are torch's, of a device that is not there or too small.
         raise ConfigError(
             f"--model {source.model} --model_args {source.arguments_text}: lm-eval cannot load it: {error}"
         ) from error
-    return LoadedModel(lm, backend_of(lm))
 
 
 def backend_of(lm: Any) -> TransformersBackend:

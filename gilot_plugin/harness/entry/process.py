@@ -13,7 +13,7 @@ from typing import Any
 import lm_eval.evaluator
 
 from gilot_plugin.harness.entry.attach import Attachment, attach
-from gilot_plugin.harness.keeping.summary import print_summary
+from gilot_plugin.harness.entry.summary import print_summary
 from gilot_plugin.settings.merging import Source, settle
 from gilot_plugin.settings.sources import parse_args, read_yaml
 

@@ -12,7 +12,7 @@ from gilot_plugin.attribution.prompt.tokens import decode, make_prompt
 from gilot_plugin.attribution.types import Prompt, Segment
 from gilot_plugin.errors import ConfigError, PromptError
 from gilot_plugin.faithfulness.curves import SampleKey
-from gilot_plugin.harness.recording.conversations import Message, layout_of, message_segments
+from gilot_plugin.harness.state.conversations import Message, layout_of, message_segments
 
 _JSON_LINES = (".jsonl", ".json")
 

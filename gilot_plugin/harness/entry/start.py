@@ -5,35 +5,54 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gilot_plugin.artifacts.names import run_date
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.errors import ConfigError, UnsupportedModelError
 from gilot_plugin.harness.entry.loading import backend_of
-from gilot_plugin.harness.explaining.progress import RunProgress
-from gilot_plugin.harness.explaining.team import team_of
 from gilot_plugin.harness.keeping.locking import locked
 from gilot_plugin.harness.keeping.manifest import describe_model
 from gilot_plugin.harness.keeping.resumption import find_resumed, refuse_another_run
-from gilot_plugin.harness.run import EvaluationRun, TaskInfo
+from gilot_plugin.harness.recording.apart import TaskApart
+from gilot_plugin.harness.state.progress import RunProgress
+from gilot_plugin.harness.state.run import EvaluationRun, Resumed, RunFiles, TaskInfo
+from gilot_plugin.harness.state.team import team_of
 from gilot_plugin.resolve import make_recipe
 from gilot_plugin.settings.sources import task_config
 
 _LOGGER = logging.getLogger(__name__)
 
 
+class PastRun(NamedTuple):
+    """An evaluation that ran before.
+
+    Attributes:
+        model: Name of its model.
+        date: In the names of its files.
+    """
+
+    model: str
+    date: str
+
+
 def start_run(
-    lm: Any, task_dict: Mapping[Any, Any], given: Mapping[str, Any], folder: Path | None, tracker: Any
+    lm: Any,
+    tasks_apart: Mapping[str, TaskApart],
+    given: Mapping[str, Any],
+    folder: Path | None,
+    tracker: Any,
+    past: PastRun | None = None,
 ) -> EvaluationRun:
     """Prepare a run.
 
     Args:
         lm: The model object that lm-eval evaluates, possibly wrapped in its cache.
-        task_dict: As lm-eval's ``evaluate`` takes it.
+        tasks_apart: The tasks by name.
         given: Settings given for the run.
         folder: Where artifacts go, None for nowhere.
         tracker: lm-eval's tracker, if any.
+        past: The evaluation, where it ran before.
 
     Returns:
         The run, with the settings of every task.
@@ -49,13 +68,12 @@ def start_run(
         folder = None
     if folder is not None:
         check_writable(folder)
-    tasks = {name: _task_info(name, task, given) for name, task in leaves(task_dict)}
+    tasks = {name: _task_info(name, apart, given) for name, apart in tasks_apart.items()}
     run = EvaluationRun(
         inner,
         tasks,
-        _model_name(inner, tracker),
-        folder,
-        run_date(),
+        past.model if past is not None else _model_name(inner, tracker),
+        RunFiles(folder, past.date if past is not None else run_date()),
         team=team,
         budget=given.get("budget"),
         progress=RunProgress(hidden=not (team.leads and team.writes)),
@@ -72,27 +90,28 @@ def start_run(
         if given.get("resume") is not None and team.leads and team.writes:
             _take_up(run, Path(given["resume"]))
         elif folder is not None and team.leads:
-            run.held.enter_context(locked(folder, run.date))
+            run.files.held.enter_context(locked(folder, run.files.date))
     except BaseException:
-        run.held.close()
+        run.files.held.close()
         raise
     return run
 
 
 def _take_up(run: EvaluationRun, resume: Path) -> None:
     """Go on with a run that no other process is at work on."""
-    found = find_resumed(resume, run.folder)
+    found = find_resumed(resume, run.files.folder)
     if found is not None:
-        run.date = found["date"]
-    if run.folder is not None:
-        run.held.enter_context(locked(run.folder, run.date))
+        run.files.date = found["date"]
+    if run.files.folder is not None:
+        run.files.held.enter_context(locked(run.files.folder, run.files.date))
     if found is None:
         return
     # Read again: another process may have gone on with it until a moment ago.
-    run.resumed = find_resumed(resume, run.folder)
-    if run.resumed is None or run.resumed["date"] != run.date:
+    manifest = find_resumed(resume, run.files.folder)
+    if manifest is None or manifest["date"] != run.files.date:
         raise ConfigError(f"resume={str(resume)!r}: another process has just changed the run: try again")
-    refuse_another_run(run.resumed, run, describe_model(run))
+    refuse_another_run(manifest, run, describe_model(run))
+    run.resumed = Resumed(manifest)
 
 
 def leaves(task_dict: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
@@ -107,11 +126,12 @@ def leaves(task_dict: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
             yield str(name), value
 
 
-def _task_info(name: str, task: Any, given: Mapping[str, Any]) -> TaskInfo:
+def _task_info(name: str, apart: TaskApart, given: Mapping[str, Any]) -> TaskInfo:
+    task = apart.task
     metadata = getattr(task.config, "metadata", None) or {}
     version = metadata.get("version", getattr(task, "VERSION", None))
     config = task_config(name, metadata.get("gilot"), given, task.OUTPUT_TYPE)
-    choices_of, question_of = getattr(task, "doc_to_choice", None), getattr(task, "doc_to_text", None)
+    choices_of, question_of = apart.method("doc_to_choice"), apart.method("doc_to_text")
     return TaskInfo(name, task.OUTPUT_TYPE, version, config, choices_of, question_of)
 
 

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import logging
-import random
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import groupby, takewhile
 from typing import Any
 
-import numpy as np
 import torch
 
 from gilot_plugin.artifacts.records import RecordKey, record_key
 from gilot_plugin.errors import GilotError
-from gilot_plugin.harness.choosing.samples import Sample, samples_of_task
+from gilot_plugin.extension.samples import Sample
+from gilot_plugin.harness.choosing.samples import samples_of_task
 from gilot_plugin.harness.choosing.scopes import choose_samples
+from gilot_plugin.harness.explaining.handing import explained
 from gilot_plugin.harness.explaining.sharing import estimated_cost, share_out
 from gilot_plugin.harness.explaining.spending import Clock, affordable
 from gilot_plugin.harness.keeping.manifest import manifest_of
 from gilot_plugin.harness.keeping.plugin import abandon_run, describe_run, drop_own_files
 from gilot_plugin.harness.keeping.resumption import kept_record, resume_run
-from gilot_plugin.harness.run import EvaluationRun, Feed, FeedKey, Rendering
-from gilot_plugin.plugins import manager
+from gilot_plugin.harness.random_states import undisturbed
+from gilot_plugin.harness.state.run import EvaluationRun
+from gilot_plugin.harness.state.seen import Seen
+from gilot_plugin.plugins.manager import manager
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -39,16 +42,6 @@ class _Plan:
 
     date: str
     samples: Sequence[Sample]
-
-
-@dataclass(frozen=True, slots=True)
-class _Knowledge:
-    """What a process learnt about prompts and answers while it scored its share of the documents."""
-
-    feeds: Mapping[FeedKey, Feed]
-    generated: Mapping[str, array[int]]
-    renderings: Mapping[str, Rendering]
-    parts: Mapping[tuple[str, str], Any]
 
 
 def explain_results(
@@ -69,7 +62,7 @@ def explain_results(
         Whether every chosen sample has its record, as far as this process knows.
     """
     try:
-        with _undisturbed():
+        with undisturbed():
             complete = _explain_together(run, results or {}, prepare)
         run.status = "complete" if complete else "interrupted"
     except (KeyboardInterrupt, Exception) as error:  # of the exchange: another process is gone
@@ -108,16 +101,13 @@ def _explain_together(run: EvaluationRun, results: Mapping[str, Any], prepare: C
     except (KeyboardInterrupt, Exception) as error:
         _tell(run, error)
         if team.leads and run.resumed is not None:
-            run.folder = None  # what it finished stays as it is
+            run.files.folder = None  # what it finished stays as it is
     plan = team.from_leader(plan)
     if plan is None:
         return False
-    run.date = plan.date
-    for known in team.from_all(_known(run, plan.samples)):
-        run.feeds.update(known.feeds)
-        run.generated.update(known.generated)
-        run.renderings.update(known.renderings)
-        run.parts.update(known.parts)
+    run.files.date = plan.date
+    for seen in team.from_all(_seen_of(run, plan.samples)):
+        run.seen.add(seen)
     clock = Clock(run.budget)
     costs = [estimated_cost(sample, run.tasks[sample.identity.task].config) for sample in plan.samples]
     share = share_out(costs, team.size)[team.rank]
@@ -144,77 +134,66 @@ def _plan(run: EvaluationRun, results: Mapping[str, Any]) -> _Plan:
         task: samples_of_task(task, run.tasks[task].output_type, rows)
         for task, rows in (results.get("samples") or {}).items()
     }
-    run.selections = choose_samples(run, samples, results.get("group_subtasks") or {})
+    run.chosen = choose_samples(run, samples, results.get("group_subtasks") or {})
     missing = []
-    for sample in run.chosen:
+    for sample in run.samples:
         record = kept_record(run, sample)
         if record is None:
             missing.append(replace(sample, rows=()))
         else:
             run.records.append(record)
-    run.kept_count = len(run.records)
+    if run.resumed is not None:
+        run.resumed.kept = len(run.records)
     describe_run(run)
-    return _Plan(run.date, affordable(missing, run.budget, run.kept_count))
+    return _Plan(run.files.date, affordable(missing, run.budget, run.kept_count))
 
 
-def _known(run: EvaluationRun, samples: Iterable[Sample]) -> _Knowledge:
-    """What this process knows about the prompts of samples, and what it generated after them."""
+def _seen_of(run: EvaluationRun, samples: Iterable[Sample]) -> Seen:
+    """What this process saw of samples, for the others."""
     if run.team.size == 1:
-        return _Knowledge({}, {}, {}, {})
-    contexts = {str(arguments[0]) for sample in samples for arguments in sample.arguments}
-    return _Knowledge(
-        {key: feed for key, feed in run.feeds.items() if key[0] in contexts},
-        {context: ids for context, ids in run.generated.items() if context in contexts},
-        {
-            text: rendering
-            for text, rendering in run.renderings.items()
-            if text in contexts or any(context.startswith(text) for context in contexts)
-        },
-        {key: parts for key, parts in run.parts.items() if key[1] in contexts},
-    )
+        return Seen()
+    return run.seen.about({str(arguments[0]) for sample in samples for arguments in sample.arguments})
 
 
 def _explain(run: EvaluationRun, samples: Sequence[Sample], clock: Clock) -> None:
     """Explain samples until the clock is over; those that have begun by then are finished.
 
-    Whatever ends this early, the records that are there already are kept, also those that came out of order.
+    Records are kept in the order of the samples. Whatever ends this early, those that are there already are
+    kept, also where they came out of order.
     """
-    hook = manager().hook
-    kept: set[RecordKey] = set()
+    waiting: dict[RecordKey, Mapping[str, Any]] = {}
+    due = deque(sample.identity.key for sample in samples)
     with run.progress.shown(len(samples)):
         try:
-            for place, sample in enumerate(samples, start=1):
-                if clock.is_over:
-                    run.ahead.update(run.under_way)
-                    break
-                run.upcoming = samples[place:]
-                _keep(run, hook.gilot_attribute_sample(run=run, sample=sample))
-                kept.add(sample.identity.key)
+            for _, own in groupby(samples, key=lambda sample: sample.identity.task):
+                for found in explained(run, takewhile(lambda _: not clock.is_over, own)):
+                    waiting.update((sample.identity.key, record) for sample, record in found)
+                    while due and due[0] in waiting:
+                        _keep(run, waiting.pop(due.popleft()))
         finally:
-            # What was computed for a sample that another plugin explained is not its record.
-            for key in (sample.identity.key for sample in samples):
-                if (record := run.ahead.pop(key, None)) is not None and key not in kept:
-                    _keep(run, record)
+            for key in due:
+                if key in waiting:
+                    _keep(run, waiting.pop(key))
 
 
 def _keep(run: EvaluationRun, record: Mapping[str, Any]) -> None:
-    manager().hook.gilot_write_record(run=run, record=record)
+    manager().hook.gilot_write_record(run=run.view, record=record)
     run.progress.sample_finished()
 
 
 def _gather(run: EvaluationRun, records: Iterable[Mapping[str, Any]]) -> None:
     """Keep the records of all processes in the order of the chosen samples."""
     found = {record_key(record): record for record in records}
-    run.records = [found[sample.identity.key] for sample in run.chosen if sample.identity.key in found]
+    run.records = [found[sample.identity.key] for sample in run.samples if sample.identity.key in found]
 
 
 def _note_left_out(run: EvaluationRun) -> None:
     """What was chosen and has no record is what the budget left no room for."""
     explained = {record_key(record) for record in run.records}
-    for task, selection in run.selections.items():
-        identities = [choice.sample.identity for choice in selection.choices]
+    for task, chosen in run.chosen.items():
+        identities = [one.sample.identity for one in chosen.samples]
         left_out = tuple(one.doc_id for one in identities if one.key not in explained)
-        run.selections[task] = replace(selection, left_out=left_out)
+        run.chosen[task] = replace(chosen, left_out=left_out)
 
 
 def _finish(run: EvaluationRun, logged: Mapping[str, list[dict[str, Any]]]) -> None:
@@ -223,11 +202,11 @@ def _finish(run: EvaluationRun, logged: Mapping[str, list[dict[str, Any]]]) -> N
     try:
         if run.team.leads:
             records = {record_key(record): record for record in run.records}
-            for sample in run.chosen:
+            for sample in run.samples:
                 if record := records.get(sample.identity.key):
                     for row in sample.rows:
                         row["gilot"] = record
-            manager().hook.gilot_run_finished(run=run, manifest=manifest_of(run, run.status))
+            manager().hook.gilot_run_finished(run=run.view, manifest=manifest_of(run, run.status))
             kept_by_leader = True
     finally:
         kept_by_leader = run.team.from_leader(kept_by_leader)
@@ -244,19 +223,6 @@ def _tell(run: EvaluationRun, error: BaseException) -> None:
         cause,
         process,
         len(run.records),
-        len(run.chosen),
+        len(run.samples),
         exc_info=not isinstance(error, (KeyboardInterrupt, GilotError)),
     )
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Give whatever runs after the block the random numbers that it would have had without it."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - lm-eval seeds the global one
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call] # torch has no types
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002 - as above

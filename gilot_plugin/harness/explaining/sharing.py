@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from gilot_plugin.harness.choosing.samples import Sample
-from gilot_plugin.settings.config import AUTO_UNITS, DEFAULT_UNIT_BUDGET, GilotConfig
+from gilot_plugin.extension.samples import Sample
+from gilot_plugin.settings.config import GilotConfig
+from gilot_plugin.settings.fields import AUTO_UNITS, DEFAULT_UNIT_BUDGET
 
 #: Characters of usual text that make up a unit. They only have to tell long prompts from short ones.
 _CHARACTERS_A_TOKEN = 4

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from itertools import chain, zip_longest
 
-from gilot_plugin.harness.choosing.samples import Sample
-from gilot_plugin.settings.config import Budget
+from gilot_plugin.extension.samples import Sample
+from gilot_plugin.settings.fields import Budget
 
 
 def by_turns(samples: Sequence[Sample]) -> list[Sample]:

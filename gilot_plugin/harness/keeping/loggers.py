@@ -12,7 +12,7 @@ from gilot_plugin.reports.html.notebook import samples_page
 from gilot_plugin.reports.tables import COLUMNS, sample_rows, summary_numbers
 
 if TYPE_CHECKING:
-    from gilot_plugin.harness.run import EvaluationRun
+    from gilot_plugin.harness.state.run import EvaluationRun
 
 _LOGGER = logging.getLogger(__name__)
 

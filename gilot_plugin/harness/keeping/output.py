@@ -10,7 +10,7 @@ from gilot_plugin.artifacts.continuing import finish_renaming, rename_run
 from gilot_plugin.artifacts.names import attributions_name
 from gilot_plugin.harness.keeping.locking import locked
 from gilot_plugin.harness.keeping.manifest import manifest_of
-from gilot_plugin.harness.run import EvaluationRun
+from gilot_plugin.harness.state.run import EvaluationRun, Resumed
 
 
 def output_root(tracker: Any) -> Path | None:
@@ -41,20 +41,20 @@ def redate(run: EvaluationRun, date: str) -> None:
         ArtifactError: The manifest cannot be written; the run keeps its date.
         ConfigError: Another process is at work on a run of that date.
     """
-    if run.folder is None or date == run.date:
+    if run.files.folder is None or date == run.files.date:
         return
-    run.held.enter_context(locked(run.folder, date))
-    old_date, run.date = run.date, date
+    run.files.held.enter_context(locked(run.files.folder, date))
+    old_date, run.files.date = run.files.date, date
     try:
-        if run.resumed is None or run.selections:
-            rename_run(run.folder, manifest_of(run, run.status), old_date)
+        if run.resumed is None or run.chosen:
+            rename_run(run.files.folder, manifest_of(run, run.status), old_date)
         else:
-            finish_renaming(run.folder, run.resumed)
-            resumed = _with_date(run.resumed, date)
-            rename_run(run.folder, resumed, old_date)
-            run.resumed = resumed
+            finish_renaming(run.files.folder, run.resumed.manifest)
+            resumed = _with_date(run.resumed.manifest, date)
+            rename_run(run.files.folder, resumed, old_date)
+            run.resumed = Resumed(resumed)
     except BaseException:
-        run.date = old_date
+        run.files.date = old_date
         raise
 
 

@@ -10,11 +10,11 @@ from typing import Any
 from gilot_plugin.artifacts.continuing import take_up
 from gilot_plugin.artifacts.finding import locate_run
 from gilot_plugin.artifacts.manifest_checks import check_manifest
+from gilot_plugin.artifacts.models import SCHEMA_VERSION
 from gilot_plugin.artifacts.names import manifest_name
-from gilot_plugin.artifacts.records import SCHEMA_VERSION
 from gilot_plugin.errors import ArtifactError, ConfigError
-from gilot_plugin.harness.choosing.samples import Choice, Sample
-from gilot_plugin.harness.run import EvaluationRun, Selection
+from gilot_plugin.extension.samples import ChosenSample, Sample
+from gilot_plugin.harness.state.run import ChosenOfTask, EvaluationRun
 from gilot_plugin.settings.config import GilotConfig
 
 _LOGGER = logging.getLogger(__name__)
@@ -132,19 +132,19 @@ def resume_run(run: EvaluationRun) -> None:
     Raises:
         ArtifactError: Its files cannot be read or put in order.
     """
-    if run.resumed is None or run.folder is None:
+    if run.resumed is None or run.files.folder is None:
         return
-    run.kept = take_up(run.folder, run.resumed)
-    _LOGGER.info("resumed: %d records are there already", len(run.kept))
+    run.resumed.records = take_up(run.files.folder, run.resumed.manifest)
+    _LOGGER.info("resumed: %d records are there already", len(run.resumed.records))
 
 
-def chosen_before(run: EvaluationRun, task: str, samples: Sequence[Sample]) -> Selection | None:
+def chosen_before(run: EvaluationRun, task: str, samples: Sequence[Sample]) -> ChosenOfTask | None:
     """The resumed run's own choice among a task's samples; None if it had not chosen yet.
 
     Raises:
         ConfigError: A chosen document is not among the samples.
     """
-    entry = run.resumed["tasks"].get(task) if run.resumed is not None else None
+    entry = run.resumed.manifest["tasks"].get(task) if run.resumed is not None else None
     if entry is None or not entry["selection"]["chosen"]:
         return None
     known = {sample.identity.doc_id: sample for sample in samples}
@@ -154,13 +154,13 @@ def chosen_before(run: EvaluationRun, task: str, samples: Sequence[Sample]) -> S
             f"the run that is resumed explained documents that this one does not evaluate ({missing}): "
             "repeat it with the same --limit and --samples"
         )
-    choices = tuple(Choice(known[choice["doc_id"]], choice["reason"]) for choice in chosen)
-    return Selection(len(samples), choices)
+    choices = tuple(ChosenSample(known[choice["doc_id"]], choice["reason"]) for choice in chosen)
+    return ChosenOfTask(len(samples), choices)
 
 
 def kept_record(run: EvaluationRun, sample: Sample) -> Mapping[str, Any] | None:
     """The sample's record in the resumed run; None if there is none, or if the scores are others now."""
-    record = run.kept.get(sample.identity.key)
+    record = run.resumed.records.get(sample.identity.key) if run.resumed is not None else None
     if record is None or record["metrics"] != sample.identity.plain_metrics:
         return None
     return record

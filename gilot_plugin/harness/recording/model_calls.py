@@ -15,10 +15,12 @@ from typing import Any
 
 from lm_eval.api.model import CacheHook
 
-from gilot_plugin.harness.recording.conversations import Layout, Message, layout_of
+from gilot_plugin.extension.feeds import Feed
 from gilot_plugin.harness.recording.wrapping import Method, wrapped
-from gilot_plugin.harness.run import EvaluationRun, Feed, Rendering
-from gilot_plugin.plugins import manager
+from gilot_plugin.harness.state.conversations import Layout, Message, layout_of
+from gilot_plugin.harness.state.run import EvaluationRun
+from gilot_plugin.harness.state.seen import Rendering
+from gilot_plugin.plugins.manager import manager
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -52,11 +54,11 @@ def _watched(run: EvaluationRun) -> Iterator[None]:
 def _tell(hook: Any, run: EvaluationRun, **event: Any) -> None:
     """Call plugins that look on: hours of scoring must not end with the bug of one of them."""
     try:
-        hook(run=run, **event)
+        hook(run=run.view, **event)
     except Exception:
-        if hook.name not in run.failed_hooks:  # once, and not for each of a million prompts
+        if hook.name not in run.seen.failed_hooks:  # once, and not for each of a million prompts
             _LOGGER.exception("a plugin failed in %s; scoring goes on", hook.name)
-        run.failed_hooks.add(hook.name)
+        run.seen.failed_hooks.add(hook.name)
 
 
 def _announce(run: EvaluationRun, request_type: str) -> Callable[[Method], Method]:
@@ -197,7 +199,7 @@ def _watch_generation(run: EvaluationRun, encoded: Sequence[str]) -> Callable[[M
             produced = method(context, *args, **kwargs)
             if len(texts) == len(produced):
                 for text, ids in zip(texts, produced[:, context.shape[1] :].tolist(), strict=True):
-                    run.generated.setdefault(text, array("q", ids))
+                    run.seen.generated.setdefault(text, array("q", ids))
             return produced
 
         return call
@@ -215,7 +217,7 @@ def _watch_template(run: EvaluationRun) -> Callable[[Method], Method]:
             key = (roles, args, tuple(kwargs.items()))
             if key not in layouts:
                 layouts[key] = _layout(lambda marked: str(method(marked, *args, **kwargs)), chat_history)
-            run.renderings[text] = Rendering(text, tuple(chat_history), layouts[key])
+            run.seen.renderings[text] = Rendering(text, tuple(chat_history), layouts[key])
             return text
 
         return call

@@ -25,9 +25,9 @@ from gilot_plugin.attribution.types import (
     SYSTEM_SEGMENT,
     Segment,
 )
-from gilot_plugin.harness.recording.conversations import Message
 from gilot_plugin.harness.recording.wrapping import Method, wrapped
-from gilot_plugin.harness.run import EvaluationRun
+from gilot_plugin.harness.state.conversations import Message
+from gilot_plugin.harness.state.run import EvaluationRun
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class _Opening(NamedTuple):
 def watched_parts(
     run: EvaluationRun, tasks: Mapping[str, Any], system_instruction: str | None
 ) -> Iterator[None]:
-    """Record the parts of the contexts that tasks build inside the block in ``run.parts``.
+    """Record the parts of the contexts that tasks build inside the block in ``run.seen.parts``.
 
     Contexts from lm-eval's cache of requests, and those of tasks that build them in their own way, are left
     out.
@@ -102,7 +102,7 @@ def watched_parts(
             for name, task in tasks.items():
                 turns: list[Sequence[Any]] = []
                 opening = _opening(task, system_instruction)
-                watch = _watch_contexts(run, name, turns, opening, _literal_end(task))
+                watch = _watch_contexts(run, name, turns, opening, literal_end(task))
                 stack.enter_context(wrapped(task, "build_qa_turn", _watch_turns(turns)))
                 stack.enter_context(wrapped(task, "fewshot_context", watch))
         yield
@@ -132,7 +132,9 @@ def _watch_contexts(
             try:
                 shots = turns[: len(turns) - len(contexts)]
                 for text, turn in zip(contexts, turns[len(shots) :], strict=True):
-                    run.parts[task, text] = _parts(run, text, _named([*shots, turn], literal_end), opening)
+                    run.seen.parts[task, text] = _parts(
+                        run, text, _named([*shots, turn], literal_end), opening
+                    )
             except Exception as error:  # tasks may return anything, and their evaluation must go on
                 _LOGGER.debug("parts of a prompt of task %s are not known: %r", task, error)
             return context
@@ -146,7 +148,7 @@ def _parts(
     run: EvaluationRun, context: str, messages: Sequence[_Named], opening: _Opening
 ) -> tuple[Segment, ...]:
     """Parts of a context, empty if the messages do not add up to it."""
-    rendering = run.renderings.get(context)
+    rendering = run.seen.renderings.get(context)
     if rendering is None:
         return _spans(_ending_with(messages, context, opening, CONTENT_SEGMENT))
     contents = _contents(rendering.messages, messages, opening)
@@ -235,7 +237,7 @@ def _opening(task: Any, system_instruction: str | None) -> _Opening:
     )
 
 
-def _literal_end(task: Any) -> str:
+def literal_end(task: Any) -> str:
     """What a task writes after the last variable of its question, as in "Answer:"; empty if it is not known.
 
     White space alone leads to nothing and belongs to the question, and so do marks that close it.

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from gilot_plugin.harness.run import EvaluationRun, Feed
+from gilot_plugin.extension.feeds import Feed
+from gilot_plugin.harness.state.run import EvaluationRun
 from gilot_plugin.hookspecs import hookimpl
 
 
-@hookimpl(tryfirst=True)  # pluggy stops at the first plugin that fails
-def gilot_tokens_fed(run: EvaluationRun, feed: Feed) -> None:
-    """Keep the prompt by the texts that the harness asked for."""
-    run.feeds[feed.context, feed.continuation] = feed
+class FeedKeeper:
+    """Remembers them for one run.
+
+    Args:
+        run: The run.
+    """
+
+    def __init__(self, run: EvaluationRun) -> None:
+        self._feeds = run.seen.feeds
+
+    @hookimpl(tryfirst=True)  # pluggy stops at the first plugin that fails
+    def gilot_tokens_fed(self, feed: Feed) -> None:
+        """Keep the prompt by the texts that the harness asked for."""
+        self._feeds[feed.context, feed.continuation] = feed

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from gilot_plugin.harness.recording.apart import TaskApart
 from gilot_plugin.harness.recording.parts import watched_parts
 from gilot_plugin.harness.recording.wrapping import Method, wrapped
-from gilot_plugin.harness.run import EvaluationRun
+from gilot_plugin.harness.state.run import EvaluationRun
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -53,11 +53,11 @@ def rebuild_parts(
         builds: See :func:`remembered_builds`.
         system_instruction: As given to lm-eval's ``evaluate``.
     """
-    known = {task for task, _ in run.parts}
+    known = {task for task, _ in run.seen.parts}
     for name, arguments in builds.items():
         if run.unsupported is not None or not arguments.get("cache_requests") or name in known:
             continue
-        twin = copy.copy(tasks[name])
+        twin = TaskApart(tasks[name]).twin
         try:
             with watched_parts(run, {name: twin}, system_instruction):
                 twin.build_all_requests(**{**arguments, "cache_requests": False})

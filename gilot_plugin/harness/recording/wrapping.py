@@ -8,6 +8,9 @@ from typing import Any
 
 Method = Callable[..., Any]
 
+#: Attribute of what stands in for a method: what the object itself had under that name, None for nothing.
+REPLACED = "_gilot_replaced"
+
 
 @contextmanager
 def wrapped(owner: Any, name: str, wrap: Callable[[Method], Method]) -> Iterator[None]:
@@ -17,7 +20,9 @@ def wrapped(owner: Any, name: str, wrap: Callable[[Method], Method]) -> Iterator
         yield
         return
     own = vars(owner).get(name)
-    setattr(owner, name, wrap(method))
+    wrapper = wrap(method)
+    setattr(wrapper, REPLACED, own)
+    setattr(owner, name, wrapper)
     try:
         yield
     finally:

@@ -11,12 +11,17 @@ from typing import Any, NamedTuple
 import jinja2
 from matplotlib.figure import Figure
 
+from gilot_plugin.analysis.ablation import AblationTable, ablation_table
+from gilot_plugin.analysis.ablation_words import judged_words as judged_change
 from gilot_plugin.analysis.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
+from gilot_plugin.artifacts.ablations import read_ablations
+from gilot_plugin.artifacts.chosen_by import answer_strategies, chosen_by_answer
 from gilot_plugin.artifacts.faithfulness import Faithfulness, Measure, read_faithfulness
 from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
-from gilot_plugin.artifacts.strategies import answer_strategies, chosen_by_answer
 from gilot_plugin.artifacts.typed import Record, chosen_method, scored_methods
 from gilot_plugin.errors import ArtifactError
+from gilot_plugin.reports.ablation import ablation_lines, interval_words
+from gilot_plugin.reports.ablation_figure import ablation_figure
 from gilot_plugin.reports.card.markdown import markdown
 from gilot_plugin.reports.faithfulness import claim_line, randomization_lines
 from gilot_plugin.reports.figures import faithfulness_figure, heat_map_figure
@@ -97,9 +102,16 @@ def card_section(run: LoadedRun, method: str | None = None) -> Section:
             for record, picture in zip(examples, pictures, strict=True)
         ],
         "signed": any(score < 0 for record in examples for score in record.scores[method]),
+        "ablation": None,
         "faithfulness": None,
         "limits": list(_limits(run, faithfulness)),
     }
+    ablations = ablation_table(read_ablations(run.folder, run.date))
+    if ablations.changes:
+        described = "Scores of the tasks without parts of their prompts, beside those with all of them."
+        file = f"{FIGURES}/ablations.png"
+        pictures.append(Picture(file, ablation_figure(ablations.changes), described))
+        values["ablation"] = _ablation(ablations) | {"file": file, "description": described}
     if faithfulness is not None:
         quantities = ", ".join(measure.quantity for measure in _per_quantity(faithfulness))
         compared = dict.fromkeys(
@@ -235,6 +247,25 @@ def _heat_map(number: int, record: Record, method: str) -> Picture:
     top = ", ".join(f"“{record.units[index].text.strip()}” {scores[index]:.3g}" for index in strongest)
     description = f"Heat map of the prompt of {_title(record)}. Largest scores of {method}: {top}."
     return Picture(f"{FIGURES}/heat_{number}.png", heat_map_figure(record, method), description)
+
+
+def _ablation(table: AblationTable) -> dict[str, Any]:
+    rows = [
+        {
+            "task": change.task,
+            "metric": change.metric_words,
+            "arm": change.arm,
+            "samples": str(change.samples),
+            "full": f"{change.full:.3f}",
+            "score": f"{change.score:.3f}",
+            "change": f"{change.difference:+.3f}",
+            "interval": interval_words(change),
+            "judged": judged_change(change),
+            "same": f"{change.same:.0%}",
+        }
+        for change in table.changes
+    ]
+    return {"rows": rows, "lines": list(ablation_lines(table))}
 
 
 def _faithfulness(found: Faithfulness) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from gilot_plugin import __version__
+from gilot_plugin.comparison.ablations import AblationShift
 from gilot_plugin.comparison.audit import Audit
 from gilot_plugin.comparison.measures import Measures
 from gilot_plugin.comparison.pairs import Pair
@@ -15,6 +15,7 @@ from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, 
 from gilot_plugin.reports.html.page import render_page
 from gilot_plugin.reports.html.samples import sample_link, sample_view
 from gilot_plugin.statistics.families import ALPHA
+from gilot_plugin.version import VERSION
 
 _FLOWS = 8
 _WORDS = 30
@@ -30,7 +31,7 @@ def comparison_page(audit: Audit) -> str:
         {
             "title": shown(f"{_short(audit.tuned)} against {_short(audit.base)}"),
             "subtitle": shown(f"{audit.base} → {audit.tuned} · {len(audit.pairs)} samples · {audit.method}"),
-            "version": __version__,
+            "version": VERSION,
             "chunk": CHUNK,
             "verdict": [shown(line) for line in verdict_lines(audit)[1:]],
             "warnings": [shown(line) for line in audit.warnings],
@@ -39,6 +40,7 @@ def comparison_page(audit: Audit) -> str:
                 ("Words", [shift_row(found) for found in audit.words[:_WORDS]], len(audit.words)),
                 *_parts(audit.segments),
             ],
+            "ablations": [_ablation(found) for found in audit.ablations],
             "flips": [shown(flip_words(found)) for found in audit.flips],
             "changes": [shown(change_words(found)) for found in audit.changes],
         },
@@ -57,6 +59,20 @@ def _parts(segments: Sequence[Shift]) -> Iterator[tuple[str, list[dict[str, Any]
         of_task = f", {shown(str(task))}" if len(tasks) > 1 else ""
         rows = [shift_row(shift) for shift in segments if shift.task == task]
         yield f"Parts of the prompts{of_task}", rows, len(rows)
+
+
+def _ablation(found: AblationShift) -> dict[str, Any]:
+    low, high = found.test.low, found.test.high
+    return {
+        "name": shown(f"{found.task}: {found.metric.removesuffix(',none')} {found.arm}"),
+        "base": f"{found.base:+.3f}",
+        "tuned": f"{found.tuned:+.3f}",
+        "shift": f"{found.test.mean:+.3f}",
+        "interval": "" if low is None or high is None else f"{low:+.3f} to {high:+.3f}",
+        "q_value": q_cell(found.q_value),
+        "samples": found.test.pairs,
+        "finding": found.is_finding,
+    }
 
 
 def _short(model: str) -> str:

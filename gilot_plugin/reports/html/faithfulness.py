@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gilot_plugin.artifacts.faithfulness import Faithfulness, Interval, Measure, MethodCurves
+from gilot_plugin.artifacts.faithfulness import Faithfulness, MeanInterval, Measure, MethodCurves
 from gilot_plugin.reports.faithfulness import measure_lines, randomization_lines
 from gilot_plugin.reports.html.packing import shown
 
@@ -60,7 +60,7 @@ def _claim(curves: MethodCurves) -> str:
     return "none" if curves.controls else "none, for there is no control"
 
 
-def _interval(interval: Interval) -> str:
+def _interval(interval: MeanInterval) -> str:
     if interval.low is None or interval.high is None:
         return "too few samples"
     return f"{interval.low:.3f} to {interval.high:.3f}"

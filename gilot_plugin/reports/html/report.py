@@ -6,19 +6,23 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from gilot_plugin import __version__
+from gilot_plugin.analysis.contrast import contrasts
 from gilot_plugin.analysis.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
+from gilot_plugin.artifacts.ablations import read_ablations
 from gilot_plugin.artifacts.faithfulness import read_faithfulness
 from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
 from gilot_plugin.artifacts.typed import chosen_method
 from gilot_plugin.attribution.types import SHOT_PREFIX, TEMPLATE_SEGMENT
 from gilot_plugin.errors import ArtifactError
+from gilot_plugin.reports.html.ablation import ablation_section
+from gilot_plugin.reports.html.contrast import contrast_section
 from gilot_plugin.reports.html.faithfulness import faithfulness_section
 from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, shown
 from gilot_plugin.reports.html.page import render_page
 from gilot_plugin.reports.html.samples import list_row, sample_view, search_text
 from gilot_plugin.reports.wording import cache_use_lines, score_words, selection_error, selection_words
 from gilot_plugin.statistics.intervals import CONFIDENCE
+from gilot_plugin.version import VERSION
 
 
 def report_page(run: LoadedRun) -> str:
@@ -56,7 +60,7 @@ def report_values(run: LoadedRun) -> dict[str, Any]:
     return {
         "title": shown(f"What the answers of {models.rpartition('/')[2]} hang on"),
         "subtitle": shown(f"{models} · {run.date}"),
-        "version": __version__,
+        "version": VERSION,
         "chunk": CHUNK,
         "method": method,
         "confidence": f"{CONFIDENCE:.0%}",
@@ -67,6 +71,10 @@ def report_values(run: LoadedRun) -> dict[str, Any]:
         "tasks": [task_row(run, task, segments.get(task, ())) for task in run.tasks],
         "segments_verdict": shown(verdict_line(segments)),
         "faithfulness": None if faithfulness is None else faithfulness_section(faithfulness),
+        "ablation": ablation_section(read_ablations(run.folder, run.date)),
+        "contrast": contrast_section(
+            contrasts(run, method=method), {record.key: record for record in run.records}
+        ),
         "segments": sorted({unit.segment for record in run.records for unit in record.units}),
         "facts": [(name, shown(value)) for name, value in _facts(run)],
         "live": False,

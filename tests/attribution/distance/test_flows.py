@@ -6,18 +6,17 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gilot_plugin.attribution.distance.flows import Move, mean_moves, moves_of, readable_flows, total_flows
 from gilot_plugin.attribution.distances import optimal_transport
-from gilot_plugin.attribution.transport import Coupling
+from gilot_plugin.attribution.transport import Coupling, Flows
 from tests.attribution.outcome_pairs import (
     MatrixGeometry,
     cosine_costs,
     distributions,
-    pair_of,
+    solved_pair,
     wild_costs,
 )
 
@@ -41,7 +40,7 @@ def masses_of(moves):
 def test_moves_are_part_of_the_cost(drawn, make_costs):
     rng, (present, absent) = drawn
     costs = make_costs(rng, len(present))
-    measured = optimal_transport(pair_of(present, absent, costs))
+    measured = optimal_transport(solved_pair(present, absent, MatrixGeometry(costs)))
     moves = measured.moves
     assert sum(move.mass * move.cost for move in moves) <= measured.score + 1e-9
     # What is not listed: at most as many entries as a vertex of the polytope has, each below 0.001.
@@ -57,8 +56,8 @@ def test_moves_are_part_of_the_cost(drawn, make_costs):
 
 def test_rows_of_the_plan_are_sources():
     plan = np.array([[0.5, 0.2, 0.0], [0.0, 0.0, 0.3], [0.0005, 0.0, 0.0]])
-    costs = torch.tensor([[0.0, 0.1, 0.2], [0.3, 0.0, 0.4], [0.5, 0.6, 0.0]])
-    moves = moves_of(Coupling.of(plan), costs, np.array([7, 8, 9]))
+    costs = np.array([[0.0, 0.1, 0.2], [0.3, 0.0, 0.4], [0.5, 0.6, 0.0]])
+    moves = moves_of(Flows.of(Coupling.of(plan), costs, 16), np.array([7, 8, 9]))
     assert [(move.source, move.target, move.mass) for move in moves] == [(8, 9, 0.3), (7, 8, 0.2)]
     assert [move.cost for move in moves] == pytest.approx([0.4, 0.1])
 

@@ -16,12 +16,12 @@ from scipy.spatial.distance import cdist
 from gilot_plugin.attribution.distance.ground_costs import (
     ANGULAR,
     COSINE,
-    DEFAULT_COST_LIMIT,
     Directions,
     ground_cost,
     truncated,
 )
-from gilot_plugin.attribution.transport import SOLVER_NAMES, TransportProblem, make_solver
+from gilot_plugin.attribution.names import DEFAULT_COST_LIMIT, SOLVER_NAMES
+from gilot_plugin.attribution.transport import TransportProblem, make_solver
 from gilot_plugin.settings.config import GilotConfig
 
 NAMES = get_args(GilotConfig.model_fields["ground_cost"].annotation)
@@ -187,3 +187,26 @@ def test_every_solver_keeps_its_tolerance_with_every_cost(ground, solver):
         assert result.gap <= 1e-3 * costs.max()
         assert result.lower - 1e-9 <= expected <= result.upper + 1e-9
         assert result.cost == pytest.approx(expected, abs=1e-3 * float(costs.max()))
+
+
+@pytest.mark.parametrize("name", ["cosine", "angular"])
+def test_products_that_may_be_rounded_are_not_those_of_costs(monkeypatch, name):
+    """TF32 and the like: who allows it for the model does not mean costs, and the setting stays."""
+    vectors = torch.randn(60, 48, generator=torch.Generator().manual_seed(0))
+    exact = Directions.of(vectors[:40], ground_cost(name)).costs_with(vectors[40:])
+    seen = []
+    multiply = torch.Tensor.__matmul__
+
+    def spy(one, other):
+        seen.append(one.dtype)
+        return multiply(one, other)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", spy)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        found = Directions.of(vectors[:40], ground_cost(name)).costs_with(vectors[40:])
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert seen == [torch.float64] * 2
+    torch.testing.assert_close(found, exact, rtol=1e-5, atol=2e-6)

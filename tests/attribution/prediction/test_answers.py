@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from gilot_plugin.attribution.games import answer_game
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
-from gilot_plugin.attribution.prediction.reading import BatchedReader
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import NonFiniteLogitsError
 from tests.attribution.altered_models import bias_output
 from tests.attribution.closeness import CLOSE_LOGPROBS
-from tests.attribution.engine_calls import PROMPT, prompt_of, recipe, units_at
+from tests.attribution.engine_calls import PROMPT, execution, prompt_of, recipe, units_at
 
 #: First, last and neighbouring units.
 SPANS = [(0, 1), (3, 5), (5, 6), (10, 13), (13, 14)]
@@ -31,8 +31,16 @@ def read(model, answer, absent=EVERY_SET, spans=SPANS, prompt=PROMPT, **settings
     units = units_at(prompt_of(prompt), spans)
     if settings.get("absence") == "replace":
         settings["replace_with"] = FILLER
-    reader = BatchedReader(TransformersBackend(model), prompt_of(prompt), recipe(**settings), answer)
-    return reader.logprobs([tuple(units[number] for number in chosen) for chosen in absent])
+    game = answer_game(
+        TransformersBackend(model),
+        prompt_of(prompt),
+        units,
+        recipe(**settings),
+        answer,
+        execution(**settings),
+    )
+    drops = game.values([tuple(units[number] for number in chosen) for chosen in absent]).means("logprob")
+    return float(game.full.answer_logprob) - np.array(drops)
 
 
 def plain(model, tokens, absent, absence, spans=SPANS, prompt=PROMPT):
@@ -113,7 +121,11 @@ def test_many_sets_go_through_the_model_together(make_tiny_model):
 
 
 def test_nothing_asked_for_is_nothing_read(tiny_model):
-    assert read(tiny_model("llama"), Answer(Candidates(((5,),))), []).shape == (0,)
+    backend, prompt = TransformersBackend(tiny_model("llama")), prompt_of(PROMPT)
+    game = answer_game(backend, prompt, units_at(prompt, SPANS), recipe(), Answer(Candidates(((5,),))))
+    assert game.values([]).positions["logprob"].shape == (0, 1)
+    assert game.values([(), ()]).means("logprob") == [0.0, 0.0]
+    assert backend.model_tokens == 0
 
 
 def test_an_empty_answer_is_certain(tiny_model):

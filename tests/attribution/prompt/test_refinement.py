@@ -6,10 +6,12 @@ from collections import Counter
 from itertools import accumulate
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gilot_plugin.attribution.game import Spent, Values
 from gilot_plugin.attribution.prompt.refinement import LEVELS, Refinement, refine
 from gilot_plugin.attribution.prompt.units import make_units
 from gilot_plugin.attribution.types import Prompt, Token, Unit
@@ -82,30 +84,52 @@ class Run(NamedTuple):
     spent: list[int]
 
 
-def run(case, budget=PLENTY, scope="all", factor=1, sign=1.0, overhead=0):
-    """Refine; the model reads ``factor`` times what is estimated, and ``overhead`` before anything."""
-    rounds: list[tuple[Unit, ...]] = []
-    spent = [overhead]
+class Measure(NamedTuple):
+    name: str
 
-    def estimate(unit):
-        taken = 0 if unit is None else unit.end_token - unit.start_token
-        return len(case.prompt.tokens) - taken + CONTINUATION
 
-    def measure(units):
+class PlantedGame:
+    """A game whose values are planted.
+
+    Reading takes ``factor`` times what it is estimated to cost, and ``overhead`` before anything.
+    """
+
+    measures = (Measure("planted"),)
+
+    def __init__(self, case, factor, sign, overhead):
+        self.prompt, self._case, self._factor, self._sign = case.prompt, case, factor, sign
+        self.rounds: list[tuple[Unit, ...]] = []
+        self.totals = [overhead]
+
+    @property
+    def spent(self):
+        return Spent(0, self.totals[-1], 0.0, 0.0, 0.0)
+
+    def cost(self, absent):
+        taken = sum(unit.end_token - unit.start_token for unit in absent)
+        return len(self.prompt.tokens) - taken + CONTINUATION
+
+    def read(self, coalitions):
         # The full prompt is read with the first units.
-        read = [*units] if rounds else [None, *units]
-        rounds.append(tuple(units))
-        spent.append(spent[-1] + factor * sum(map(estimate, read)))
-        return [sign * case.score(unit) for unit in units]
+        read = [*coalitions] if self.rounds else [(), *coalitions]
+        self.rounds.append(tuple(unit for (unit,) in coalitions))
+        self.totals.append(self.totals[-1] + self._factor * sum(map(self.cost, read)))
+        return Values(
+            {"planted": np.array([[self._sign * self._case.score(unit)] for (unit,) in coalitions])}
+        )
 
-    cut = refine(case.prompt, Refinement(scope, budget), estimate, lambda: spent[-1])
-    wanted = next(cut)
+
+def run(case, budget=PLENTY, scope="all", factor=1, sign=1.0, overhead=0):
+    """Refine by a planted game."""
+    game = PlantedGame(case, factor, sign, overhead)
+    asking = refine(game, Refinement(scope, budget))
+    wanted = next(asking)
     try:
         while True:
-            wanted = cut.send(measure(wanted))
+            wanted = asking.send(game.read(wanted))
     except StopIteration as stop:
         found = stop.value
-    return Run(found.units, found.coarse, rounds, spent[1:])
+    return Run(found.units, found.coarse, game.rounds, game.totals[1:])
 
 
 def tokens_of(units):

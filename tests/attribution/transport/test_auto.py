@@ -9,12 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from gilot_plugin.attribution.transport import Coupling, TransportResult, exact, make_solver
+from gilot_plugin.attribution.transport import Coupling, Flows, TransportResult, exact, make_solver
 from gilot_plugin.attribution.transport.auto import Auto
+from gilot_plugin.attribution.transport.problem import on_host
 from gilot_plugin.attribution.transport.tolerance import Tolerance
-from tests.attribution.transport.problems import random_problem, realistic_problem
+from tests.attribution.transport.problems import cost_range, random_problem, realistic_problem
 
 EXACT = make_solver("exact", 1e-3, torch.device("cpu"))
+
+
+def product_flows(problem):
+    costs = problem.costs.double().numpy()
+    return Flows.of(Coupling.of(np.outer(problem.source, problem.target)), costs, 10**9)
 
 
 class Sloppy:
@@ -28,17 +34,20 @@ class Sloppy:
     def peak_bytes(self, outcomes):
         return 8 * outcomes**2
 
+    def host_bytes(self, outcomes):
+        return 0
+
     def __call__(self, problems):
         assert len(problems) == len(self.gaps)
         return [
-            TransportResult(-1.0, Coupling.of(np.outer(problem.source, problem.target)), 1.0 - gap, 1.0)
+            TransportResult(-1.0, product_flows(problem), 1.0 - gap, 1.0, cost_range(problem))
             for problem, gap in zip(problems, self.gaps, strict=True)
         ]
 
 
 def test_wide_gaps_are_closed_and_narrow_ones_left():
     batch = [random_problem(size, seed=size) for size in (10, 20, 30, 40)]
-    results = Auto(Sloppy([0.5, 0.9e-3, 1.1e-3, float("nan")]), tolerance=Tolerance(1e-3))(batch)
+    results = Auto(Sloppy([0.5, 0.9e-3, 1.1e-3, float("nan")]), tolerance=Tolerance(1e-3), small=0)(batch)
     assert [result.cost == -1.0 for result in results] == [False, True, False, False]
     assert [result.left_over for result in results] == [True, False, True, True]
     for index in (0, 2, 3):
@@ -52,9 +61,9 @@ def test_the_narrower_of_two_gaps_is_kept(monkeypatch):
     problem = random_problem(60, seed=3, masses="dense")
     (unfinished,) = EXACT([problem])
     strict = Tolerance(0.0, 0.0)
-    (kept,) = Auto(Sloppy([0.9 * unfinished.gap]), strict)([problem])
+    (kept,) = Auto(Sloppy([0.9 * unfinished.gap]), strict, small=0)([problem])
     assert kept.cost == -1.0
-    (replaced,) = Auto(Sloppy([1.1 * unfinished.gap]), strict)([problem])
+    (replaced,) = Auto(Sloppy([1.1 * unfinished.gap]), strict, small=0)([problem])
     assert replaced.cost == unfinished.cost
 
 
@@ -62,21 +71,21 @@ def test_the_narrower_of_two_gaps_is_kept(monkeypatch):
 def test_what_is_left_is_solved_in_threads_with_the_same_result(monkeypatch, threads):
     seen = set()
 
-    def spy(problem):
+    def spy(problem, most_flows):
         seen.add(threading.current_thread())
         time.sleep(0.01)
-        return exact_solve(problem)
+        return exact_solve(problem, most_flows)
 
     exact_solve = exact._solve
     monkeypatch.setattr(exact, "_solve", spy)
     batch = [realistic_problem(200 + size, seed=size) for size in range(6)]
-    results = Auto(Sloppy([0.9, 1e-4, 0.9, 0.9, 0.9, 0.9]), Tolerance(1e-3), threads)(batch)
+    results = Auto(Sloppy([0.9, 1e-4, 0.9, 0.9, 0.9, 0.9]), Tolerance(1e-3), threads, small=0)(batch)
     assert len(seen) == threads
     assert results[1].cost == -1.0
     for index in (0, 2, 3, 4, 5):
-        expected = exact_solve(batch[index])
+        expected = exact_solve(on_host([batch[index]])[0], 16)
         assert (results[index].cost, results[index].lower) == (expected.cost, expected.lower)
-        for ours, theirs in zip(results[index].plan, expected.plan, strict=True):
+        for ours, theirs in zip(results[index].flows, expected.flows, strict=True):
             assert np.array_equal(ours, theirs)
 
 
@@ -86,3 +95,15 @@ def test_without_a_first_solver_all_is_exact():
     assert not solver.batched
     for result in solver(batch):
         assert result.gap < 1e-10
+
+
+def test_small_problems_are_the_exact_solvers_and_large_ones_the_first_ones():
+    sizes = (30, 300, 256, 257, 10)
+    batch = [random_problem(size, seed=size) for size in sizes]
+    results = Auto(Sloppy([1e-4, 1e-4]), Tolerance(1e-3))(batch)
+    assert [result.cost == -1.0 for result in results] == [False, True, False, True, False]
+    assert not any(result.left_over for result in results)
+    for problem, result in zip(batch, results, strict=True):
+        if result.cost != -1.0:
+            (expected,) = EXACT([problem])
+            assert (result.cost, result.lower) == (expected.cost, expected.lower)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from gilot_plugin.attribution.transport import TransportProblem, column_generation, exact, make_solver
+from gilot_plugin.attribution.transport import TransportProblem, column_generation, exact
 from gilot_plugin.attribution.transport.column_generation import generate_columns
 from tests.attribution.transport.problems import (
     MASSES,
@@ -15,6 +15,7 @@ from tests.attribution.transport.problems import (
     problems,
     random_problem,
     realistic_problem,
+    solver_of,
     true_cost,
 )
 
@@ -102,7 +103,7 @@ def test_too_few_rounds_find_nothing_and_the_dense_simplex_takes_over(monkeypatc
     monkeypatch.setattr(column_generation, "_MAX_ROUNDS", 1)
     problem = realistic_problem(320, seed=0)
     assert generate(problem) is None
-    (result,) = make_solver("exact", 1e-3, torch.device("cpu"))([problem])
+    (result,) = solver_of("exact")([problem])
     assert_certified(problem, result)
     assert result.gap < 1e-10
 
@@ -122,7 +123,7 @@ def test_large_problems_are_solved_this_way(monkeypatch):
 
     monkeypatch.setattr(exact, "generate_columns", spy)
     batch = [realistic_problem(size, seed=1) for size in (199, 200)]
-    for problem, result in zip(batch, make_solver("exact", 1e-3, torch.device("cpu"))(batch), strict=True):
+    for problem, result in zip(batch, solver_of("exact")(batch), strict=True):
         assert_certified(problem, result)
         assert result.gap < 1e-10
     assert sizes == [200]
@@ -131,7 +132,7 @@ def test_large_problems_are_solved_this_way(monkeypatch):
 @pytest.mark.parametrize("masses", MASSES)
 def test_certified_in_large_problems_of_every_kind(masses):
     problem = random_problem(330, 7, masses)
-    (result,) = make_solver("exact", 1e-3, torch.device("cpu"))([problem])
+    (result,) = solver_of("exact")([problem])
     assert_certified(problem, result)
     assert result.gap < 1e-10
 
@@ -141,6 +142,6 @@ def test_masses_that_sums_cannot_tell_apart():
     source, target = 10.0 ** generator.uniform(-40, 0, size=(2, 300))
     problem = random_problem(300, seed=9)
     problem = TransportProblem(source / source.sum(), target / target.sum(), problem.costs)
-    (result,) = make_solver("exact", 1e-3, torch.device("cpu"))([problem])
+    (result,) = solver_of("exact")([problem])
     assert_certified(problem, result)
     assert result.gap < 1e-10

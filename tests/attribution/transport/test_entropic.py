@@ -23,6 +23,8 @@ from tests.attribution.transport.problems import (
 )
 
 EXACT = Tolerance(0.0, 0.0)
+#: Flows of a plan: all there are.
+EVERY = 10**9
 
 both = pytest.mark.parametrize("solver", [Sinkhorn, Proximal])
 
@@ -45,7 +47,7 @@ def sharpnesses(monkeypatch):
 def test_a_hundredth_of_the_cost_is_reached_long_before_the_cap(monkeypatch, solver, seed):
     monkeypatch.setattr(entropic, "MAX_ITERATIONS", 1500)
     problem = realistic_problem(300, seed)
-    (result,) = solver(Tolerance(1e-2))([problem])
+    (result,) = solver(Tolerance(1e-2), EVERY)([problem])
     assert_certified(problem, result)
     assert result.gap <= allowed_gap(true_cost(problem), 1e-2)
 
@@ -59,7 +61,7 @@ def test_smaller_tolerances_come_closer(solver, tolerances):
     problem = realistic_problem(120, seed=1)
     value = true_cost(problem)
     for tolerance in tolerances:
-        (result,) = solver(Tolerance(tolerance))([problem])
+        (result,) = solver(Tolerance(tolerance), EVERY)([problem])
         assert_certified(problem, result)
         assert result.gap <= allowed_gap(value, tolerance)
         # The middle of the interval is at most half of it away.
@@ -71,7 +73,7 @@ def test_smaller_tolerances_come_closer(solver, tolerances):
 def test_bounds_hold_at_the_cap(monkeypatch, solver, cap, sharpnesses):
     monkeypatch.setattr(entropic, "MAX_ITERATIONS", cap)
     batch = [realistic_problem(150, seed=2), random_problem(40, 3, "with zeros", uniform_costs=True)]
-    for problem, result in zip(batch, solver(EXACT)(batch), strict=True):
+    for problem, result in zip(batch, solver(EXACT, EVERY)(batch), strict=True):
         assert_certified(problem, result)
         assert result.gap > 0.0
     assert cap / 21 <= len(sharpnesses) < cap / 21 + 1
@@ -81,7 +83,7 @@ def test_bounds_hold_at_the_cap(monkeypatch, solver, cap, sharpnesses):
 def test_sharpness_that_float64_cannot_resolve_is_not_asked_for(monkeypatch, solver, sharpnesses):
     monkeypatch.setattr(entropic, "_SHARPEST", 100.0)
     problem = random_problem(20, seed=6)
-    (result,) = solver(EXACT)([problem])
+    (result,) = solver(EXACT, EVERY)([problem])
     assert_certified(problem, result)
     assert 100.0 <= max(sharpnesses) <= 200.0
 
@@ -137,9 +139,9 @@ def test_proximal_plans_are_those_of_the_definition():
 @both
 def test_memory_bound_splits_the_work_and_changes_nothing(monkeypatch, solver):
     batch = [random_problem(size, seed=size) for size in (30, 5, 30, 17, 1, 24)]
-    expected = solver(Tolerance(1e-2))(batch)
+    expected = solver(Tolerance(1e-2), EVERY)(batch)
     monkeypatch.setattr(padding, "WORKING_BYTES", 80_000)
-    for problem, result, whole in zip(batch, solver(Tolerance(1e-2))(batch), expected, strict=True):
+    for problem, result, whole in zip(batch, solver(Tolerance(1e-2), EVERY)(batch), expected, strict=True):
         assert_certified(problem, result)
         assert result.cost == pytest.approx(whole.cost, abs=1e-8)
 
@@ -164,3 +166,11 @@ def test_devices_are_not_mixed():
     there = there._replace(costs=there.costs.to("meta"))
     chunks = list(in_chunks([here, there, here, there], working_bytes=2**30))
     assert sorted(map(sorted, chunks)) == [[0, 2], [1, 3]]
+
+
+def test_a_device_takes_what_it_is_given_unless_half_were_padding():
+    sizes = [30, 5, 30, 17, 1, 24, 30]
+    batch = [random_problem(size, seed=0) for size in sizes]
+    batch = [problem._replace(costs=problem.costs.to("meta")) for problem in batch]
+    chunks = list(in_chunks(batch, working_bytes=1))
+    assert [sorted(sizes[index] for index in chunk) for chunk in chunks] == [[1, 5], [17, 24, 30, 30, 30]]

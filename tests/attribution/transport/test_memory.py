@@ -11,6 +11,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gilot_plugin.attribution.transport import column_generation, make_solver
+from gilot_plugin.attribution.transport.auto import Auto
+from gilot_plugin.attribution.transport.residual import Residual
+from gilot_plugin.attribution.transport.tolerance import Tolerance
 from tests.attribution.transport.problems import MASSES, random_problem, realistic_problem
 
 CPU = torch.device("cpu")
@@ -93,7 +96,7 @@ def test_others(monkeypatch, name):
 
 def test_auto_beside_the_cpu(monkeypatch):
     monkeypatch.setattr("gilot_plugin.attribution.transport.residual.MAX_ITERATIONS", 60)
-    solver = make_solver("auto", 1e-3, torch.device("cuda"))
+    solver = Auto(Residual(Tolerance(1e-3)), Tolerance(1e-3), small=0)
     batch = [realistic_problem(150, seed) for seed in range(3)] + list(kinds(150))[1:]
     # Problems of one shape, and a batch in which each asks for the most of another side.
     for some in (batch[:3], batch):

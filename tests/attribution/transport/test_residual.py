@@ -9,20 +9,22 @@ import torch
 from scipy.stats import spearmanr
 
 from gilot_plugin.attribution.transport import TransportProblem, make_solver
+from gilot_plugin.attribution.transport.auto import Auto
 from gilot_plugin.attribution.transport.residual import Residual
 from gilot_plugin.attribution.transport.tolerance import Tolerance
 from tests.attribution.transport.problems import (
     allowed_gap,
     assert_certified,
     cosine,
+    plan_of,
     random_problem,
     realistic_problem,
     true_cost,
 )
 
 # Without a device: ``auto`` takes the costs from wherever they are.
-AUTO = make_solver("auto", 1e-3, torch.device("cuda"), 1)
-FIRST = Residual(Tolerance(1e-3))
+FIRST = Residual(Tolerance(1e-3), most_flows=10**9)
+AUTO = Auto(FIRST, Tolerance(1e-3), small=0)
 
 
 def nearly_equal(size, seed, shift):
@@ -76,9 +78,10 @@ def line(source, target):
 
 def test_common_mass_moves_where_that_is_cheaper():
     # 0.1 goes from 0 to 2. Directly that costs 4/9 of it; by way of 1, where 0.5 wait, twice 1/9.
-    (result,) = FIRST([line([0.3, 0.5, 0.2, 0.0], [0.2, 0.5, 0.3, 0.0])])
+    problem = line([0.3, 0.5, 0.2, 0.0], [0.2, 0.5, 0.3, 0.0])
+    (result,) = FIRST([problem])
     assert result.upper == pytest.approx(0.1 * 2 / 9, rel=1e-3)
-    plan = result.plan.dense(4)
+    plan = plan_of(problem, result.flows)
     assert plan[0, 1] == pytest.approx(0.1, rel=1e-2)
     assert plan[1, 2] == pytest.approx(0.1, rel=1e-2)
     assert plan[1, 1] == pytest.approx(0.4, rel=1e-2)

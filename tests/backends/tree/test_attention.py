@@ -6,13 +6,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers.masking_utils import causal_mask_function, sliding_window_causal_mask_function
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import causal_mask_function, sdpa_mask, sliding_window_causal_mask_function
 
-from gilot_plugin.backends.tree import attention
+from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.transformers import TransformersBackend
+from gilot_plugin.backends.tree import attention, masks
 from gilot_plugin.backends.tree.attention import reading, tree_attention, tree_mask
 from gilot_plugin.backends.tree.feed import Feed, KeyValues, SharedRows
 from gilot_plugin.backends.tree.masks import MaskRule
 from gilot_plugin.errors import UnsupportedModelError
+from tests.backends.plain import plain_logprobs, tree_errors
 
 DIM = 8
 
@@ -56,7 +61,7 @@ def test_every_token_sees_what_it_should(
     for length, count in prompts:
         layer = KeyValues(*(torch.randn(kept, length, DIM, generator=draw) for _ in range(2)))
         seen = torch.randint(0, length + 1, (count,), generator=draw)
-        shared.append(SharedRows(slice(start, start + count), [layer] if length else [], seen))
+        shared.append(SharedRows(slice(start, start + count), {0: layer} if length else {}, seen))
         start += count
     feed = Feed(
         slice(0, rows),
@@ -107,7 +112,7 @@ def test_masks_that_are_not_the_models_own():
         slice(0, 1),
         slice(0, 4),
         0,
-        [SharedRows(slice(0, 1), [], torch.zeros(1, dtype=torch.long))],
+        [SharedRows(slice(0, 1), {}, torch.zeros(1, dtype=torch.long))],
         torch.ones(1, 4, 4, dtype=torch.bool).tril(),
         places,
         places,
@@ -137,3 +142,24 @@ def test_mask_functions_of_single_numbers():
     found = by_element.allows(rows, queries, keys)
     expected = [[[k in (q - 1, q) for k in range(6)] for q in row] for row in queries.tolist()]
     assert found.tolist() == expected
+
+
+def deaf(*arguments: object, softcap: float | None = None, **named: object) -> object:
+    """Takes no notice of ``softcap``, as the ``sdpa`` of some releases."""
+    return sdpa_attention_forward(*arguments, **named)
+
+
+def test_scores_are_bent_where_the_models_own_attention_bends_them(make_tiny_model, monkeypatch):
+    AttentionInterface.register("deaf", deaf)
+    AttentionMaskInterface.register("deaf", sdpa_mask)
+    monkeypatch.setattr(masks, "_MASKED_IMPLEMENTATIONS", masks._MASKED_IMPLEMENTATIONS | {"deaf"})
+    rows = [Row((5, 17, 120, 9)), Row((5, 17, 9))]
+    predicted = []
+    for implementation in ("eager", "deaf"):
+        model = make_tiny_model("gemma2", attn_logit_softcapping=0.5)
+        model.set_attn_implementation(implementation)
+        backend = TransformersBackend(model)
+        assert backend.no_trees is None
+        assert tree_errors(backend, model, rows) < 1e-4
+        predicted.append(plain_logprobs(model, rows[0]))
+    assert (predicted[0] - predicted[1]).abs().max() > 1e-2

@@ -12,9 +12,8 @@ import scipy.special
 import scipy.stats
 
 from gilot_plugin.artifacts.validation import validate_path
-from gilot_plugin.harness.choosing.plugin import CountOptions, SelectionStrategy
+from gilot_plugin.extension import CountOptions, SelectionStrategy
 from gilot_plugin.hookspecs import hookimpl
-from tests.harness.choosing.logged import choose, samples
 from tests.harness.evaluations import (
     ANSWERS,
     CHEAP,
@@ -26,6 +25,7 @@ from tests.harness.evaluations import (
     inline_task,
     manifest_in,
 )
+from tests.strategies.logged import choose, samples
 
 pytestmark = pytest.mark.lm_eval
 
@@ -62,7 +62,7 @@ def test_lowest_margin_and_highest_entropy_between_choices(make_lm: Callable[...
         settings = {**CHEAP, "choice_scoring": scoring, "select": {"strategy": strategy, "n": 4}}
         _, run = explain(make_lm(), [TASK], settings)
         assert chosen_in(run) == sorted(ranked[:4].tolist())
-        chosen = run.selections["endings"].choices
+        chosen = run.chosen["endings"].samples
         if strategy == "margin":
             assert chosen[0].reason == (
                 f"margin {leads[chosen_in(run)[0]]:.4g} between the best two choices, of the lowest 4"
@@ -83,15 +83,15 @@ def test_highest_entropy_of_what_might_be_generated(make_lm: Callable[..., Any])
 
 def test_margin_where_there_are_no_choices(make_lm: Callable[..., Any]) -> None:
     _, run = explain(make_lm(), [generation_task("answers", ["Why?"])], {**CHEAP, "select": "margin"})
-    assert "have no choices; take 'entropy'" in str(run.selections["answers"].error)
+    assert "have no choices; take 'entropy'" in str(run.chosen["answers"].error)
 
 
 @pytest.mark.parametrize("over", ["task", "group", "run"])
 def test_over_tasks_groups_and_the_run(make_lm: Callable[..., Any], over: str, tmp_path: Path) -> None:
     settings = {**CHEAP, "select": {"strategy": "random", "n": 3, "over": over}}
     _, run = explain(make_lm(), ["gilot_examples", ANSWERS], settings, tmp_path, limit=4)
-    counts = {task: len(selection.choices) for task, selection in run.selections.items()}
-    assert all(selection.candidates == 4 for selection in run.selections.values())
+    counts = {task: len(chosen.samples) for task, chosen in run.chosen.items()}
+    assert all(chosen.candidates == 4 for chosen in run.chosen.values())
     grouped = sum(count for task, count in counts.items() if task != "answers")
     tasks = len(counts) - 1
     assert tasks > 1
@@ -108,7 +108,7 @@ def test_budget_of_samples_starves_no_task(make_lm: Callable[..., Any], tmp_path
     _, run = explain(make_lm(), [TASK, ANSWERS], settings, tmp_path)
     assert (chosen_in(run), chosen_in(run, "answers")) == ([0, 1, 2], [0, 1])
     assert run.status == "complete"
-    assert run.selections["answers"].left_out == (2, 3)
+    assert run.chosen["answers"].left_out == (2, 3)
     assert manifest_in(tmp_path)["tasks"]["endings"]["selection"]["left_out"] == list(range(3, 10))
     assert validate_path(tmp_path).problems == ()
     _, more = explain(make_lm(), [TASK, ANSWERS], {**CHEAP, "resume": tmp_path}, tmp_path)
@@ -131,7 +131,7 @@ def test_budget_of_minutes(
     _, run = explain(make_lm(), [TASK, ANSWERS], {**CHEAP, "budget": {"minutes": 3}})
     assert (chosen_in(run), chosen_in(run, "answers")) == ([0, 1], [0])
     assert run.status == "complete"
-    assert len(run.selections["endings"].left_out) == 8
+    assert len(run.chosen["endings"].left_out) == 8
 
 
 def test_seed_of_the_settings(make_lm: Callable[..., Any]) -> None:
@@ -220,5 +220,5 @@ def test_incorrect_where_no_metric_says_so(make_lm: Callable[..., Any]) -> None:
         metric_list=[{"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": False}],
     )
     _, run = explain(make_lm(), [task], {"select": "incorrect"})
-    assert "no metric of the task says right or wrong" in run.selections["texts"].error
+    assert "no metric of the task says right or wrong" in run.chosen["texts"].error
     assert run.records == []

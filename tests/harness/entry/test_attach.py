@@ -154,7 +154,7 @@ def test_nothing_is_written_unless_a_folder_is_given(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     results, run = explain(make_lm(), [ANSWERS])
-    assert run.folder is None
+    assert run.files.folder is None
     assert all(row["gilot"]["status"] == "ok" for row in results["samples"]["answers"])
     assert list(tmp_path.iterdir()) == []
 

@@ -9,7 +9,7 @@ import torch
 
 from gilot_plugin.errors import ConfigError
 from gilot_plugin.harness.entry.loading import load_model, model_source
-from gilot_plugin.harness.entry.model_arguments import arguments_of_model, model_arguments
+from gilot_plugin.harness.state.model_arguments import arguments_of_model, model_arguments
 
 
 @pytest.mark.parametrize(

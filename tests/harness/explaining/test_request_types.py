@@ -10,11 +10,11 @@ import torch
 
 from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.faithfulness.cases import Scored, case_of_record, score, subject_of
+from gilot_plugin.faithfulness.cases import Scored, case_of_record, ranked_sample, score
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
 from gilot_plugin.faithfulness.store import ValueStore
 from gilot_plugin.harness.entry.attach import attach
-from gilot_plugin.harness.run import EvaluationRun
+from gilot_plugin.harness.state.run import EvaluationRun
 from tests.attribution.engine_calls import recipe
 from tests.harness.evaluations import (
     QUESTIONS,
@@ -212,12 +212,12 @@ def test_margins_of_choices_in_the_context_are_those_of_the_harness(
             scored = choice.token_ids[choice.unscored :]
             assert choice.unscored > 0
             assert lm.tokenizer.decode(scored) == continuation
-        subject = subject_of(case_of_record(record, run.tasks["blanks"].config), ["l2"], 0, 1)
+        sample = ranked_sample(case_of_record(record, run.tasks["blanks"].config), ["l2"], 0, 1)
         curves = list(
             measure_faithfulness(
                 TransformersBackend(lm.model),
                 lm.tokenizer,
-                [subject],
+                [sample],
                 {"delete": recipe(num_beams=2)},
                 None,
                 ValueStore("tiny"),

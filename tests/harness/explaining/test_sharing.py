@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gilot_plugin.artifacts.records import SampleIdentity
-from gilot_plugin.harness.choosing.samples import Sample
+from gilot_plugin.extension import Sample
 from gilot_plugin.harness.explaining.sharing import estimated_cost, share_out
 from gilot_plugin.settings.config import GilotConfig
 

@@ -13,7 +13,7 @@ from gilot_plugin.artifacts.loading import load_run
 from gilot_plugin.artifacts.validation import validate_path
 from gilot_plugin.backends.tree import reader
 from gilot_plugin.harness.entry.attach import attach
-from gilot_plugin.harness.keeping.summary import print_summary
+from gilot_plugin.harness.entry.summary import print_summary
 from gilot_plugin.reports.html.report import report_page
 from tests.harness.evaluations import ANSWERS, CHEAP, evaluate, manifest_in
 

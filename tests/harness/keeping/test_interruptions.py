@@ -140,7 +140,7 @@ def test_full_disk_does_not_lose_the_scores(
 
 HOOKS_AFTER_SCORING = (
     "gilot_select_samples",
-    "gilot_attribute_sample",
+    "gilot_attribute_samples",
     "gilot_write_record",
     "gilot_record_written",
     "gilot_run_finished",
@@ -162,7 +162,7 @@ def test_hook_with_a_bug_does_not_lose_the_scores(
     (run,) = attachment.runs
     # A strategy's error is the task's; the others stop the run.
     assert attachment.interrupted == (hook != "gilot_select_samples")
-    assert (run.selections["answers"].error is None) == (hook != "gilot_select_samples")
+    assert (run.chosen["answers"].error is None) == (hook != "gilot_select_samples")
 
 
 def test_what_has_begun_is_finished_when_the_budget_is_over(
@@ -184,7 +184,7 @@ def test_what_has_begun_is_finished_when_the_budget_is_over(
     assert [(record["task"], record["doc_id"]) for record in run.records] == [
         ("answers", number) for number in range(4)
     ]
-    assert run.selections["endings"].left_out == (0, 1, 2, 3)
+    assert run.chosen["endings"].left_out == (0, 1, 2, 3)
     assert (run.status, len(lines_in(tmp_path))) == ("complete", 4)
     assert validate_path(tmp_path).problems == ()
 
@@ -195,7 +195,7 @@ def test_ctrl_c_keeps_records_that_came_out_of_order(
     plugged: Callable[[Any], Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    records = attributor._records
+    together = attributor.Explainer._together
 
     class Impatient:
         """Presses Ctrl-C once."""
@@ -208,7 +208,7 @@ def test_ctrl_c_keeps_records_that_came_out_of_order(
                 self.pressed = True
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(attributor, "_records", lambda *given: reversed(list(records(*given))))
+    monkeypatch.setattr(attributor.Explainer, "_together", lambda *given: reversed(list(together(*given))))
     plugged(Impatient())
     _, run = explain(make_lm(), [ANSWERS], CHEAP, tmp_path)
     assert run.status == "interrupted"

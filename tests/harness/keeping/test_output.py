@@ -66,7 +66,7 @@ def test_later_evaluation_without_a_tracker_writes_nothing(
         written = artifacts_in(tmp_path)
         loaded = suite_manager().load([ANSWERS])
         lm_eval.evaluator.evaluate(lm=make_lm(), task_dict=loaded, bootstrap_iters=0)
-    assert attachment.runs[1].folder is None
+    assert attachment.runs[1].files.folder is None
     assert artifacts_in(tmp_path) == written
 
 

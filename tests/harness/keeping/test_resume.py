@@ -8,7 +8,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from gilot_plugin.artifacts.records import checksum
 from gilot_plugin.artifacts.validation import validate_path
 from gilot_plugin.artifacts.writer import record_line
 from gilot_plugin.errors import ConfigError
-from gilot_plugin.harness.choosing.samples import Sample
+from gilot_plugin.extension import Sample
 from gilot_plugin.hookspecs import hookimpl
 from tests.harness.evaluations import (
     ANSWERS,
@@ -152,8 +152,10 @@ def test_only_what_is_missing_is_computed(
 
     class Observer:
         @hookimpl
-        def gilot_attribute_sample(self, sample: Sample) -> None:
-            explained.append((sample.identity.task, sample.identity.doc_id))
+        def gilot_attribute_samples(self, samples: Iterator[Sample]) -> Iterator[tuple[Sample, None]]:
+            for sample in samples:
+                explained.append((sample.identity.task, sample.identity.doc_id))
+                yield sample, None
 
     plugged(Observer())
     results, run = resumed(make_lm, tmp_path)
@@ -270,7 +272,7 @@ def test_choice_of_the_first_run_stays(
 
     plugged(Chooser())
     _, run = resumed(make_lm, tmp_path)
-    assert [len(selection.choices) for selection in run.selections.values()] == [4, 4]
+    assert [len(chosen.samples) for chosen in run.chosen.values()] == [4, 4]
 
 
 def test_tasks_whose_names_look_alike_keep_their_records(make_lm: Callable[..., Any], tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class Onlooker:
         self.saved: dict[str, Any] = {}
 
     @hookimpl
-    def gilot_attribute_sample(self) -> None:
+    def gilot_attribute_samples(self) -> None:
         if not self.found:
             self.found = {path.name: path.read_bytes() for path in self.folder.rglob("*.json*")}
             self.saved = saved(self.folder)
@@ -160,7 +160,7 @@ def test_disk_that_is_full_before_the_samples_are_explained(
     "hook",
     [
         "gilot_select_samples",
-        "gilot_attribute_sample",
+        "gilot_attribute_samples",
         "gilot_write_record",
         "gilot_record_written",
         "gilot_run_finished",

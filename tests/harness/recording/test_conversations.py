@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gilot_plugin.attribution.types import Segment
-from gilot_plugin.harness.recording.conversations import Layout, Message, layout_of, message_segments
+from gilot_plugin.harness.state.conversations import Layout, Message, layout_of, message_segments
 from tests.harness.evaluations import generation_task, records_of
 
 pytestmark = pytest.mark.lm_eval

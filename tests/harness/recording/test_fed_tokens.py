@@ -186,7 +186,7 @@ def test_empty_context(make_lm: Callable[..., Any], tokenizer: Any) -> None:
     assert (skipped["status"], explained["status"]) == ("skipped", "ok")
     assert "nothing in the prompt can be taken away with scope='content'" in skipped["reason"]
     for ending in ENDINGS:
-        feed = run.feeds["", f" {ending}"]
+        feed = run.seen.feeds["", f" {ending}"]
         assert feed.token_ids == (tokenizer.bos_token_id,)
         assert any(
             is_fed([*feed.token_ids, *feed.continuation_ids[:-1]], fed, False) for fed in watched.scored

@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 
 from gilot_plugin.artifacts.faithfulness import (
     Faithfulness,
-    Interval,
+    MeanInterval,
     Randomization,
     Resemblance,
     faithfulness_path,
@@ -78,7 +78,7 @@ def test_without_controls_there_is_no_claim(measured: Any, open_page: Open) -> N
 
 
 def test_random_weights_are_reported(measured: Any, open_page: Open) -> None:
-    correlation = Interval(mean=0.1, low=0.0, high=0.2)
+    correlation = MeanInterval(mean=0.1, low=0.0, high=0.2)
     one = Resemblance(method="ot", is_control=False, samples=20, correlation=correlation, passes=True)
     test = Randomization(seed=0, threshold=0.5, methods=(one,))
     found = factories.FAITHFULNESS.model_copy(update={"randomization": test})

@@ -1,0 +1,305 @@
+"""What stands in a record: the one place where its fields are named, described and limited.
+
+The JSON Schema is made from these models (:mod:`gilot_plugin.artifacts.schema_files`), and records are put
+together by their fields. Bounds and texts are those of the schema: what holds between fields is checked in
+:mod:`gilot_plugin.artifacts.record_checks`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
+
+#: Raised whenever the meaning of a field changes.
+SCHEMA_VERSION: Final = "1.1"
+
+#: Versions that can still be read. In 1.0, scores of a generation that are averaged over positions leave the
+#: first one out, see :func:`gilot_plugin.artifacts.loading.without_first_position`.
+READ_VERSIONS: Final = ("1.0", SCHEMA_VERSION)
+
+Version = Literal["1.0", "1.1"]
+Status = Literal["ok", "skipped", "failed"]
+
+Natural = Annotated[int, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Words = Annotated[str, Field(min_length=1)]
+
+Sha256 = TypeAliasType(
+    "Sha256",
+    Annotated[str, Field(pattern="^[0-9a-f]{64}$", title="a SHA-256 in 64 lower-case hexadecimal digits")],
+)
+TokenIds = TypeAliasType("TokenIds", list[Natural])
+Probability = TypeAliasType(
+    "Probability",
+    Annotated[NotNegative, Field(description="Share among its kind; the shares sum to 1.")],
+)
+
+
+def optional(*, description: str) -> Any:
+    """A field that may be absent, which is not the same as null."""
+    return Field(None, description=description)
+
+
+class Closed(BaseModel):
+    """Base of objects that have no other fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Open(BaseModel):
+    """Base of objects that may have fields which are not described."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class TokenFields(Closed):
+    """A token of the prompt."""
+
+    id: Natural = Field(description="Id in the vocabulary.")
+    text: str = Field(description="The characters of the decoded prompt that the token stands for.")
+    start: Natural = Field(
+        description="First character, counted in Unicode code points of the decoded prompt."
+    )
+    end: Natural = Field(description="One past the last character.")
+
+
+class UnitFields(Closed):
+    """What was taken away."""
+
+    start_token: Natural = Field(description="Index of the first token.")
+    end_token: Natural = Field(description="One past the last token.")
+    text: str = Field(description="The characters that the tokens stand for.")
+    segment: str = Field(
+        description="The part of the prompt that the unit lies in, e.g. 'question', 'shot_1', 'template'."
+    )
+    level: str = optional(
+        description="How coarsely the prompt was cut here: 'token', 'word', 'sentence', 'line', 'segment' or "
+        "'regex'.",
+    )
+
+
+class HypothesisFields(Closed):
+    """A continuation."""
+
+    token_ids: TokenIds = Field(description="The continuation, with its end-of-sequence token if it ended.")
+    text: str = Field(description="The decoded continuation.")
+    logprob: float = Field(description="Natural logarithm of its probability given the full prompt.")
+    probability: Probability
+    ended: bool = Field(description="Whether it closed with an end-of-sequence token.")
+
+
+class ChoiceFields(Closed):
+    """One of the task's choices."""
+
+    text: str = Field(description="The continuation that was scored.")
+    token_ids: TokenIds = Field(description="Its tokens, as the harness fed them.")
+    logprob: float | None = Field(
+        description="Summed log-likelihood given the full prompt, in nats; null for a choice of "
+        "probability 0."
+    )
+    normalized_logprob: float | None = optional(
+        description="The same a character, in nats, as acc_norm compares it; null as above."
+    )
+    probability: Probability
+    unscored: Natural = optional(
+        description="How many of its first tokens belong to the context, where contexts differ between "
+        "choices: they are fed, and their log-likelihood does not count. Absent or 0 for ordinary choices.",
+    )
+
+
+class TargetFields(Open):
+    """What was explained."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "type": ["object", "null"],
+            "if": {"properties": {"kind": {"const": "choices"}}, "required": ["kind"]},
+            "then": {"required": ["choices"], "properties": {"choices": {"minItems": 1}}},
+            "else": {"required": ["hypotheses"], "properties": {"hypotheses": {"minItems": 1}}},
+            "description": "More is known of it in further fields, e.g. the model's response or the gold "
+            "choice.",
+        }
+    )
+
+    kind: Literal["generation", "choices"] = Field(
+        description="generation: what the model would say. choices: which of the task's choices it prefers."
+    )
+    response: str = optional(description="What the model answered in the evaluation, as the harness has it.")
+    response_ids: TokenIds = optional(
+        description="Tokens that followed the prompt: the answer's, after those of the thoughts that the "
+        "harness strips off.",
+    )
+    hypotheses: list[HypothesisFields] = optional(
+        description="The continuations that stand for everything the model might say, likeliest first.",
+    )
+    choices: list[ChoiceFields] = optional(description="The task's choices, in its order.")
+
+
+class FlowFields(Closed):
+    """Probability that moves when a unit is absent."""
+
+    from_token: str = Field(alias="from", description="Outcome that loses the mass.")
+    to_token: str = Field(alias="to", description="Outcome that gains it.")
+    mass: NotNegative = Field(description="Probability moved.")
+    cost: NotNegative = Field(description="Ground cost between the two outcomes.")
+
+
+class TotalFlowFields(Closed):
+    """Probability that moves, over all units."""
+
+    from_token: str = Field(alias="from", description="Outcome that loses the mass.")
+    to_token: str = Field(alias="to", description="Outcome that gains it.")
+    mass: NotNegative = Field(description="Probability moved, summed over the units.")
+    cost: NotNegative = Field(description="Ground cost between the two outcomes.")
+    units: int = Field(ge=1, description="How many units' absence moves it.")
+
+
+class CoarseUnitFields(Closed):
+    """A unit that was measured and then cut further."""
+
+    unit: UnitFields
+    scores: dict[str, float] = Field(description="For each distance, its number.")
+
+
+class NoiseFloorFields(Open):
+    """How much scores move by themselves."""
+
+    model_config = ConfigDict(json_schema_extra={"type": ["object", "null"]})
+
+    scores: dict[str, NotNegative] = Field(
+        description="For each distance, the largest deviation that was seen. Scores below it cannot be told "
+        "from 0."
+    )
+    measured: int = Field(ge=1, description="How many scores were measured twice.")
+
+
+class DiagnosticsFields(Open):
+    """How a record was computed."""
+
+    outside_support: NotNegative = optional(
+        description="Largest probability, over all units, that the transport problems left out."
+    )
+    transport_gap: NotNegative = optional(
+        description="Largest width, over all units, of the interval that is known to hold the exact "
+        "transport cost.",
+    )
+    transport_bounds: list[tuple[NotNegative, NotNegative]] = optional(
+        description="For each unit, two numbers that the transport cost between the whole distributions, the "
+        "mass outside the support included, lies between for certain. Empty without transport.",
+    )
+    support_size: list[Natural] = optional(
+        description="For each unit, the number of outcomes in its transport problem."
+    )
+    model_tokens: Natural = optional(
+        description="Token positions that went through the model, padding excluded."
+    )
+    batch_size: Natural = optional(description="Prompts that were searched together, in the largest batch.")
+    seconds: dict[str, NotNegative] = optional(description="Wall-clock seconds of each stage.")
+    out_of_memory: Natural = optional(
+        description="How often the device ran out of memory, after which batches were halved."
+    )
+    recomputed: str | None = optional(
+        description="Why the model read whole sequences again at each step rather than go on from a cache; "
+        "null if it did not.",
+    )
+    truncated_tokens: Natural = optional(
+        description="Tokens of the prompt that the harness cut off on the left before feeding it."
+    )
+    outcome_entropy: NotNegative = optional(
+        description="Entropy of what the model might say to the full prompt, in nats, averaged over the "
+        "positions that were compared.",
+    )
+    failed_methods: dict[str, Words] = optional(
+        description="Why methods that were asked for have no scores, by their names. Absent or empty where "
+        "all have.",
+    )
+    transport_left_over: Natural = optional(
+        description="Transport problems (one a unit and step) that the device's solver could not bring "
+        "within the tolerance and left to the exact one. Absent in records of earlier versions.",
+    )
+    noise_floor: NoiseFloorFields | None = optional(
+        description="How much scores move when the same prompts go through the model in other batches, "
+        "measured on the first samples of the task up to this one. Null or absent where it was not measured, "
+        "as in single precision.",
+    )
+
+
+class RecordFields(Closed):
+    """One line of ``attributions_<task>_<date>.jsonl``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "$id": f"urn:gilot-plugin:schema:record:{SCHEMA_VERSION}",
+            "title": "GiLOT attribution record",
+            "description": "One line of attributions_<task>_<date>.jsonl: what was found out about one "
+            "sample of an evaluation.",
+            "if": {"properties": {"status": {"const": "ok"}}, "required": ["status"]},
+            "then": {
+                "required": ["prompt_tokens", "units", "target", "scores", "flows", "diagnostics"],
+                "properties": {
+                    "prompt_tokens": {"minItems": 1},
+                    "units": {"minItems": 1},
+                    "target": {"type": "object"},
+                    "scores": {"minProperties": 1},
+                },
+            },
+            "else": {"required": ["reason"]},
+        }
+    )
+
+    schema_version: Version = Field(
+        description="Version of this schema. A record whose meaning changes gets a new one. 1.0: scores of a "
+        "generation that are averaged over steps leave the first token of the answer out."
+    )
+    task: Words = Field(description="Name of the task in lm-evaluation-harness.")
+    doc_id: Natural = Field(description="The harness's number of the document.")
+    doc_hash: str = Field(
+        description="The harness's hash of the document; joins the record to a line of "
+        "samples_<task>_<date>.jsonl."
+    )
+    prompt_hash: str = Field(description="The harness's hash of the prompt.")
+    target_hash: str = Field(description="The harness's hash of the target.")
+    request_type: Literal["generate_until", "multiple_choice", "loglikelihood", "loglikelihood_rolling"] = (
+        Field(description="The task's output type.")
+    )
+    status: Status = Field(
+        description="ok: attributed. skipped: chosen, but it cannot be attributed. failed: an error occurred."
+    )
+    reason: Words = optional(description="Why the sample was skipped or failed, in words.")
+    prompt_tokens: list[TokenFields] = optional(
+        description="The tokens that the model was fed, in order. Their spans cover the decoded prompt "
+        "without gaps; tokens that are pieces of one character share it.",
+    )
+    units: list[UnitFields] = optional(
+        description="What was taken away, one at a time, in prompt order and without overlap."
+    )
+    target: TargetFields | None = optional(description="What was explained; null unless the status is ok.")
+    scores: dict[str, list[float]] = optional(
+        description="For each attribution method, one number a unit, in the order of the units."
+    )
+    flows: list[list[FlowFields]] = optional(
+        description="For each unit, the largest transports between different outcomes when it is absent, "
+        "largest first.",
+    )
+    total_flows: list[TotalFlowFields] = optional(
+        description="Transports added up over the units, largest first."
+    )
+    coarse_units: list[CoarseUnitFields] = optional(
+        description="With adaptive units: what was measured and then cut further, in prompt order. Their "
+        "pieces are among the units.",
+    )
+    diagnostics: DiagnosticsFields = optional(
+        description="What the computation cost, and how far it can be trusted. Empty unless the "
+        "status is ok.",
+    )
+    metrics: dict[str, Any] = Field(
+        description="The sample's metrics as the harness computed them, by 'metric,filter'. NaN and the "
+        "infinities are the texts 'NaN', 'Infinity' and '-Infinity'."
+    )
+    config_hash: Sha256 = Field(description="Of the settings, which stand in the manifest under this hash.")
+    model: str = Field(description="Name of the model.")
+    record_sha256: Sha256 = Field(
+        description="Of the canonical JSON (sorted keys, ASCII, no spaces) of all other fields."
+    )

@@ -1,0 +1,133 @@
+"""From what a game knows to the attribution of its prompt."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from gilot_plugin.attribution.distance.flows import readable_flows, total_flows
+from gilot_plugin.attribution.game import Game
+from gilot_plugin.attribution.methods import Measurement, MethodContext, PromptMethod
+from gilot_plugin.attribution.schemes.protocol import Scores
+from gilot_plugin.attribution.types import Attribution, CoarseUnit, Diagnostics, Unit
+from gilot_plugin.backends.protocol import Backend
+
+
+def assembled(backend: Backend, game: Game, scores: Scores, coarse: Sequence[Unit]) -> Attribution:
+    """The attribution of a prompt; methods that are no measures are computed now.
+
+    Args:
+        backend: The model.
+        game: The game, with its units; the full prompt was read.
+        scores: What the scheme found.
+        coarse: Units that were cut further.
+    """
+    game_spent = game.spent
+    others = _prompt_methods(backend, game)
+    every = {**scores, **others.scores}
+    if others.failures and not every:
+        raise next(iter(others.failures.values()))
+    rows = [_measurements(game, unit) for unit in game.units]
+    moves = [next((one.moves for one in row if one.moves), ()) for row in rows]
+    geometry, described = game.target.geometry, game.target.description(game.full.logprobs)
+    bounds = [next((one.interval for one in row if one.interval is not None), None) for row in rows]
+    measured = [one for row in rows for one in row]
+    return Attribution(
+        prompt=game.prompt,
+        units=game.units,
+        scores={method.name: every[method.name] for method in game.recipe.methods if method.name in every},
+        flows=tuple(readable_flows(row, geometry) for row in moves),
+        total_flows=total_flows(moves, geometry),
+        coarse_units=tuple(_coarse(game, unit) for unit in coarse),
+        hypotheses=described.hypotheses,
+        choices=described.choices,
+        margin=described.margin,
+        diagnostics=Diagnostics(
+            outside_support=max((one.outside_support for one in measured), default=0.0),
+            transport_gap=max((one.gap for one in measured), default=0.0),
+            transport_bounds=tuple((bound.lower, bound.upper) for bound in bounds if bound is not None),
+            support_size=tuple(max((one.support_size for one in row), default=0) for row in rows),
+            model_tokens=game.spent.model_tokens + others.model_tokens,
+            batch_size=game.batch_size,
+            out_of_memory=game.out_of_memory,
+            seconds={
+                "model": game_spent.model_seconds,
+                "measure": game_spent.measure_seconds,
+                **others.seconds,
+                # Methods of the prompt run after everything that was counted so far.
+                "total": game_spent.seconds + sum(others.seconds.values()),
+            },
+            recomputed=backend.recomputes_at(len(game.prompt.tokens) + game.recipe.max_new_tokens),
+            outcome_entropy=game.full.entropy,
+            failed_methods={
+                name: f"{type(error).__name__}: {error}" for name, error in others.failures.items()
+            },
+            transport_left_over=sum(one.left_over for one in measured),
+        ),
+    )
+
+
+class _Others(NamedTuple):
+    """What methods that are no measures say.
+
+    Attributes:
+        scores: By method.
+        failures: Why methods have no scores.
+        seconds: By method.
+        model_tokens: Tokens that the model read for them beside the game.
+    """
+
+    scores: dict[str, tuple[float, ...]]
+    failures: dict[str, Exception]
+    seconds: dict[str, float]
+    model_tokens: int
+
+
+def _prompt_methods(backend: Backend, game: Game) -> _Others:
+    """Ask the methods of the recipe that are no measures; one that fails takes no other along."""
+    context = MethodContext(backend, game, game.recipe.seed)
+    scores: dict[str, tuple[float, ...]] = {}
+    failures: dict[str, Exception] = {}
+    seconds: dict[str, float] = {}
+    tokens = backend.model_tokens - game.spent.model_tokens
+    for method in game.recipe.methods:
+        if isinstance(method, PromptMethod):
+            started = time.perf_counter()
+            try:
+                scores[method.name] = _prompt_scores(method, context)
+            except (torch.OutOfMemoryError, MemoryError):
+                raise
+            except Exception as error:
+                failures[method.name] = error
+            seconds[method.name] = time.perf_counter() - started
+    return _Others(scores, failures, seconds, backend.model_tokens - game.spent.model_tokens - tokens)
+
+
+def _prompt_scores(method: PromptMethod, context: MethodContext) -> tuple[float, ...]:
+    """What a method says of each unit.
+
+    Raises:
+        ValueError: It has not one finite number for each.
+    """
+    scores = tuple(float(value) for value in method.score(context))
+    if len(scores) != len(context.units):
+        raise ValueError(f"method {method.name!r} gave {len(scores)} scores for {len(context.units)} units")
+    for unit, score in zip(context.units, scores, strict=True):
+        if not math.isfinite(score):
+            raise ValueError(f"method {method.name!r} gave {score} for the unit {unit.text!r}")
+    return scores
+
+
+def _measurements(game: Game, unit: Unit) -> list[Measurement]:
+    """What the game's measures say of the absence of a unit alone, if that was read."""
+    known = game.measured((unit,))
+    return [known[measure] for measure in game.measures if measure in known]
+
+
+def _coarse(game: Game, unit: Unit) -> CoarseUnit:
+    known = game.measured((unit,))
+    return CoarseUnit(unit, {measure.name: known[measure].score for measure in game.measures})

@@ -1,0 +1,14 @@
+"""Leave one out: a unit's score is what its absence alone is worth (GiLOT, Li et al. 2024)."""
+
+from __future__ import annotations
+
+from gilot_plugin.attribution.schemes.protocol import SchemeAsking, Scores, UnitsGame
+
+
+def leave_one_out(game: UnitsGame) -> SchemeAsking[Scores]:
+    """v({a}) for each unit a.
+
+    Blind where two units say the same: taking either away changes nothing.
+    """
+    values = yield [(unit,) for unit in game.units]
+    return {measure.name: tuple(values.means(measure.name)) for measure in game.measures}

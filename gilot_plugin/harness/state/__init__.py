@@ -1,0 +1,1 @@
+"""What is known of an evaluation with attributions, phase by phase."""

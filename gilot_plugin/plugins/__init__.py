@@ -1,0 +1,1 @@
+"""The plugin manager, and what plugins offer to the settings."""

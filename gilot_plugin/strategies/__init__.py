@@ -1,0 +1,1 @@
+"""The ways to choose samples that come with the package."""
