@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import site
 import subprocess
 import sys
 import venv
@@ -27,7 +26,8 @@ def test_the_wheel_evaluates_and_explains(tmp_path: Path) -> None:
     ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
     own = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
     # After the environment's own, so the wheel's package is the one that counts.
-    (Path(own) / "dependencies.pth").write_text("\n".join(site.getsitepackages()))
+    installed = [folder for folder in sys.path if folder.endswith("site-packages")]
+    (Path(own) / "dependencies.pth").write_text("\n".join(installed))
     empty = tmp_path / "empty"
     empty.mkdir()
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

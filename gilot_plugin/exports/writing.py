@@ -10,6 +10,7 @@ from gilot_plugin.artifacts.names import file_part
 from gilot_plugin.artifacts.typed import scored_methods
 from gilot_plugin.errors import ArtifactError, ConfigError
 from gilot_plugin.exports.card import dataset_card
+from gilot_plugin.exports.inseq import to_inseq
 from gilot_plugin.exports.tables import tables
 
 
@@ -44,15 +45,15 @@ def _hf(run: LoadedRun, folder: Path) -> Iterator[Path]:
 
 
 def _inseq(run: LoadedRun, folder: Path) -> Iterator[Path]:
-    try:
-        from gilot_plugin.exports.inseq import to_inseq
-    except ImportError as error:
-        raise ConfigError(
-            f"--format inseq needs inseq: pip install 'gilot-plugin[export]' ({error})"
-        ) from error
     for method in scored_methods(run.explained):
         path = folder / f"{file_part(method)}.json"
-        to_inseq(run.explained, method).save(path, overwrite=True)
+        try:
+            converted = to_inseq(run.explained, method)
+        except ImportError as error:
+            raise ConfigError(
+                f"inseq cannot be imported ({error}): pip install 'gilot-plugin[export]'"
+            ) from error
+        converted.save(path, overwrite=True)
         yield path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from huggingface_hub import DatasetCard
 
 from gilot_plugin.artifacts.loading import LoadedRun
 from gilot_plugin.artifacts.typed import Record
-from gilot_plugin.errors import ArtifactError
+from gilot_plugin.errors import ArtifactError, ConfigError
 from gilot_plugin.exports.captum import to_captum
 from gilot_plugin.exports.inseq import to_inseq
 from gilot_plugin.exports.writing import export_run
@@ -134,6 +135,14 @@ def test_other_methods_and_samples_are_refused(run: LoadedRun) -> None:
         to_inseq(run.records, "lime")
     with pytest.raises(ValueError, match="no sample has scores by method None"):
         to_inseq([skipped])
+
+
+def test_a_format_whose_package_is_missing_says_what_to_install(
+    run: LoadedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "inseq", None)
+    with pytest.raises(ConfigError, match=r"pip install 'gilot-plugin\[export\]'"):
+        export_run(run, "inseq", tmp_path / "out")
 
 
 def test_a_run_without_explained_samples_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gilot_plugin.artifacts.typed import Record
+from gilot_plugin.reports.html.notebook import samples_page
 from gilot_plugin.reports.tables import COLUMNS, sample_rows, summary_numbers
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-#: Name of the table.
-TABLE = "gilot/attributions"
+#: Names of the table and of the page with heat maps.
+TABLE, HEAT_MAPS = "gilot/attributions", "gilot/heat_maps"
 
 
 def log_after_results(
@@ -40,6 +41,7 @@ def log_after_results(
             if records:
                 log(logger, {**summary_numbers(records)})
                 log(logger, {TABLE: _table(logger, sample_rows(records))})
+                log(logger, {HEAT_MAPS: _library(logger).Html(samples_page(records), inject=False)})
         except Exception as error:
             _LOGGER.error("attributions are not logged with %s: %r", type(logger).__name__, error)
         return result
@@ -62,6 +64,13 @@ def _table(logger: Any, rows: list[list[Any]]) -> Any:
         import pandas
 
         return logger._trackio.Table(dataframe=pandas.DataFrame(rows, columns=list(COLUMNS)))
+    return _library(logger).Table(columns=list(COLUMNS), data=rows)
+
+
+def _library(logger: Any) -> Any:
+    """The module that makes what the logger logs."""
+    if hasattr(logger, "_trackio"):
+        return logger._trackio
     import wandb
 
-    return wandb.Table(columns=list(COLUMNS), data=rows)
+    return wandb

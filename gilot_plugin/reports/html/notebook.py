@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gilot_plugin.analysis.segments import summarize_tasks
@@ -33,6 +33,14 @@ def sample_fragment(record: Record, *, titled: bool = True) -> str:
     """
     sample = static_sample(record, _HEAT)
     return render_fragment("notebook_sample.html", {"sample": sample if titled else sample | {"title": ""}})
+
+
+def samples_page(records: Sequence[Record]) -> str:
+    """A whole page with the first explained samples, for places that show a page in a frame of its own."""
+    shown = [sample_fragment(record) for record in records if record.status == "ok"][: _SAMPLES[0]]
+    told = "".join(shown) or "<p>No sample was explained.</p>"
+    head = '<head><meta charset="utf-8"><title>Attributions</title></head>'
+    return f'<!doctype html><html lang="en">{head}<body>{told}</body></html>'
 
 
 def run_fragment(run: LoadedRun) -> str:

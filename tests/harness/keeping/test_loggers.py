@@ -55,6 +55,8 @@ def test_wandb(make_lm: Callable[..., Any], wandb_files: Path) -> None:
     assert table["columns"] == list(COLUMNS)
     assert [row[:3] for row in table["data"]] == [["answers", doc_id, "ok"] for doc_id in range(4)]
     assert "What is the capital of France?" in table["data"][0][4]
+    (page,) = wandb_files.rglob("heat_maps_*.html")
+    assert page.read_text().count('class="heat"') == 4
 
 
 @pytest.mark.lm_eval(since="0.4.12")
@@ -67,16 +69,21 @@ def test_trackio(make_lm: Callable[..., Any], tmp_path: Path, monkeypatch: pytes
     )
     for module in ("utils", "sqlite_storage"):
         monkeypatch.setattr(f"trackio.{module}.TRACKIO_DIR", tmp_path, raising=False)
+    for module in ("utils", "media.media", "run"):
+        monkeypatch.setattr(f"trackio.{module}.MEDIA_DIR", tmp_path / "media", raising=False)
     with attach(CHEAP):
         results = evaluate(make_lm(), [ANSWERS])
         logger = lm_eval.loggers.TrackioLogger({"project": "evaluations"})
         log(logger, results)
         logger.finish()
-    numbers, table = logged[-2:]
+    numbers, table, heat_maps = logged[-3:]
     assert numbers["gilot/answers/ok"] == 4
     frame = table["gilot/attributions"].data if hasattr(table["gilot/attributions"], "data") else None
     assert frame is not None
     assert len(frame) == 4
+    assert isinstance(heat_maps["gilot/heat_maps"], trackio.Html)
+    (page,) = [path for path in tmp_path.rglob("*.html") if 'class="heat"' in path.read_text()]
+    assert page.read_text().count("capital of France?</span>") >= 1
     with sqlite3.connect(next(tmp_path.rglob("evaluations.db"))) as base:
         stored = " ".join(str(row) for row in base.execute("select * from metrics"))
     assert "gilot/answers/ok" in stored
