@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from gilot_plugin.attribution.distances import BUILTIN_METHODS
+from gilot_plugin.attribution.builtins import BUILTIN_METHODS
 from gilot_plugin.attribution.methods import AttributionMethod, PromptMethod
 from gilot_plugin.baselines.perturbation import lime
 from gilot_plugin.hookspecs import hookimpl

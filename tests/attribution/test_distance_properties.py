@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import rel_entr
 
-from gilot_plugin.attribution.distances import BUILTIN_METHODS, margin_drop, optimal_transport
-from gilot_plugin.attribution.methods import Interval, Measurement, mean_measurement
+from gilot_plugin.attribution.builtins import BUILTIN_METHODS, margin_drop
+from gilot_plugin.attribution.distances import mean_measurement, optimal_transport
+from gilot_plugin.attribution.methods import Interval, Measurement
 from tests.attribution.outcome_pairs import (
     LARGEST,
     MatrixGeometry,

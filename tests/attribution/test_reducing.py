@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from gilot_plugin.attribution import reducing
-from gilot_plugin.attribution.distances import BUILTIN_METHODS, entropy
+from gilot_plugin.attribution.builtins import BUILTIN_METHODS
+from gilot_plugin.attribution.distances import entropy
 from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.prediction.targets import Outcomes
 from gilot_plugin.attribution.reducing import Nucleus, Reference, reduce, to_host

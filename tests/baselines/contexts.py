@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gilot_plugin.attribution.distances import LOGPROB
+from gilot_plugin.attribution.builtins import LOGPROB
 from gilot_plugin.attribution.game import Values
 from gilot_plugin.attribution.methods import MethodContext, OutcomeMethod, PromptMethod
 from tests.attribution import engine_calls

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from gilot_plugin.attribution.distances import LOGPROB
+from gilot_plugin.attribution.builtins import LOGPROB
 from gilot_plugin.baselines.perturbation import drawn, feature_ablation, kernel_shap, lime, shapley_sampling
 from tests.attribution import engine_calls
 from tests.attribution.altered_models import read_last_token_only
