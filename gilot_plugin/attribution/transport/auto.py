@@ -42,7 +42,7 @@ class Auto:
         small: int = SMALL,
     ) -> None:
         self._first, self._tolerance, self._small = first, tolerance, small
-        self._exact = Exact(threads, most_flows=most_flows)
+        self._exact = Exact(threads, most_flows=most_flows, allowed_gap=tolerance.least)
 
     @property
     def batched(self) -> bool:

@@ -75,14 +75,19 @@ class _Scan(NamedTuple):
 
     Attributes:
         least: The smallest reduced cost.
+        of_columns: By how much each potential of the target is too high for some arc, at most 0, ``[m]``;
+            None where not all such arcs were looked at.
         wanted: Arcs to add.
     """
 
     least: float
+    of_columns: FloatArray | None
     wanted: _Arcs
 
 
-def generate_columns(source: FloatArray, target: FloatArray, costs: Costs, max_pivots: int) -> Optimum | None:
+def generate_columns(
+    source: FloatArray, target: FloatArray, costs: Costs, max_pivots: int, allowed_gap: float = 0.0
+) -> Optimum | None:
     """Column generation: solve on a sparse set of arcs, add the arcs of negative reduced cost, repeat.
 
     Arcs that carry nothing and look dear are dropped on the way. The plan can only become cheaper, since
@@ -93,9 +98,12 @@ def generate_columns(source: FloatArray, target: FloatArray, costs: Costs, max_p
         target: ``[n]``, sums to 1.
         costs: ``[n, n]``.
         max_pivots: Pivots of the network simplex in each round.
+        allowed_gap: By how much the plan may cost more than what is proven. The last round often proves the
+            optimum and hardly improves it.
 
     Returns:
-        The optimum over all arcs; None if it was not found, for which round-off is one possible reason.
+        The optimum over all arcs, or a plan that is as near to it as is allowed; None if it was not found,
+        for which round-off is one possible reason.
     """
     rows, columns = np.flatnonzero(source), np.flatnonzero(target)
     a, b = source[rows], target[columns]
@@ -117,6 +125,10 @@ def generate_columns(source: FloatArray, target: FloatArray, costs: Costs, max_p
             # Lowered by the largest violation, the source's potentials are feasible.
             lower = float(a @ u + b @ v) + min(0.0, scan.least)
             return Optimum(Coupling(rows[plan.row], columns[plan.col], plan.data), lower)
+        if allowed_gap > 0.0 and scan.of_columns is not None:
+            lower = float(a @ u + b @ (v + scan.of_columns))
+            if float(plan.data @ inner[plan.row, plan.col]) - lower <= allowed_gap:
+                return Optimum(Coupling(rows[plan.row], columns[plan.col], plan.data), lower)
         near = values - u[arcs.rows] - v[arcs.columns] <= _KEPT * largest
         kept = _Arcs(*(ends[near] for ends in arcs)) if step < _DROPPING_ROUNDS else arcs
         arcs = _union(inner.shape, kept, scan.wanted, _Arcs(plan.row, plan.col))
@@ -168,7 +180,7 @@ def _scan(costs: Costs, u: FloatArray, v: FloatArray, negative: float) -> _Scan:
     """
     width = costs.shape[1]
     height = max(1, _BLOCK // width)
-    least = np.inf
+    least, complete = np.inf, True
     places, values = [np.empty(0, dtype=np.intp)], [np.empty(0)]
     # As precise as the costs, which is half the memory to wait for where that is float32; what may be
     # negative is then computed again.
@@ -187,13 +199,20 @@ def _scan(costs: Costs, u: FloatArray, v: FloatArray, negative: float) -> _Scan:
             found, values_found = found[negatives], values_found[negatives]
             most = _MOST_ARCS * len(reduced)
             if len(found) > most:
+                complete = False
                 lowest_first = np.argpartition(values_found, most)[:most]
                 found, values_found = found[lowest_first], values_found[lowest_first]
             places.append(found + top * width)
             values.append(values_found)
     rows, columns = np.divmod(np.concatenate(places), width)
-    chosen = _worst(rows, columns, np.concatenate(values), costs.shape)
-    return _Scan(least, _Arcs(rows[chosen], columns[chosen]))
+    violations = np.concatenate(values)
+    chosen = _worst(rows, columns, violations, costs.shape)
+    of_columns: FloatArray | None = None
+    # Where there are many, the gap is known to be wide.
+    if complete and len(rows) <= _ALL_ARCS * len(costs):
+        of_columns = np.zeros(width)
+        np.minimum.at(of_columns, columns, violations)
+    return _Scan(least, of_columns, _Arcs(rows[chosen], columns[chosen]))
 
 
 def _worst(

@@ -40,18 +40,26 @@ class Exact:
     """Network simplex of POT (``ot.emd``), certified by its own potentials.
 
     Its potentials are checked on every arc, so that the lower bound holds whatever the simplex did.
-    ``upper - lower`` is round-off. If the simplex runs out of pivots (which a ``RuntimeWarning`` says), the
-    result is the best plan that it found.
+    ``upper - lower`` is round-off, or what is allowed. If the simplex runs out of pivots (which a
+    ``RuntimeWarning`` says), the result is the best plan that it found.
 
     Args:
         threads: Problems of one call that are solved at the same time.
         batched: Whether it is to be given many problems at once, as costs on a device should be, which then
             come to the host together.
         most_flows: Flows of a result.
+        allowed_gap: Gap of a large problem that is left as it is, in units of the ground cost.
     """
 
-    def __init__(self, threads: int = 1, batched: bool = False, most_flows: int = MOST_FLOWS) -> None:
-        self._threads, self.batched, self._most_flows = threads, batched, most_flows
+    def __init__(
+        self,
+        threads: int = 1,
+        batched: bool = False,
+        most_flows: int = MOST_FLOWS,
+        allowed_gap: float = 0.0,
+    ) -> None:
+        self._threads, self.batched = threads, batched
+        self._solve = partial(_solve, most_flows=most_flows, allowed_gap=allowed_gap)
 
     def peak_bytes(self, outcomes: int) -> int:
         """What the simplex takes on all arcs, which is the last resort; columns take a third of it."""
@@ -67,17 +75,18 @@ class Exact:
 
     def solve(self, problems: Sequence[HostProblem]) -> list[TransportResult]:
         """The same of problems on the host."""
-        solve = partial(_solve, most_flows=self._most_flows)
         if self._threads == 1 or len(problems) <= 1:
-            return [solve(problem) for problem in problems]
+            return [self._solve(problem) for problem in problems]
         # The simplex lets go of the interpreter's lock.
         with ThreadPoolExecutor(self._threads, thread_name_prefix="gilot-transport") as pool:
-            return list(pool.map(solve, problems))
+            return list(pool.map(self._solve, problems))
 
 
-def _solve(problem: HostProblem, most_flows: int) -> TransportResult:
+def _solve(problem: HostProblem, most_flows: int, allowed_gap: float) -> TransportResult:
     source, target, costs = problem
-    found = generate_columns(source, target, costs, _MAX_PIVOTS) if len(source) >= _SPARSE_FROM else None
+    found: Optimum | None = None
+    if len(source) >= _SPARSE_FROM:
+        found = generate_columns(source, target, costs, _MAX_PIVOTS, allowed_gap)
     plan, lower = found or _all_arcs(source, target, costs.astype(np.float64, copy=False))
     cost = float(plan.masses @ costs[plan.rows, plan.columns])
     flows = Flows.of(plan, costs, most_flows)

@@ -71,10 +71,10 @@ def test_the_narrower_of_two_gaps_is_kept(monkeypatch):
 def test_what_is_left_is_solved_in_threads_with_the_same_result(monkeypatch, threads):
     seen = set()
 
-    def spy(problem, most_flows):
+    def spy(problem, **settings):
         seen.add(threading.current_thread())
         time.sleep(0.01)
-        return exact_solve(problem, most_flows)
+        return exact_solve(problem, **settings)
 
     exact_solve = exact._solve
     monkeypatch.setattr(exact, "_solve", spy)
@@ -83,7 +83,7 @@ def test_what_is_left_is_solved_in_threads_with_the_same_result(monkeypatch, thr
     assert len(seen) == threads
     assert results[1].cost == -1.0
     for index in (0, 2, 3, 4, 5):
-        expected = exact_solve(on_host([batch[index]])[0], 16)
+        expected = exact_solve(on_host([batch[index]])[0], most_flows=16, allowed_gap=1e-6)
         assert (results[index].cost, results[index].lower) == (expected.cost, expected.lower)
         for ours, theirs in zip(results[index].flows, expected.flows, strict=True):
             assert np.array_equal(ours, theirs)

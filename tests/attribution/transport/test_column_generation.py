@@ -9,6 +9,7 @@ from hypothesis import given, settings
 
 from gilot_plugin.attribution.transport import TransportProblem, column_generation, exact
 from gilot_plugin.attribution.transport.column_generation import generate_columns
+from gilot_plugin.attribution.transport.problem import on_host
 from tests.attribution.transport.problems import (
     MASSES,
     assert_certified,
@@ -145,3 +146,27 @@ def test_masses_that_sums_cannot_tell_apart():
     (result,) = solver_of("exact")([problem])
     assert_certified(problem, result)
     assert result.gap < 1e-10
+
+
+def test_a_gap_that_is_allowed_saves_rounds(monkeypatch):
+    rounds = []
+
+    def spy(*arguments, **settings):
+        rounds.append(arguments)
+        return emd(*arguments, **settings)
+
+    emd = column_generation.ot.emd
+    monkeypatch.setattr(column_generation.ot, "emd", spy)
+    taken = {}
+    for allowed in (0.0, 1e-6, 1e-2):
+        rounds.clear()
+        for seed in range(6):
+            problem = realistic_problem(500, seed)
+            (host,) = on_host([problem])
+            optimum = generate_columns(*host, 10**7, allowed)
+            cost = float(optimum.plan.masses @ host.costs[optimum.plan.rows, optimum.plan.columns])
+            value = true_cost(problem)
+            assert optimum.lower - 1e-9 <= value <= cost + 1e-9
+            assert cost - optimum.lower <= allowed + 1e-12
+        taken[allowed] = len(rounds)
+    assert taken[1e-2] < taken[1e-6] <= taken[0.0]
