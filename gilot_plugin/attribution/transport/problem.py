@@ -50,12 +50,6 @@ class Coupling(NamedTuple):
         rows, columns = np.nonzero(plan)
         return cls(rows, columns, plan[rows, columns])
 
-    def dense(self, size: int) -> FloatArray:
-        """The plan, ``[size, size]``."""
-        plan = np.zeros((size, size))
-        plan[self.rows, self.columns] = self.masses
-        return plan
-
 
 #: Flows of a problem that solvers give: a plan, which is as large as the costs, stays where it is made.
 MOST_FLOWS = 16

@@ -28,7 +28,8 @@ def generate(problem):
 
 
 def assert_optimal(problem, optimum):
-    plan = optimum.plan.dense(len(problem.source))
+    plan = np.zeros((len(problem.source), len(problem.source)))
+    plan[optimum.plan.rows, optimum.plan.columns] = optimum.plan.masses
     np.testing.assert_allclose(plan.sum(axis=1), problem.source, atol=1e-12)
     np.testing.assert_allclose(plan.sum(axis=0), problem.target, atol=1e-12)
     assert plan.min() >= 0.0
