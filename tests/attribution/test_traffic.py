@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from gilot_plugin.attribution import measuring
+from gilot_plugin.attribution.builtins import BUILTIN_METHODS
 from gilot_plugin.attribution.distance.geometry import VocabularyGeometry
 from gilot_plugin.attribution.distance.ground_costs import COSINE
 from gilot_plugin.attribution.distance.solved import SolvedProblem
-from gilot_plugin.attribution.distances import BUILTIN_METHODS, optimal_transport
+from gilot_plugin.attribution.distances import optimal_transport
 from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.prediction.targets import Outcomes
 from gilot_plugin.attribution.reducing import Nucleus, Reference, reduce, to_host
