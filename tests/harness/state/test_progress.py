@@ -10,7 +10,7 @@ from nbclient import NotebookClient
 
 CELL = """
 import time
-from gilot_plugin.harness.explaining.progress import RunProgress
+from gilot_plugin.harness.state.progress import RunProgress
 
 progress = RunProgress(hidden={hidden})
 with progress.shown(2):
