@@ -7,7 +7,6 @@ appended: of several about the same thing, the last one counts.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -145,27 +144,19 @@ class ArmLine(_Strict):
     scores: tuple[ArmScore, ...] = ()
 
 
-Line: TypeAlias = Annotated[Plan | SampleLine | ArmLine, pydantic.Field(discriminator="kind")]
+#: Version of the schema.
+ABLATION_VERSION: Final = "1.0"
+
+Line: TypeAlias = Annotated[
+    Plan | SampleLine | ArmLine,
+    pydantic.Field(discriminator="kind", title="A line of ablations_<task>_<date>.jsonl"),
+]
 
 
 @cache
 def _lines() -> pydantic.TypeAdapter[Any]:
     adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(Line)
     return adapter
-
-
-def ablation_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a line."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_lines().json_schema(),
-        "title": "A line of ablations_<task>_<date>.jsonl",
-    }
-
-
-def ablation_schema_text() -> str:
-    """The schema as it is committed."""
-    return json.dumps(ablation_schema(), indent=2, sort_keys=True) + "\n"
 
 
 @dataclass

@@ -10,20 +10,22 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import ModelSchema
 
+from gilot_plugin.artifacts.ablations import ABLATION_VERSION, Line
 from gilot_plugin.artifacts.faithfulness import FAITHFULNESS_VERSION, Faithfulness
 from gilot_plugin.artifacts.manifest_models import ManifestFields
 from gilot_plugin.artifacts.models import SCHEMA_VERSION, RecordFields
 
 #: What is made of what, by the names in the package.
-SCHEMA_FILES: Mapping[str, type[BaseModel]] = MappingProxyType(
+SCHEMA_FILES: Mapping[str, Any] = MappingProxyType(
     {
         f"record-{SCHEMA_VERSION}.json": RecordFields,
         f"manifest-{SCHEMA_VERSION}.json": ManifestFields,
         f"faithfulness-{FAITHFULNESS_VERSION}.json": Faithfulness,
+        f"ablation-{ABLATION_VERSION}.json": Line,
     }
 )
 
@@ -56,13 +58,13 @@ def _attribute_texts(model: type) -> dict[str, str]:
     return texts
 
 
-def schema_text(model: type[BaseModel]) -> str:
-    """The schema (draft 2020-12) of what a model describes, as it is committed.
+def schema_text(model: Any) -> str:
+    """The schema (draft 2020-12) of what a model, or a union of them, describes, as it is committed.
 
     It says what the model says and nothing that a reader of JSON has no use for: no defaults, as an absent
     field is absent, and no titles that repeat a name.
     """
-    made = model.model_json_schema(schema_generator=_Described)
+    made = TypeAdapter(model).json_schema(schema_generator=_Described)
     definitions = made.pop("$defs", {})
     # Definitions that allow null themselves.
     nullable = {
@@ -88,7 +90,8 @@ def _plain(rules: Any, nullable: Container[str]) -> Any:
         if key == "properties"
         else _plain(value, nullable)
         for key, value in rules.items()
-        if key != "default" and not (key == "additionalProperties" and value is True)
+        # ``discriminator`` is OpenAPI's, and says what the constants of the alternatives say.
+        if key not in ("default", "discriminator") and not (key == "additionalProperties" and value is True)
     }
     if "$ref" in found:
         found["$ref"] = f"#/$defs/{_snake(rules['$ref'].removeprefix('#/$defs/'))}"

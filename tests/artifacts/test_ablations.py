@@ -11,8 +11,6 @@ from jsonschema import Draft202012Validator
 
 from gilot_plugin.artifacts.ablations import (
     ablation_problems,
-    ablation_schema,
-    ablation_schema_text,
     read_ablation,
 )
 from gilot_plugin.artifacts.names import ablations_name
@@ -51,11 +49,11 @@ def _write(folder: Path, *lines: object) -> Path:
     return path
 
 
-def test_the_committed_schema_is_that_of_the_lines() -> None:
+def test_the_schema_tells_lines_apart() -> None:
     committed = resources.files("gilot_plugin") / "artifacts" / "schema" / "ablation-1.0.json"
-    assert committed.read_text(encoding="utf-8") == ablation_schema_text()
-    Draft202012Validator.check_schema(ablation_schema())
-    validator = Draft202012Validator(ablation_schema())
+    schema = json.loads(committed.read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
     assert validator.is_valid(_PLAN)
     assert validator.is_valid(_SAMPLE)
     assert not validator.is_valid({**_SAMPLE, "doc_id": "0"})
