@@ -193,12 +193,13 @@ def _in_order(arguments: Mapping[str, Mapping[str, Any]]) -> Iterator[Mapping[st
 
 
 def _hashed(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "doc_hash", json.dumps(row["doc"], indent=2, ensure_ascii=False)
     yield "prompt_hash", str(row["arguments"][0][0])
     yield "target_hash", str(row["target"])
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _answer(value: Any) -> Any:

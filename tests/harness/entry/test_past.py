@@ -231,7 +231,22 @@ def test_what_was_explained_is_not_explained_over(
     assert before == {path: path.read_bytes() for path in folder.rglob("attributions_past*")}
 
 
-@pytest.mark.parametrize("damage", ["edited", "old", "unlogged"])
+def test_answers_that_are_no_text_are_skipped(
+    model_dir: Path, suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "plain"
+    evaluate_and_log(model_dir, suite, folder, ["past_answers"], limit=2)
+    (samples,) = folder.rglob("samples_*.jsonl")
+    rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
+    rows[0]["resps"] = [["\N{REPLACEMENT CHARACTER}s"]]
+    samples.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert gilot_explain(folder, suite) == 0
+    skipped, explained = read_run(folder).records
+    assert (skipped["status"], explained["status"]) == ("skipped", "ok")
+    assert "bytes that are no text" in skipped["reason"]
+
+
+@pytest.mark.parametrize("damage", ["edited", "document", "old", "unlogged"])
 def test_a_log_that_does_not_tell_is_refused(
     model_dir: Path, suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
@@ -241,7 +256,10 @@ def test_a_log_that_does_not_tell_is_refused(
     (samples,) = folder.rglob("samples_*.jsonl")
     if damage == "edited":
         samples.write_text(samples.read_text().replace("can fly 1", "can fly 7"))
-        told = "edited after it was logged: prompt_hash"
+        told = "edited after it was logged: doc_hash, prompt_hash"
+    elif damage == "document":
+        samples.write_text(samples.read_text().replace('"gold": 1', '"gold": 0'))
+        told = "edited after it was logged: doc_hash"
     elif damage == "old":
         past.path.write_text(json.dumps({**past.content, "lm_eval_version": "0.4.9.1"}))
         told = "of lm-eval 0.4.9.1, whose log does not tell"
