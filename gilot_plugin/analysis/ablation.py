@@ -47,7 +47,7 @@ class Guessing(NamedTuple):
         return self.q_value <= ALPHA
 
 
-class Change(NamedTuple):
+class ScoreChange(NamedTuple):
     """One score of one arm, beside that of the prompts as they are.
 
     Attributes:
@@ -122,7 +122,7 @@ class AblationTable(NamedTuple):
         left_out: Arms that do not apply, failed, or were not asked to the end.
     """
 
-    changes: tuple[Change, ...]
+    changes: tuple[ScoreChange, ...]
     left_out: tuple[LeftOut, ...]
 
 
@@ -158,7 +158,7 @@ def _left_out(task: TaskAblation) -> Iterator[LeftOut]:
             yield LeftOut(task.plan.task, name, line.reason or line.status)
 
 
-def _changes(task: TaskAblation) -> Iterator[tuple[Change, float, float]]:
+def _changes(task: TaskAblation) -> Iterator[tuple[ScoreChange, float, float]]:
     """Changes without adjusted p-values, each with the smallest p-values that its tests can have."""
     full = task.arms.get(FULL)
     if full is None or full.status != "ok":
@@ -175,7 +175,7 @@ def _changes(task: TaskAblation) -> Iterator[tuple[Change, float, float]]:
 
 def _change(
     task: TaskAblation, full: ArmLine, line: ArmLine, metric: str
-) -> tuple[Change, float, float] | None:
+) -> tuple[ScoreChange, float, float] | None:
     scores = {score.metric: score for score in line.scores}
     before = next(score for score in full.scores if score.metric == metric)
     after = scores.get(metric)
@@ -194,7 +194,7 @@ def _change(
         )
     guessing, guess_attainable = _guessing(line, pairs, metric)
     return (
-        Change(
+        ScoreChange(
             task=task.plan.task,
             arm=line.arm,
             metric=metric,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from gilot_plugin.analysis.ablation import AblationTable, Change
+from gilot_plugin.analysis.ablation import AblationTable, ScoreChange
 from gilot_plugin.statistics.families import ALPHA, samples_needed
 
 #: Parts whose absence is told of in a sentence, whether it shows or not.
@@ -30,7 +30,7 @@ def readings(table: AblationTable) -> Iterator[str]:
     yield from _same_answers(table.changes)
 
 
-def _same_answers(changes: Iterable[Change]) -> Iterator[str]:
+def _same_answers(changes: Iterable[ScoreChange]) -> Iterator[str]:
     seen = set()
     for change in changes:
         is_part = change.arm.removeprefix("without ") in _WHOLE_PARTS or change.arm == "only the question"
@@ -59,7 +59,7 @@ def p_words(q_value: float) -> str:
     return "adjusted p < 0.001" if q_value < 0.001 else f"adjusted p = {q_value:.2g}"
 
 
-def judged_words(change: Change) -> str:
+def judged_words(change: ScoreChange) -> str:
     """A change, for the cell of a table."""
     if change.test is None:
         return "no test"

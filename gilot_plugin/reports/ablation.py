@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from gilot_plugin.analysis.ablation import AblationTable, Change, ablation_table
+from gilot_plugin.analysis.ablation import AblationTable, ScoreChange, ablation_table
 from gilot_plugin.analysis.ablation_words import judged_words, readings, verdict_line
 from gilot_plugin.artifacts.ablations import TaskAblation
 from gilot_plugin.reports.visible import visible
@@ -19,14 +19,14 @@ from gilot_plugin.statistics.intervals import CONFIDENCE
 _MOST_TABLES = 8
 
 
-def interval_words(change: Change) -> str:
+def interval_words(change: ScoreChange) -> str:
     """The interval of a change; empty if there is none."""
     if change.low is None or change.high is None:
         return ""
     return f"{change.low:+.3f} to {change.high:+.3f}"
 
 
-def _table(changes: Sequence[Change], encoding: str) -> Table:
+def _table(changes: Sequence[ScoreChange], encoding: str) -> Table:
     table = Table(
         Column("arm", overflow="fold", min_width=20),
         Column("score", justify="right"),
@@ -59,9 +59,9 @@ def ablation_lines(table: AblationTable) -> Iterator[str]:
         yield f"{left.task}: {left.arm}: {left.reason}."
 
 
-def by_score(changes: Sequence[Change]) -> dict[tuple[str, str], list[Change]]:
+def by_score(changes: Sequence[ScoreChange]) -> dict[tuple[str, str], list[ScoreChange]]:
     """Changes of each task and metric, in their order."""
-    found: dict[tuple[str, str], list[Change]] = {}
+    found: dict[tuple[str, str], list[ScoreChange]] = {}
     for change in changes:
         found.setdefault((change.task, change.metric_words), []).append(change)
     return found

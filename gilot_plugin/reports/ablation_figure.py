@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gilot_plugin.analysis.ablation import Change
+from gilot_plugin.analysis.ablation import ScoreChange
 from gilot_plugin.reports.ablation import by_score
 from gilot_plugin.reports.palette import SERIES
 from gilot_plugin.reports.visible import visible
 
 
-def ablation_figure(changes: Sequence[Change]) -> Figure:
+def ablation_figure(changes: Sequence[ScoreChange]) -> Figure:
     """One bar an arm, beside the score of the prompts as they are; one panel a task and metric.
 
     The line is the interval of the change, put where the score is.

@@ -15,7 +15,7 @@ import torch
 from gilot_plugin.attribution.transfer import HostCopy
 from gilot_plugin.attribution.transport import padding
 from gilot_plugin.attribution.transport.certificate import Dual, feasible, rounded
-from gilot_plugin.attribution.transport.padding import Batch, in_chunks, padded
+from gilot_plugin.attribution.transport.padding import PaddedProblems, in_chunks, padded
 from gilot_plugin.attribution.transport.problem import (
     MOST_FLOWS,
     Flows,
@@ -120,7 +120,7 @@ class EntropicSolver:
 
 
 def follow(
-    batch: Batch, plan: torch.Tensor, tolerance: Tolerance, path: Path, most: int
+    batch: PaddedProblems, plan: torch.Tensor, tolerance: Tolerance, path: Path, most: int
 ) -> Iterator[Followed]:
     """Solve the problems of a batch; each leaves it as soon as its gap is allowed.
 
@@ -173,7 +173,7 @@ def follow(
         iterations += _SWEEPS + 1
 
 
-def _best_dual(batch: Batch, scalings: Scalings) -> Dual:
+def _best_dual(batch: PaddedProblems, scalings: Scalings) -> Dual:
     """The better of the potentials made from either side's scalings."""
     source, target, costs, *_ = batch
     sharpness = scalings.sharpness[:, None]
@@ -227,7 +227,7 @@ class Certified(NamedTuple):
         plan: torch.Tensor,
         lower: torch.Tensor,
         upper: torch.Tensor,
-        batch: Batch,
+        batch: PaddedProblems,
         most_flows: int,
     ) -> Certified:
         """Without waiting for the device.

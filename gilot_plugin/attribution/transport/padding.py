@@ -19,7 +19,7 @@ WORKING_BYTES = 2**30
 ENTRY_BYTES = 5 * 8
 
 
-class Batch(NamedTuple):
+class PaddedProblems(NamedTuple):
     """Problems padded to one size by outcomes without mass, in float64.
 
     Attributes:
@@ -36,9 +36,9 @@ class Batch(NamedTuple):
     ranges: torch.Tensor
     largest: torch.Tensor
 
-    def only(self, chosen: torch.Tensor) -> Batch:
+    def only(self, chosen: torch.Tensor) -> PaddedProblems:
         """The problems at the given indices or where the given mask is true."""
-        return Batch(*(tensor[chosen] for tensor in self))
+        return PaddedProblems(*(tensor[chosen] for tensor in self))
 
 
 def in_chunks(problems: Sequence[TransportProblem], working_bytes: int) -> Iterator[list[int]]:
@@ -70,7 +70,7 @@ def in_chunks(problems: Sequence[TransportProblem], working_bytes: int) -> Itera
         yield chunk
 
 
-def padded(problems: Sequence[TransportProblem]) -> Batch:
+def padded(problems: Sequence[TransportProblem]) -> PaddedProblems:
     """Put problems into one batch, on the device of their costs.
 
     Devices without float64 (Apple's) hand the work to the CPU.
@@ -87,7 +87,7 @@ def padded(problems: Sequence[TransportProblem]) -> Batch:
         costs[index, :n, :n] = problem.costs.to(device)
     source, target = torch.from_numpy(masses).to(device)
     largest = costs.amax((1, 2))
-    return Batch(source, target, costs, to_unit_range(costs), largest)
+    return PaddedProblems(source, target, costs, to_unit_range(costs), largest)
 
 
 def to_unit_range(costs: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from gilot_plugin.attribution.transport import padding
 from gilot_plugin.attribution.transport.certificate import feasible
 from gilot_plugin.attribution.transport.entropic import Certified, Followed, follow, results_of
-from gilot_plugin.attribution.transport.padding import Batch, in_chunks, padded, to_unit_range
+from gilot_plugin.attribution.transport.padding import PaddedProblems, in_chunks, padded, to_unit_range
 from gilot_plugin.attribution.transport.problem import MOST_FLOWS, TransportProblem, TransportResult
 from gilot_plugin.attribution.transport.shortcuts import (
     Stations,
@@ -104,12 +104,12 @@ class _Rest(NamedTuple):
     rows: torch.Tensor
     columns: torch.Tensor
     mass: torch.Tensor
-    problem: Batch
+    problem: PaddedProblems
     ways: Ways
     stations: Stations
 
 
-def _solve(batch: Batch, tolerance: Tolerance, most_flows: int) -> list[Certified]:
+def _solve(batch: PaddedProblems, tolerance: Tolerance, most_flows: int) -> list[Certified]:
     """Solutions of the whole problems."""
     rest = _rest(batch)
     inner = Tolerance(_INNER_SHARE * tolerance.share, _INNER_SHARE * tolerance.least)
@@ -130,7 +130,7 @@ def _solve(batch: Batch, tolerance: Tolerance, most_flows: int) -> list[Certifie
     return results
 
 
-def _rest(batch: Batch) -> _Rest:
+def _rest(batch: PaddedProblems) -> _Rest:
     source, target, costs, ranges, _ = batch
     excess, lack = (source - target).clamp_min(0.0), (target - source).clamp_min(0.0)
     # Equal distributions: anything may be scaled by it, for nothing moves.
@@ -145,7 +145,7 @@ def _rest(batch: Batch) -> _Rest:
     of_ways = ways.costs.clone()
     ranges = ranges * mass * to_unit_range(of_ways)
     # Either side by its own sum: round-off is not small beside a mass that is.
-    problem = Batch(_to_sum_1(out), _to_sum_1(into), of_ways, ranges, ranges)
+    problem = PaddedProblems(_to_sum_1(out), _to_sum_1(into), of_ways, ranges, ranges)
     return _Rest(rows, columns, mass, problem, ways, stations)
 
 
@@ -161,7 +161,7 @@ def _to_sum_1(masses: torch.Tensor) -> torch.Tensor:
     return masses / torch.where(sums > 0.0, sums, 1.0)
 
 
-def _lower_bound(batch: Batch, columns: torch.Tensor, potentials: torch.Tensor) -> torch.Tensor:
+def _lower_bound(batch: PaddedProblems, columns: torch.Tensor, potentials: torch.Tensor) -> torch.Tensor:
     """The best of some bounds for the whole problem, ``[b]``.
 
     The source's potential of an outcome is what it costs to get from there to those that lack mass, less what
@@ -185,7 +185,7 @@ def _lower_bound(batch: Batch, columns: torch.Tensor, potentials: torch.Tensor) 
     return best
 
 
-def _whole_plan(batch: Batch, rest: _Rest, one: Followed) -> torch.Tensor:
+def _whole_plan(batch: PaddedProblems, rest: _Rest, one: Followed) -> torch.Tensor:
     """The coupling of a whole problem, ``[n, n]``, from that of its rest."""
     number = one.number
     source, target = batch.source[number], batch.target[number]

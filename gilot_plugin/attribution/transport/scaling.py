@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from gilot_plugin.attribution.transport.padding import Batch
+from gilot_plugin.attribution.transport.padding import PaddedProblems
 
 #: Bounds of the scalings and of their changes between two passes in the log domain. A change is raised to at
 #: most the second power and sums have far less than 1e20 terms, so that nothing overflows.
@@ -49,14 +49,14 @@ class Scaled(NamedTuple):
     plan: torch.Tensor
 
 
-def unscaled(batch: Batch) -> Scalings:
+def unscaled(batch: PaddedProblems) -> Scalings:
     """The product of source and target: the plan of sharpness 0."""
     return Scalings(
         torch.zeros_like(batch.source), torch.zeros_like(batch.target), torch.zeros_like(batch.ranges)
     )
 
 
-def scale(batch: Batch, start: Scalings, relaxation: float, sweeps: int) -> Scaled:
+def scale(batch: PaddedProblems, start: Scalings, relaxation: float, sweeps: int) -> Scaled:
     """Sinkhorn iterations: the first in the log domain, where nothing under- or overflows, the others not.
 
     Args:

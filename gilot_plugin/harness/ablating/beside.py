@@ -22,7 +22,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class RequestedAblation:
     """A task whose ablation is asked for.
 
     Attributes:
@@ -40,7 +40,7 @@ def asked_ablations(
     arguments: Mapping[str, Any],
     evaluate: Callable[..., Any],
     load_task: Callable[[str], Any],
-) -> tuple[Asked, ...]:
+) -> tuple[RequestedAblation, ...]:
     """Keep the tasks that are to be ablated as they are before the evaluation.
 
     Args:
@@ -61,7 +61,7 @@ def asked_ablations(
         return ()
     before = {name: snapshot(task) for name, task in tasks.items()}
     return tuple(
-        Asked(
+        RequestedAblation(
             Bench(
                 name,
                 before[name],
@@ -83,7 +83,7 @@ def model_identity(lm: Any) -> str:
 
 
 def ablate_beside(
-    run: EvaluationRun, asked: Sequence[Asked], results: Mapping[str, Any]
+    run: EvaluationRun, asked: Sequence[RequestedAblation], results: Mapping[str, Any]
 ) -> Iterator[TaskAblation]:
     """Ablate the tasks of a run that lm-eval has just scored.
 

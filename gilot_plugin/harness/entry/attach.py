@@ -26,7 +26,7 @@ from lm_eval.loggers import EvaluationTracker
 from gilot_plugin.artifacts.ablations import TaskAblation
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.errors import GilotError
-from gilot_plugin.harness.ablating.beside import Asked, ablate_beside, asked_ablations
+from gilot_plugin.harness.ablating.beside import RequestedAblation, ablate_beside, asked_ablations
 from gilot_plugin.harness.entry.again import loader_of
 from gilot_plugin.harness.entry.start import leaves, start_run
 from gilot_plugin.harness.entry.taking_part import leave, take_part
@@ -68,7 +68,7 @@ class _Scored:
     run: EvaluationRun
     rebuild: Callable[[], None]
     wants_samples: bool
-    asked: tuple[Asked, ...]
+    asked: tuple[RequestedAblation, ...]
 
 
 class Attachment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gilot_plugin.analysis.ablation import Change, ablation_table
+from gilot_plugin.analysis.ablation import ScoreChange, ablation_table
 from gilot_plugin.analysis.ablation_words import judged_words
 from gilot_plugin.artifacts.ablations import TaskAblation
 from gilot_plugin.reports.ablation import ablation_lines, by_score, interval_words
@@ -32,7 +32,7 @@ def ablation_section(tasks: Sequence[TaskAblation]) -> dict[str, Any] | None:
     }
 
 
-def _row(change: Change) -> dict[str, Any]:
+def _row(change: ScoreChange) -> dict[str, Any]:
     return {
         "arm": shown(change.arm),
         "score": f"{change.score:.3f}",

@@ -11,7 +11,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache
 
 from gilot_plugin.backends._transformers.inputs import Inputs, cache_argument
-from gilot_plugin.backends._transformers.tree.feed import TreeStore
+from gilot_plugin.backends._transformers.tree.pass_view import TreeStore
 from gilot_plugin.backends.cache_use import CacheUse
 from gilot_plugin.backends.protocol import Batch, Row, TokenTree
 from gilot_plugin.backends.transformers import TransformersBackend

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from lm_eval.models.huggingface import HFLM
 
-from gilot_plugin.analysis.ablation import Change, ablation_table
+from gilot_plugin.analysis.ablation import ScoreChange, ablation_table
 from gilot_plugin.analysis.ablation_words import readings
 from gilot_plugin.artifacts.ablations import TaskAblation, read_ablation
 from gilot_plugin.artifacts.validation import validate_path
@@ -29,7 +29,7 @@ def _ablated(
     return results, {one.plan.task: one for one in attachment.ablations}
 
 
-def _changes(found: Mapping[str, TaskAblation]) -> dict[tuple[str, str], Change]:
+def _changes(found: Mapping[str, TaskAblation]) -> dict[tuple[str, str], ScoreChange]:
     table = ablation_table(list(found.values()))
     return {(change.task, change.arm): change for change in table.changes}
 

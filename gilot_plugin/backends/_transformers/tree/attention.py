@@ -18,8 +18,8 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from gilot_plugin.backends._transformers.tree.feed import Feed, KeyValues
 from gilot_plugin.backends._transformers.tree.masks import MaskFunction, MaskRule
+from gilot_plugin.backends._transformers.tree.pass_view import KeyValues, PassView
 from gilot_plugin.errors import UnsupportedModelError
 
 #: Name of the attention implementation.
@@ -42,11 +42,11 @@ def attention_bytes(device: torch.device) -> int:
 #: Arguments of attention that repeat what queries and keys have in them.
 _POSITIONS = frozenset({"position_ids", "cache_position"})
 
-_FEED: ContextVar[Feed] = ContextVar("feed")
+_FEED: ContextVar[PassView] = ContextVar("feed")
 
 
 @contextmanager
-def reading(feed: Feed) -> Iterator[None]:
+def reading(feed: PassView) -> Iterator[None]:
     """Let the attention function serve this pass."""
     token = _FEED.set(feed)
     try:
@@ -69,7 +69,7 @@ def tree_attention(
     is_causal: bool | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention as :class:`Feed` says; its arguments are those of transformers' attention functions.
+    """Attention as :class:`PassView` says; its arguments are those of transformers' attention functions.
 
     Args:
         module: The layer's attention module.

@@ -14,8 +14,8 @@ from gilot_plugin.backends._transformers.effects import found_by_effect
 from gilot_plugin.backends._transformers.inputs import Inputs, collects_others
 from gilot_plugin.backends._transformers.passes import Passes
 from gilot_plugin.backends._transformers.tree.attention import TREE_ATTENTION, applies_softcap, reading
-from gilot_plugin.backends._transformers.tree.feed import Feed, TreeStore
 from gilot_plugin.backends._transformers.tree.masks import windows_by_argument
+from gilot_plugin.backends._transformers.tree.pass_view import PassView, TreeStore
 from gilot_plugin.errors import UnsupportedModelError
 
 
@@ -52,7 +52,7 @@ class TreeReader:
         self._windows_by_argument = any(map(windows_by_argument, implementations))
         self._softcaps = all(map(applies_softcap, implementations))
 
-    def states(self, token_ids: torch.Tensor, store: TreeStore, feed: Feed) -> torch.Tensor:
+    def states(self, token_ids: torch.Tensor, store: TreeStore, feed: PassView) -> torch.Tensor:
         """Read new tokens.
 
         Args:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import pad
 
-from gilot_plugin.backends._transformers.tree.feed import Feed, SharedRows, TreeStore
+from gilot_plugin.backends._transformers.tree.pass_view import PassView, SharedRows, TreeStore
 from gilot_plugin.backends._transformers.tree.reader import TreeReader
 from gilot_plugin.backends._transformers.tree.shared import NOTHING, ReadPrompt
 from gilot_plugin.backends.predictions import Predictions
@@ -246,7 +246,7 @@ class TreeSession:
         Returns:
             Last hidden states, ``[rows, new, dim]``.
         """
-        feed = Feed(
+        feed = PassView(
             rows=rows,
             columns=columns,
             first=first,

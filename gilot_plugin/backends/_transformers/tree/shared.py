@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gilot_plugin.backends._transformers.tree.feed import KeyValues
+from gilot_plugin.backends._transformers.tree.pass_view import KeyValues
 from gilot_plugin.backends.protocol import Row
 
 

@@ -12,8 +12,8 @@ from transformers.masking_utils import causal_mask_function, sdpa_mask, sliding_
 
 from gilot_plugin.backends._transformers.tree import attention, masks
 from gilot_plugin.backends._transformers.tree.attention import reading, tree_attention, tree_mask
-from gilot_plugin.backends._transformers.tree.feed import Feed, KeyValues, SharedRows
 from gilot_plugin.backends._transformers.tree.masks import MaskRule
+from gilot_plugin.backends._transformers.tree.pass_view import KeyValues, PassView, SharedRows
 from gilot_plugin.backends.protocol import Row
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import UnsupportedModelError
@@ -63,7 +63,7 @@ def test_every_token_sees_what_it_should(
         seen = torch.randint(0, length + 1, (count,), generator=draw)
         shared.append(SharedRows(slice(start, start + count), {0: layer} if length else {}, seen))
         start += count
-    feed = Feed(
+    feed = PassView(
         slice(0, rows),
         slice(earlier, own),
         0,
@@ -108,7 +108,7 @@ def test_every_token_sees_what_it_should(
 
 def test_masks_that_are_not_the_models_own():
     places = torch.arange(4)[None]
-    feed = Feed(
+    feed = PassView(
         slice(0, 1),
         slice(0, 4),
         0,

@@ -44,7 +44,7 @@ class SharedRows(NamedTuple):
 
 
 @dataclass(slots=True)
-class Feed:
+class PassView:
     """What the new tokens of one pass see.
 
     Attributes:
@@ -165,7 +165,7 @@ class TreeStore(Cache):
         self.layers = _NoLayers()
         self._shape = (rows, columns)
         self._stored: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self.feed: Feed | None = None
+        self.feed: PassView | None = None
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any
