@@ -17,10 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import torch
 import torch.utils.backend_registration as registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+if not hasattr(registration, "_DummyBackendModule"):
+    pytest.skip(
+        "this release of torch takes no back ends that are written in Python", allow_module_level=True
+    )
 
 NAME = "pretend"
 
