@@ -19,9 +19,6 @@ from gilot_plugin.harness.asking.likelihoods import own_requests
 from gilot_plugin.harness.recording.model_calls import encode_as_fed, rolling_windows
 from gilot_plugin.harness.state.run import EvaluationRun
 
-#: Stands in decoded text for bytes that are none.
-_NO_TEXT = "\N{REPLACEMENT CHARACTER}"
-
 
 @dataclass(frozen=True, slots=True)
 class SamplePrompt:
@@ -71,7 +68,7 @@ def _generated(run: EvaluationRun, context: str, response: str) -> tuple[int, ..
     said what it said.
 
     Raises:
-        PromptError: There may have been thoughts, or bytes that are no text, and they are not known.
+        PromptError: There may have been thoughts, and they are not known.
     """
     thoughts_end = getattr(run.lm, "think_end_token", None)
     ids = run.seen.generated.get(context)
@@ -80,11 +77,6 @@ def _generated(run: EvaluationRun, context: str, response: str) -> tuple[int, ..
             raise PromptError(
                 "the model may have thought before it answered, and its thoughts are not in lm-eval's cache "
                 "of answers: run without --use_cache"
-            )
-        if _NO_TEXT in response:
-            raise PromptError(
-                "the answer has bytes that are no text, and which tokens they were is only known while the "
-                "model answers: run without --use_cache, or explain beside the evaluation"
             )
         return None
     decode_ids = run.lm.tok_decode

@@ -231,21 +231,6 @@ def test_what_was_explained_is_not_explained_over(
     assert before == {path: path.read_bytes() for path in folder.rglob("attributions_past*")}
 
 
-def test_answers_that_are_no_text_are_skipped(
-    model_dir: Path, suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "plain"
-    evaluate_and_log(model_dir, suite, folder, ["past_answers"], limit=2)
-    (samples,) = folder.rglob("samples_*.jsonl")
-    rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
-    rows[0]["resps"] = [["\N{REPLACEMENT CHARACTER}s"]]
-    samples.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    assert gilot_explain(folder, suite) == 0
-    skipped, explained = read_run(folder).records
-    assert (skipped["status"], explained["status"]) == ("skipped", "ok")
-    assert "bytes that are no text" in skipped["reason"]
-
-
 @pytest.mark.parametrize("damage", ["edited", "document", "old", "unlogged"])
 def test_a_log_that_does_not_tell_is_refused(
     model_dir: Path, suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
