@@ -160,7 +160,7 @@ class Measurer:
         self._plan = BatchPlan.beside(backend, execution)
         self._threads = execution.num_threads or usable_cores()
         on_cuda = backend.device.type == "cuda"
-        self._stream = torch.cuda.Stream(backend.device) if on_cuda else None  # type: ignore[no-untyped-call]
+        self._stream = torch.cuda.Stream(backend.device) if on_cuda else None  # type: ignore[no-untyped-call]  # torch has no types here
 
     def measure(self, wanted: Sequence[tuple[Subject, Sequence[Absent]]]) -> list[list[list[Measurement]]]:
         """Compute outcomes without units in batches; solve transport problems while the next batch runs.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gilot_plugin.commands.shared import Subcommands, add_date, add_output, count, positive
+from gilot_plugin.commands.shared import Subcommands, add_choice, add_output, count, positive
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -19,8 +19,7 @@ def add_parser(commands: Subcommands) -> None:
         "`gilot run --gilot_args ablate=auto` does it right after an evaluation.",
     )
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="output folder of an evaluation")
-    parser.add_argument("--run_model", metavar="NAME", help="the run of this model (default: the newest run)")
-    add_date(parser)
+    add_choice(parser, "--run_model")
     parser.add_argument("--tasks", metavar="NAME,...", help="only these tasks (default: all)")
     parser.add_argument(
         "--arms",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gilot_plugin.commands.shared import DONE, UNEXPLAINED, Subcommands, add_date, add_settings
+from gilot_plugin.commands.shared import DONE, UNEXPLAINED, Subcommands, add_choice, add_settings
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -18,8 +18,7 @@ def add_parser(commands: Subcommands) -> None:
         "those of `gilot run`, beside the log.",
     )
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="output folder of an evaluation")
-    parser.add_argument("--run_model", metavar="NAME", help="the run of this model (default: the newest run)")
-    add_date(parser)
+    add_choice(parser, "--run_model")
     parser.add_argument("--tasks", metavar="NAME,...", help="only these tasks or groups (default: all)")
     add_settings(parser)
     parser.add_argument("--include_path", metavar="DIR", help="folder of task files, as for lm-eval")

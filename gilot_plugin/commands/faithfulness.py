@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gilot_plugin.commands.shared import (
     Subcommands,
-    add_date,
+    add_choice,
     add_limit,
     add_output,
     add_settings,
@@ -26,8 +26,7 @@ def add_parser(commands: Subcommands) -> None:
         "interrupted, the same command goes on where it was.",
     )
     parser.add_argument("run_dir", type=Path, nargs="?", metavar="RUN_DIR", help="output folder of a run")
-    parser.add_argument("--run_model", metavar="NAME", help="the run of this model (default: the newest run)")
-    add_date(parser)
+    add_choice(parser, "--run_model")
     parser.add_argument(
         "--prompts",
         type=Path,

@@ -8,14 +8,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from gilot_plugin.artifacts.faithfulness import Faithfulness
 from gilot_plugin.artifacts.writer import check_writable
@@ -39,6 +31,7 @@ from gilot_plugin.faithfulness.results import figures_of, figures_text, sample_l
 from gilot_plugin.faithfulness.similarity import DEFAULT_EMBEDDER, SentenceEmbedder
 from gilot_plugin.faithfulness.store import ValueStore
 from gilot_plugin.harness.entry.loading import LoadedModel, load_model
+from gilot_plugin.harness.state.progress import counting_bars
 from gilot_plugin.reports.faithfulness import LEGEND, measure_heading, measure_table, verdict_lines
 from gilot_plugin.reports.visible import visible
 
@@ -143,15 +136,7 @@ class _Bars:
     """One bar for each part of the test, on standard error."""
 
     def __init__(self) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
+        self._bars = counting_bars()
 
     @contextmanager
     def shown(self) -> Iterator[_Bars]:

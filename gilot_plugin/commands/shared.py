@@ -84,14 +84,9 @@ def add_output(parser: argparse.ArgumentParser, metavar: str, default: str) -> N
     )
 
 
-def add_choice(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model`` and ``--date``, which choose among the runs in a folder."""
-    parser.add_argument("--model", metavar="NAME", help="the run of this model (default: the newest run)")
-    add_date(parser)
-
-
-def add_date(parser: argparse.ArgumentParser) -> None:
-    """Add ``--date`` alone."""
+def add_choice(parser: argparse.ArgumentParser, model: str = "--model") -> None:
+    """Add ``--model`` (another name where that is lm-eval's) and ``--date``, which choose among runs."""
+    parser.add_argument(model, metavar="NAME", help="the run of this model (default: the newest run)")
     parser.add_argument("--date", help="the run of this date, as file names spell it (default: the newest)")
 
 

@@ -92,23 +92,20 @@ def test_a_plain_evaluation_is_ablated_and_told(gilot: Gilot, copied: Path) -> N
     assert ended.out.splitlines()[-1] == again.out.splitlines()[-1]
 
 
+def without_description(folder: Path) -> tuple[Any, ...]:
+    """The command with one arm of one task."""
+    return (
+        *("ablate", folder, "--include_path", SUITE),
+        *("--tasks", "gilot_short_answers", "--arms", "description"),
+    )
+
+
 def test_where_the_model_answers_otherwise_it_is_asked_all_again(gilot: Gilot, copied: Path) -> None:
     (path,) = copied.rglob("samples_gilot_short_answers_*.jsonl")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     rows[2]["filtered_resps"] = ["something else"]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    ended = gilot(
-        *(
-            "ablate",
-            copied,
-            "--include_path",
-            SUITE,
-            "--tasks",
-            "gilot_short_answers",
-            "--arms",
-            "description",
-        )
-    )
+    ended = gilot(*without_description(copied))
     assert ended.code == 0, ended.err
     past = find_evaluation(copied)
     (found,) = read_ablations(past.folder, past.date)
@@ -137,16 +134,7 @@ def test_what_is_wrong_is_said_before_a_model_loads(
 
 
 def test_other_samples_than_those_of_the_file_are_refused(gilot: Gilot, copied: Path) -> None:
-    command = (
-        "ablate",
-        copied,
-        "--include_path",
-        SUITE,
-        "--tasks",
-        "gilot_short_answers",
-        "--arms",
-        "description",
-    )
+    command = without_description(copied)
     assert gilot(*command, "--n", "3").code == 0
     ended = gilot(*command, "--n", "4")
     assert ended.code == 1

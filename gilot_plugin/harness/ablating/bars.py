@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
 from gilot_plugin.harness.ablating.ablate import Advance
+from gilot_plugin.harness.state.progress import counting_bars
 
 
 @contextmanager
@@ -30,16 +21,7 @@ def shown_bar(what: str, total: int, *, hidden: bool = False) -> Iterator[Advanc
     Yields:
         What is to be called with a number of samples.
     """
-    progress = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=hidden,
-    )
+    progress = counting_bars(hidden=hidden)
     with progress:
         task = progress.add_task(what, total=total)
         yield lambda number: progress.advance(task, number)

@@ -6,9 +6,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from gilot_plugin.harness.state.notebook import NotebookOutput
+
+
+def counting_bars(*, hidden: bool = False) -> Progress:
+    """Bars on standard error that say how many of how many are done."""
+    return Progress(*_columns(MofNCompleteColumn()), console=Console(stderr=True), disable=hidden)
+
+
+def _columns(count: ProgressColumn) -> tuple[ProgressColumn, ...]:
+    return (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        count,
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
 
 
 class RunProgress:
@@ -24,14 +48,7 @@ class RunProgress:
     """
 
     def __init__(self, *, hidden: bool = False) -> None:
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[count]}"),
-            TimeElapsedColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(),
-        )
+        columns = _columns(TextColumn("{task.fields[count]}"))
         console = Console(stderr=True)
         in_notebook = console.is_jupyter and not hidden
         self._bars = Progress(*columns, console=console, disable=hidden or in_notebook)
