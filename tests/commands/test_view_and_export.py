@@ -31,9 +31,10 @@ def test_view_serves_until_it_is_interrupted(folder: Path) -> None:
         address = urlsplit(process.stdout.readline().split()[0])
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
         connection.request("GET", address.path)
-        assert b"What the answers of tiny-model hang on" in connection.getresponse().read()
+        page = connection.getresponse().read()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
+    assert b"What the answers of tiny-model hang on" in page
     assert process.returncode == cli.DONE
     assert out.strip() == "ended"
     assert err == ""

@@ -51,6 +51,7 @@ class ViewServer:
 
     def serve(self) -> None:
         """Serve until :meth:`close`, from another thread, or an interruption."""
+        self._look()  # or a page that is asked for at once would name no model
         reader = Thread(target=self._read, daemon=True)
         reader.start()
         try:
@@ -65,13 +66,15 @@ class ViewServer:
         self._server.shutdown()
 
     def _read(self) -> None:
-        while not self._ended.is_set():
-            try:
-                self._more, self._problem = self._following.refresh(_SLICE), None
-            except ArtifactError as error:
-                self._more, self._problem = False, str(error)
-            # The page's requests come in between.
-            self._ended.wait(0.01 if self._more else _PAUSE)
+        # The page's requests come in between.
+        while not self._ended.wait(0.01 if self._more else _PAUSE):
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            self._more, self._problem = self._following.refresh(_SLICE), None
+        except ArtifactError as error:
+            self._more, self._problem = False, str(error)
 
     def _answer(self, host: str | None, path: str) -> tuple[HTTPStatus, str, bytes]:
         """Status, kind and content of what is answered.
