@@ -44,8 +44,8 @@ docs: $(VENV)/.installed-docs ## Build the documentation into site/, with its li
 pictures: $(VENV)/.installed-dev demo ## Draw the pictures of README and documentation again
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) .ci/docs/pictures.py
 
-test-docs: ## Follow README and tutorial in a fresh clone, as a new user would (minutes)
-	@$(PYTHON) .ci/docs/follow.py
+test-docs: $(VENV)/.installed-dev ## Follow README and tutorial in a fresh clone, as a new user would (minutes)
+	@HF_HUB_OFFLINE=1 $(PY) .ci/docs/follow.py
 
 test: $(VENV)/.installed-dev ## Run the tests that take seconds
 	@$(PYTEST) $(PYTEST_ARGS)
