@@ -31,6 +31,8 @@ Sha256 = TypeAliasType(
     Annotated[str, Field(pattern="^[0-9a-f]{64}$", title="a SHA-256 in 64 lower-case hexadecimal digits")],
 )
 TokenIds = TypeAliasType("TokenIds", list[Natural])
+TokenIndices = TypeAliasType("TokenIndices", list[Natural])
+UnitIndices = TypeAliasType("UnitIndices", list[Natural])
 Probability = TypeAliasType(
     "Probability",
     Annotated[NotNegative, Field(description="Share among its kind; the shares sum to 1.")],
@@ -163,6 +165,55 @@ class CoarseUnitFields(Closed):
     scores: dict[str, float] = Field(description="For each distance, its number.")
 
 
+class ExplainedAnswerFields(Closed):
+    """What the model said, and which part of it was explained."""
+
+    model_config = ConfigDict(json_schema_extra={"type": ["object", "null"]})
+
+    tokens: list[TokenFields] = Field(
+        description="Its tokens as far as they were looked at. Offsets are counted in its decoded text."
+    )
+    window: TokenIndices = Field(
+        description="Indices of the tokens whose positions were compared, ascending: a position is what its "
+        "token was drawn from."
+    )
+    explain: Words = Field(
+        description="What was asked for: 'start', 'scored', 'end', 'all' or 'regex', as in the setting "
+        "explain."
+    )
+    scored_text: str | None = optional(
+        description="What the task's filter took out of the answer, which the metric saw. Null or absent "
+        "where no filter did."
+    )
+    reason: Words | None = optional(
+        description="Why the part that was asked for could not be found and the start was explained instead."
+    )
+
+
+class SchemeUseFields(Open):
+    """How scores came from coalitions of absent units."""
+
+    model_config = ConfigDict(json_schema_extra={"type": ["object", "null"]})
+
+    name: Words = Field(description="Value of the setting scheme.")
+    coalitions: Natural = Field(description="Prompts without units that were read for it.")
+    tied: list[UnitIndices] = optional(
+        description="Groups of units, by their numbers, whose order the coalitions do not settle."
+    )
+
+
+class InteractionFields(Closed):
+    """What two units are worth together beyond what they are worth alone."""
+
+    units: tuple[Natural, Natural] = Field(description="Their numbers, ascending.")
+    measure: Words = Field(description="What it is a difference of.")
+    value: float = Field(
+        description="Below 0: they stand in for each other. Above 0: they work only together. In the "
+        "measure's unit."
+    )
+    interval: tuple[float, float] = Field(description="Where the value lies, as far as the coalitions tell.")
+
+
 class NoiseFloorFields(Open):
     """How much scores move by themselves."""
 
@@ -224,6 +275,11 @@ class DiagnosticsFields(Open):
         "measured on the first samples of the task up to this one. Null or absent where it was not measured, "
         "as in single precision.",
     )
+    lds: dict[str, Annotated[float, Field(ge=-1, le=1)]] = optional(
+        description="For each measure, Spearman's rank correlation between what the scores predict for "
+        "coalitions that were not used and what those are worth. Empty or absent where none were held out.",
+    )
+    held_out: Natural = optional(description="How many coalitions were held out for it.")
 
 
 class RecordFields(Closed):
@@ -278,6 +334,24 @@ class RecordFields(Closed):
     target: TargetFields | None = optional(description="What was explained; null unless the status is ok.")
     scores: dict[str, list[float]] = optional(
         description="For each attribution method, one number a unit, in the order of the units."
+    )
+    answer: ExplainedAnswerFields | None = optional(
+        description="What the model said, and which part of it was explained. Null or absent where the "
+        "target is choices, and in records of earlier versions.",
+    )
+    step_scores: dict[str, list[list[float]]] = optional(
+        description="For each measure, one list a unit, in the order of the units: the score at every "
+        "position of the window. Their mean is the unit's score where one unit was taken away at a time."
+    )
+    intervals: dict[str, list[tuple[float, float]]] = optional(
+        description="For each method whose scores are estimated from coalitions, for each unit two numbers "
+        "that its score lies between, as far as the coalitions tell."
+    )
+    scheme: SchemeUseFields | None = optional(
+        description="How scores came from coalitions. Null or absent: one unit was taken away at a time."
+    )
+    interactions: list[InteractionFields] = optional(
+        description="The strongest pairs of units, strongest first, where coalitions were read."
     )
     flows: list[list[FlowFields]] = optional(
         description="For each unit, the largest transports between different outcomes when it is absent, "

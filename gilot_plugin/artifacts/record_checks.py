@@ -51,6 +51,8 @@ def _contradictions(record: Mapping[str, Any]) -> Iterator[str]:
     for method, scores in record["scores"].items():
         if len(scores) != len(units):
             yield f"{field_path(['scores', method])}: {len(scores)} scores for {len(units)} units"
+    yield from _position_problems(record, len(units))
+    yield from _estimate_problems(record, len(units))
     if len(record["flows"]) != len(units):
         yield f"flows: {len(record['flows'])} lists for {len(units)} units"
     for index, flows in enumerate(record["flows"]):
@@ -73,11 +75,11 @@ def _contradictions(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"target.{kind}: the probabilities sum to {total:.6g}, not 1"
 
 
-def _span_problems(tokens: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _span_problems(tokens: Sequence[Mapping[str, Any]], name: str = "prompt_tokens") -> Iterator[str]:
     """Spans lie side by side from character 0; pieces of one character repeat the span before."""
     previous: Mapping[str, Any] = {"start": 0, "end": 0}
     for index, token in enumerate(tokens):
-        field, text, start, end = f"prompt_tokens[{index}]", token["text"], token["start"], token["end"]
+        field, text, start, end = f"{name}[{index}]", token["text"], token["start"], token["end"]
         follows = start == previous["end"]
         if not follows and (start, end) != (previous["start"], previous["end"]):
             yield f"{field}: starts at character {start}, but the token before it ends at {previous['end']}"
@@ -106,6 +108,44 @@ def _unit_problems(
         if start < previous_end:
             yield f"units[{index}]: starts at token {start}, within or before the unit before it"
         previous_end = max(previous_end, end)
+
+
+def _position_problems(record: Mapping[str, Any], units: int) -> Iterator[str]:
+    """The window lies in the answer; every unit has a number for each of its positions."""
+    answer = record.get("answer")
+    if answer is not None:
+        window, tokens = answer["window"], len(answer["tokens"])
+        if window != sorted(set(window)):
+            yield "answer.window: is not ascending"
+        elif window and window[-1] >= tokens:
+            yield f"answer.window: {window[-1]} is past the answer's {tokens} tokens"
+        yield from _span_problems(answer["tokens"], "answer.tokens")
+    for measure, rows in record.get("step_scores", {}).items():
+        field = field_path(["step_scores", measure])
+        if len(rows) != units:
+            yield f"{field}: {len(rows)} lists for {units} units"
+        if len(set(map(len, rows))) > 1:
+            yield f"{field}: not all lists have as many positions"
+
+
+def _estimate_problems(record: Mapping[str, Any], units: int) -> Iterator[str]:
+    """Intervals go with scores; ties and pairs name units that there are."""
+    for method, rows in record.get("intervals", {}).items():
+        field = field_path(["intervals", method])
+        if len(rows) != units:
+            yield f"{field}: {len(rows)} intervals for {units} units"
+        if any(lower > upper for lower, upper in rows):
+            yield f"{field}: a lower end is above its upper one"
+    for index, group in enumerate((record.get("scheme") or {}).get("tied", ())):
+        if any(unit >= units for unit in group):
+            yield f"scheme.tied[{index}]: {max(group)} is no number of the {units} units"
+    for index, pair in enumerate(record.get("interactions", ())):
+        first, second = pair["units"]
+        lower, upper = pair["interval"]
+        if not first < second < units:
+            yield f"interactions[{index}].units: {first}, {second} are no two of the {units} units in order"
+        if lower > upper:
+            yield f"interactions[{index}].interval: {lower:.6g} is above {upper:.6g}"
 
 
 def _bound_problems(bounds: Sequence[Sequence[float]], units: int) -> Iterator[str]:

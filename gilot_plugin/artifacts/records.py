@@ -93,6 +93,11 @@ def attributed_record(
             "units": [dataclasses.asdict(unit) for unit in attribution.units],
             "target": explained,
             "scores": {name: list(values) for name, values in attribution.scores.items()},
+            "answer": attribution.answer and dataclasses.asdict(attribution.answer),
+            "step_scores": dict(attribution.step_scores),
+            "intervals": dict(attribution.intervals),
+            "scheme": attribution.scheme and dataclasses.asdict(attribution.scheme),
+            "interactions": [dataclasses.asdict(pair) for pair in attribution.interactions],
             "flows": [
                 [
                     {"from": flow.from_token, "to": flow.to_token, "mass": flow.mass, "cost": flow.cost}
@@ -121,6 +126,11 @@ def unattributed_record(
         "units": [],
         "target": None,
         "scores": {},
+        "answer": None,
+        "step_scores": {},
+        "intervals": {},
+        "scheme": None,
+        "interactions": [],
         "flows": [],
         "total_flows": [],
         "coarse_units": [],

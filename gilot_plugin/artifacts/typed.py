@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 from gilot_plugin.artifacts.models import Status
 from gilot_plugin.artifacts.records import RecordKey, failed_methods, text_of
 from gilot_plugin.artifacts.verdicts import is_correct
-from gilot_plugin.attribution.types import Choice, CoarseUnit, Flow, Hypothesis, Token, TotalFlow, Unit
+from gilot_plugin.attribution.types import (
+    Choice,
+    CoarseUnit,
+    ExplainedAnswer,
+    Flow,
+    Hypothesis,
+    Interaction,
+    SchemeUse,
+    Token,
+    TotalFlow,
+    Unit,
+)
 from gilot_plugin.display import Displayed, strongest
 from gilot_plugin.errors import ArtifactError, one_of
 
@@ -79,6 +90,11 @@ class Record(Displayed):
         config_hash: Of the settings, which the manifest has in full.
         model: Name of the model.
         schema_version: Of the record, see :data:`gilot_plugin.artifacts.models.READ_VERSIONS`.
+        answer: What the model said, and which part of it was explained; None where that was not recorded.
+        step_scores: For each measure and unit, the score at every position of the window.
+        intervals: For each method and unit, where its estimated score lies.
+        scheme: How scores came from coalitions; None where one unit was taken away at a time.
+        interactions: The strongest pairs of units, strongest first.
     """
 
     task: str
@@ -101,6 +117,11 @@ class Record(Displayed):
     config_hash: str
     model: str
     schema_version: str
+    answer: ExplainedAnswer | None = None
+    step_scores: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    scheme: SchemeUse | None = None
+    interactions: tuple[Interaction, ...] = ()
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Record:
@@ -112,6 +133,19 @@ class Record(Displayed):
             units=tuple(Unit(**unit) for unit in record["units"]),
             target=None if record["target"] is None else _target(record["target"]),
             scores={method: tuple(values) for method, values in record["scores"].items()},
+            answer=None if (answer := record.get("answer")) is None else _answer(answer),
+            step_scores={
+                measure: tuple(map(tuple, rows)) for measure, rows in record.get("step_scores", {}).items()
+            },
+            intervals={
+                method: tuple((lower, upper) for lower, upper in rows)
+                for method, rows in record.get("intervals", {}).items()
+            },
+            scheme=None if (scheme := record.get("scheme")) is None else _scheme(scheme),
+            interactions=tuple(
+                Interaction(tuple(pair["units"]), pair["measure"], pair["value"], tuple(pair["interval"]))
+                for pair in record.get("interactions", ())
+            ),
             flows=tuple(
                 tuple(Flow(flow["from"], flow["to"], flow["mass"], flow["cost"]) for flow in flows)
                 for flows in record["flows"]
@@ -224,6 +258,15 @@ def _target(target: Mapping[str, Any]) -> RecordedTarget:
         response=target.get("response"),
         response_ids=None if (ids := target.get("response_ids")) is None else tuple(ids),
     )
+
+
+def _answer(answer: Mapping[str, Any]) -> ExplainedAnswer:
+    tokens = tuple(Token(**token) for token in answer["tokens"])
+    return ExplainedAnswer(**{**answer, "tokens": tokens, "window": tuple(answer["window"])})
+
+
+def _scheme(scheme: Mapping[str, Any]) -> SchemeUse:
+    return SchemeUse(scheme["name"], scheme["coalitions"], tuple(map(tuple, scheme.get("tied", ()))))
 
 
 def _number(name: str, value: Any) -> Any:

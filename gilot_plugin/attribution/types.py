@@ -176,6 +176,57 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainedAnswer:
+    """What the model said, and which part of it was explained.
+
+    Attributes:
+        tokens: Its tokens as far as they were looked at; offsets are counted in its decoded text.
+        window: Indices of the tokens whose positions were compared, ascending.
+        explain: What was asked for: ``"start"``, ``"scored"``, ``"end"``, ``"all"`` or ``"regex"``.
+        scored_text: What the task's filter took out of it; None where no filter did.
+        reason: Why the part that was asked for could not be found and the start was explained instead.
+    """
+
+    tokens: tuple[Token, ...]
+    window: tuple[int, ...]
+    explain: str = "start"
+    scored_text: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SchemeUse:
+    """How scores came from coalitions of absent units.
+
+    Attributes:
+        name: Value of the setting ``scheme``.
+        coalitions: Prompts without units that were read for it.
+        tied: Groups of units, by their numbers, whose order the coalitions do not settle.
+    """
+
+    name: str
+    coalitions: int
+    tied: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """What two units are worth together beyond what they are worth alone.
+
+    Attributes:
+        units: Their numbers, ascending.
+        measure: What it is a difference of.
+        value: Below 0, they stand in for each other; above 0, they work only together. In the measure's unit.
+        interval: Where the value lies, as far as the coalitions tell.
+    """
+
+    units: tuple[int, int]
+    measure: str
+    value: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class NoiseFloor:
     """How much scores move when the same prompts go through the model in other batches.
 
@@ -214,6 +265,9 @@ class Diagnostics:
             within the tolerance and left to the exact one; 0 on a CPU, where all of them are exact.
         noise_floor: How much scores move by themselves, measured on the first samples of the run up to this
             one; None where it was not measured.
+        lds: For each measure, Spearman's rank correlation between what the scores predict for coalitions
+            that were not used and what those are worth; empty where none were held out.
+        held_out: How many were held out.
     """
 
     outside_support: float
@@ -230,6 +284,8 @@ class Diagnostics:
     failed_methods: Mapping[str, str] = field(default_factory=dict)
     transport_left_over: int = 0
     noise_floor: NoiseFloor | None = None
+    lds: Mapping[str, float] = field(default_factory=dict)
+    held_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +317,12 @@ class Attribution(Displayed):
             in nats; None where the target is no choice, or not some of the choices are right.
         hypotheses: The continuations of the full prompt; empty when the target is ``choices``.
         choices: The task's choices; empty when the target is ``generation``.
+        answer: What the model said, and which part of it was explained; None when the target is ``choices``.
+        step_scores: For each measure and unit, the score at every position of the window.
+        intervals: For each method and unit, where the score lies as far as the scheme's coalitions tell;
+            empty for schemes that estimate nothing.
+        scheme: How scores came from coalitions.
+        interactions: The strongest pairs of units, strongest first.
         diagnostics: Cost and accuracy of the computation.
     """
 
@@ -274,6 +336,11 @@ class Attribution(Displayed):
     total_flows: tuple[TotalFlow, ...] = field(default=())
     coarse_units: tuple[CoarseUnit, ...] = field(default=())
     margin: float | None = None
+    answer: ExplainedAnswer | None = None
+    step_scores: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    scheme: SchemeUse | None = None
+    interactions: tuple[Interaction, ...] = ()
 
     def __repr__(self) -> str:
         texts = [unit.text for unit in self.units]

@@ -6,6 +6,8 @@ import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,12 @@ from gilot_plugin.attribution.types import (
     Attribution,
     Choice,
     Diagnostics,
+    ExplainedAnswer,
     Flow,
     Hypothesis,
+    Interaction,
     Prompt,
+    SchemeUse,
     Token,
     Unit,
 )
@@ -186,6 +191,38 @@ def make_record(task: str = "films", doc_id: int = 0, **changes: Any) -> dict[st
         make_identity(task, doc_id),
         make_attribution(**changes),
         target={"response": " no"},
+        config_hash=CONFIG_HASH,
+        model=MODEL,
+    )
+
+
+def estimated(attribution: Attribution) -> Attribution:
+    """The same as if it were of single positions and of coalitions, about the answer " no, it is"."""
+    said = (" no", ",", " it", " is")
+    ends = list(accumulate(map(len, said)))
+    tokens = tuple(
+        Token(5 + n, text, end - len(text), end) for n, (text, end) in enumerate(zip(said, ends, strict=True))
+    )
+    scores = attribution.scores
+    return replace(
+        attribution,
+        answer=ExplainedAnswer(tokens, (0, 2), "scored", " no it"),
+        step_scores={name: tuple((2 * score, 0.0) for score in values) for name, values in scores.items()},
+        intervals={
+            name: tuple((score - 0.01, score + 0.01) for score in values) for name, values in scores.items()
+        },
+        scheme=SchemeUse("auto", 32, tied=((1, 2),)),
+        interactions=(Interaction((2, 4), "ot", -0.2, (-0.25, -0.1)),),
+        diagnostics=replace(attribution.diagnostics, lds={"ot": 0.93}, held_out=16),
+    )
+
+
+def make_estimated(task: str = "films", doc_id: int = 0) -> dict[str, Any]:
+    """An ok record of single positions and of coalitions."""
+    return attributed_record(
+        make_identity(task, doc_id),
+        estimated(make_attribution()),
+        target={"response": " no, it is"},
         config_hash=CONFIG_HASH,
         model=MODEL,
     )

@@ -23,7 +23,10 @@ def test_the_committed_schemas_are_those_of_the_models(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["Token", "Unit", "Hypothesis", "Choice", "Flow", "TotalFlow", "CoarseUnit", "NoiseFloor", "Diagnostics"],
+    [
+        *("Token", "Unit", "Hypothesis", "Choice", "Flow", "TotalFlow", "CoarseUnit", "NoiseFloor"),
+        *("Diagnostics", "ExplainedAnswer", "SchemeUse", "Interaction"),
+    ],
 )
 def test_what_is_measured_has_the_fields_of_its_model(name: str) -> None:
     measured, model = getattr(types, name), getattr(models, f"{name}Fields")
@@ -50,6 +53,7 @@ def names_of(value: BaseModel) -> list[str]:
         factories.make_record(),
         factories.make_record("pairs", choices=factories.CHOICES),
         factories.make_skipped(),
+        factories.make_estimated(),
     ],
 )
 def test_what_is_written_is_what_the_model_says_in_its_order(record: dict[str, object]) -> None:
@@ -59,3 +63,10 @@ def test_what_is_written_is_what_the_model_says_in_its_order(record: dict[str, o
 
 def test_a_manifest_is_what_the_model_says() -> None:
     manifest_models.ManifestFields.model_validate(factories.make_manifest([factories.make_record()]))
+
+
+def test_what_was_estimated_is_read_as_it_was_measured() -> None:
+    attribution = factories.estimated(factories.make_attribution())
+    record = typed.Record.from_json(factories.make_estimated())
+    for name in ("answer", "step_scores", "intervals", "scheme", "interactions"):
+        assert getattr(record, name) == getattr(attribution, name)

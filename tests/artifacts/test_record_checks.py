@@ -119,6 +119,31 @@ def test_a_contradiction_between_fields_is_named(change: Change, reason: str) ->
     assert reason in problems(change)
 
 
+OF_ESTIMATES: list[tuple[Change, str]] = [
+    (lambda r: r["answer"].update(window=[2, 0]), "answer.window: is not ascending"),
+    (lambda r: r["answer"].update(window=[4]), "answer.window: 4 is past the answer's 4 tokens"),
+    (
+        lambda r: r["answer"]["tokens"][1].update(start=2),
+        "answer.tokens[1]: starts at character 2, but the token before it ends at 3",
+    ),
+    (lambda r: r["step_scores"]["ot"].pop(), "step_scores.ot: 5 lists for 6 units"),
+    (lambda r: r["step_scores"]["kl"][1].pop(), "step_scores.kl: not all lists have as many positions"),
+    (lambda r: r["intervals"]["ot"].pop(), "intervals.ot: 5 intervals for 6 units"),
+    (lambda r: r["intervals"]["ot"][0].reverse(), "intervals.ot: a lower end is above its upper one"),
+    (lambda r: r["scheme"]["tied"][0].append(6), "scheme.tied[0]: 6 is no number of the 6 units"),
+    (
+        lambda r: r["interactions"][0].update(units=[4, 2]),
+        "interactions[0].units: 4, 2 are no two of the 6 units in order",
+    ),
+    (lambda r: r["interactions"][0]["interval"].reverse(), "interactions[0].interval: -0.1 is above -0.25"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), OF_ESTIMATES, ids=[reason for _, reason in OF_ESTIMATES])
+def test_a_contradiction_between_estimates_is_named(change: Change, reason: str) -> None:
+    assert reason in problems(change, factories.make_estimated())
+
+
 def test_probabilities_of_choices_sum_to_one() -> None:
     record = factories.make_record(choices=factories.CHOICES)
     found = problems(lambda r: r["target"]["choices"][0].update(probability=0.9), record)
