@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from gilot_plugin.analysis.ablation import AblationTable, ablation_table
 from gilot_plugin.analysis.ablation_words import judged_words as judged_change
 from gilot_plugin.analysis.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
-from gilot_plugin.artifacts.ablations import read_ablations
 from gilot_plugin.artifacts.chosen_by import answer_strategies, chosen_by_answer
 from gilot_plugin.artifacts.faithfulness import Faithfulness, Measure, read_faithfulness
 from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
@@ -73,9 +72,9 @@ def card_section(run: LoadedRun, method: str | None = None) -> Section:
         method: Whose scores are told; by default ``ot``, or the first there is.
 
     Raises:
-        ArtifactError: The run has no records, or not the method.
+        ArtifactError: The run has neither records nor ablations, or not the method.
     """
-    if not run.records:
+    if not run.records and not run.ablations:
         raise ArtifactError(f"{run.folder}: the run has no records to tell of; `gilot show` says why")
     method = chosen_method(run.records, method)
     faithfulness = read_faithfulness(run.folder, run.date)
@@ -84,6 +83,7 @@ def card_section(run: LoadedRun, method: str | None = None) -> Section:
     pictures = [_heat_map(number, record, method) for number, record in enumerate(examples, start=1)]
     values = {
         "version": str((run.manifest or {}).get("versions", {}).get("gilot_plugin", "of unknown version")),
+        "chosen": bool(run.records),
         "tasks": [_task(run, task) for task in run.tasks],
         "facts": list(_facts(run)),
         "scores": list(_scores(run)),
@@ -104,9 +104,9 @@ def card_section(run: LoadedRun, method: str | None = None) -> Section:
         "signed": any(score < 0 for record in examples for score in record.scores[method]),
         "ablation": None,
         "faithfulness": None,
-        "limits": list(_limits(run, faithfulness)),
+        "limits": list(_limits(run, faithfulness) if run.records else _limits_of_ablations()),
     }
-    ablations = ablation_table(read_ablations(run.folder, run.date))
+    ablations = ablation_table(run.ablations)
     if ablations.changes:
         described = "Scores of the tasks without parts of their prompts, beside those with all of them."
         file = f"{FIGURES}/ablations.png"
@@ -121,9 +121,8 @@ def card_section(run: LoadedRun, method: str | None = None) -> Section:
         file = f"{FIGURES}/faithfulness.png"
         pictures.append(Picture(file, faithfulness_figure(faithfulness), description))
         values["faithfulness"] = _faithfulness(faithfulness) | {"file": file, "description": description}
-    models = ", ".join(dict.fromkeys(record.model for record in run.records))
     return Section(
-        title=markdown(models.rpartition("/")[2]),
+        title=markdown(", ".join(run.models).rpartition("/")[2]),
         text=_environment().get_template("card.md").render(values),
         pictures=tuple(pictures),
     )
@@ -331,6 +330,11 @@ def _limits(run: LoadedRun, faithfulness: Faithfulness | None) -> Iterator[str]:
     yield "Words are taken away one at a time: what only two of them do together is not seen."
     if faithfulness is None:
         yield "Whether the ranking is faithful to the model was not measured."
+
+
+def _limits_of_ablations() -> Iterator[str]:
+    yield "No sample was explained: which words of a prompt the answers hang on was not measured."
+    yield "Prompts without a part may be unlike any that the model has seen."
 
 
 def _noise(records: Sequence[Record]) -> Iterator[str]:
