@@ -53,7 +53,7 @@ def rows(page: Page) -> list[str]:
 
 
 def heat(page: Page) -> Any:
-    return page.locator("#sample .heat")
+    return page.locator("#sample .asked .heat")
 
 
 def test_the_list_shows_every_sample(html: str, open_page: Open) -> None:
