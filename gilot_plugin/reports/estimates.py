@@ -46,7 +46,7 @@ def speaks_for(record: Record, method: str) -> str | None:
 
 
 def rank_words(record: Record, method: str) -> tuple[str, ...]:
-    """The place of each unit, the largest absolute score first, e.g. ``"1"``, or ``"2–4"`` where it is tied.
+    """The place of each unit, the largest absolute score first, e.g. ``"1"``, or ``"2-4"`` where it is tied.
 
     Args:
         record: One whose status is ok.
@@ -61,7 +61,7 @@ def rank_words(record: Record, method: str) -> tuple[str, ...]:
     words = {unit: str(place) for unit, place in places.items()}
     for group in record.scheme.tied if record.scheme is not None else ():
         shared = sorted(places[unit] for unit in group)
-        words |= dict.fromkeys(group, f"{shared[0]}\N{EN DASH}{shared[-1]}") if len(shared) > 1 else {}
+        words |= dict.fromkeys(group, f"{shared[0]}-{shared[-1]}") if len(shared) > 1 else {}
     return tuple(words[unit] for unit in range(len(scores)))
 
 

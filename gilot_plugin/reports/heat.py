@@ -46,9 +46,9 @@ def answer_pieces(record: Record) -> tuple[Piece, ...]:
         record: One whose status is ok.
 
     Returns:
-        Pieces that make up the answer as far as it is known. Those of its explained tokens have the position's
-        place in the window; where single tokens were not recorded, what was explained is one piece of no
-        position. Empty where the model said nothing, as for choices.
+        Pieces that make up the answer as far as it is known. Those of its explained tokens have the places of
+        their positions in the window; where single tokens were not recorded, what was explained is one piece,
+        of place 0. Empty where the model said nothing, as for choices.
     """
     answer, target = record.answer, record.target
     if target is None or target.choices:

@@ -33,7 +33,7 @@ class Theme(NamedTuple):
         return scale[abs(level) - 1] if level else self.paper
 
     def grey(self, level: int) -> str:
-        """The ground of a level from 1 to 9 of what has no direction of its own; the ink stands out on each."""
+        """The ground of a level from 1 to 9 of what has no direction; the ink stands out on each."""
         share = level / MAX_LEVEL / 3
         mixed = (
             round(int(paper, 16) + (int(ink, 16) - int(paper, 16)) * share)

@@ -48,7 +48,9 @@ def answered(
     )
 
 
-def record_of(attribution: Attribution, doc_id: int = 0, *, said: str = "", correct: float = 1.0, **target: Any) -> dict[str, Any]:
+def record_of(
+    attribution: Attribution, doc_id: int = 0, *, said: str = "", correct: float = 1.0, **target: Any
+) -> dict[str, Any]:
     """A record of it."""
     identity = factories.make_identity("geography", doc_id, metrics={"exact_match,get-answer": correct})
     return attributed_record(
@@ -87,18 +89,23 @@ def capital(doc_id: int = 0) -> dict[str, Any]:
     signed[last] = [0.0, -0.35]
     steps = {"ot": [[abs(score) for score in row] for row in signed], "signed_ot": signed}
     flows = [()] * len(words)
-    flows[words.index("France")] = (Flow(" Lyon", " Geneva", 0.31, 0.6), Flow(" Lyon", " Paris", 0.12, 0.5), Flow(".", "\n", 0.02, 0.9))
+    flows[words.index("France")] = (
+        Flow(" Lyon", " Geneva", 0.31, 0.6),
+        Flow(" Lyon", " Paris", 0.12, 0.5),
+        Flow(".", "\n", 0.02, 0.9),
+    )
     flows[words.index("rivers")] = (Flow(" Lyon", " Paris", 0.27, 0.5),)
     pair = sorted((words.index("rivers"), words.index("two")))
     first, chief = words.index("capital"), words.index("chief")
     attribution = answered(
         attribution,
         SAID,
-        (18, 19) if len(tokens_of(SAID)) == 20 else (len(tokens_of(SAID)) - 2, len(tokens_of(SAID)) - 1),
+        (len(tokens_of(SAID)) - 2, len(tokens_of(SAID)) - 1),
         steps,
         flows=tuple(flows),
         intervals={
-            name: tuple((sum(row) / 2 - 0.02, sum(row) / 2 + 0.03) for row in rows) for name, rows in steps.items()
+            name: tuple((sum(row) / 2 - 0.02, sum(row) / 2 + 0.03) for row in rows)
+            for name, rows in steps.items()
         },
         scheme=SchemeUse("auto", 48, tied=(tuple(sorted((words.index("rivers"), words.index("two")))),)),
         interactions=(
@@ -114,8 +121,13 @@ def four_choices(doc_id: int = 1) -> dict[str, Any]:
     """A choice that one word turns, with the log-odds of the chosen one as direction."""
     texts = (" It gets warmer", " It gets colder, because the heat leaves the water", " Nothing", " It boils")
     shares = (0.22, 0.55, 0.2, 0.03)
-    choices = tuple(Choice(text, (5,), -1.0 - n, -0.1, share) for n, (text, share) in enumerate(zip(texts, shares, strict=True)))
-    text = "<s>User: A glass of warm water stands in a cold room over night. What happens to the water?\nAnswer:"
+    choices = tuple(
+        Choice(text, (5,), -1.0 - n, -0.1, share)
+        for n, (text, share) in enumerate(zip(texts, shares, strict=True))
+    )
+    text = (
+        "<s>User: A glass of warm water stands in a cold room over night. What happens to the water?\nAnswer:"
+    )
     attribution = factories.make_attribution(text, choices=choices)
     words = [unit.text.strip() for unit in attribution.units]
     signed = [0.004] * len(words)
@@ -126,21 +138,38 @@ def four_choices(doc_id: int = 1) -> dict[str, Any]:
     flows[words.index("warm")] = (Flow(texts[1], texts[2], 0.12, 0.3),)
     attribution = replace(
         attribution,
-        scores={"signed_ot": tuple(signed), "ot": tuple(map(abs, signed)), "margin": tuple(score * 3 for score in signed)},
+        scores={
+            "signed_ot": tuple(signed),
+            "ot": tuple(map(abs, signed)),
+            "margin": tuple(score * 3 for score in signed),
+        },
         flows=tuple(flows),
         margin=0.92,
     )
     record = record_of(attribution, doc_id, correct=1.0, gold=[1], margin=0.92)
-    return factories.edited(record, lambda found: found.update(request_type="multiple_choice", metrics={"acc,none": 1.0, "acc_norm,none": 0.0}))
+    return factories.edited(
+        record,
+        lambda found: found.update(
+            request_type="multiple_choice", metrics={"acc,none": 1.0, "acc_norm,none": 0.0}
+        ),
+    )
 
 
 def large(units: int = 600, positions: int = 400, seed: int = 0) -> dict[str, Any]:
     """A long prompt and a long answer: most scores are small, few are large, as in real runs."""
     draws = random.Random(seed)
-    text = "<s>User: " + " ".join(draws.choice(("alpha", "beta", "gamma", "delta")) for _ in range(units)) + "\nAnswer:"
+    text = (
+        "<s>User: "
+        + " ".join(draws.choice(("alpha", "beta", "gamma", "delta")) for _ in range(units))
+        + "\nAnswer:"
+    )
     said = "".join(f" {draws.choice(('one', 'two', 'three'))}" for _ in range(positions))
     attribution = factories.make_attribution(text)
     strength = [draws.lognormvariate(-3, 1.5) for _ in range(units)]
-    steps = [[min(1.0, share * draws.lognormvariate(-1, 1.2)) for _ in range(positions)] for share in strength]
+    steps = [
+        [min(1.0, share * draws.lognormvariate(-1, 1.2)) for _ in range(positions)] for share in strength
+    ]
     signed = [[score if draws.random() < 0.7 else -score for score in row] for row in steps]
-    return record_of(answered(attribution, said, tuple(range(positions)), {"ot": steps, "signed_ot": signed}), 9, said=said)
+    return record_of(
+        answered(attribution, said, tuple(range(positions)), {"ot": steps, "signed_ot": signed}), 9, said=said
+    )

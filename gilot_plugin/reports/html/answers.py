@@ -1,4 +1,4 @@
-"""All that the page of a sample shows: its heat map, and what is behind each explained token of its answer."""
+"""All that a sample's page shows: its heat map, and what is behind each explained token of the answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _KEPT_FLOWS = 8
 #: Lead from which the first of two choices is called the one that the model would make.
 _LEAD = 0.02
 _SIGNED = "signed_"
-_RIGHT_ANSWER = 240
+#: Characters of what stands above prompt and answer.
+_ABOVE = 120
 
 
 def report_view(record: Record, sample: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def _answer(record: Record) -> dict[str, Any]:
         "answer": [[shown(text), list(positions)] for text, positions in pieces],
         "tokens": tokens,
         "marked": explained,
-        "scored": None if answer is None or answer.scored_text is None else shown(answer.scored_text),
+        "scored": None if answer is None or answer.scored_text is None else _ending(answer.scored_text),
         "not_found": None if answer is None or answer.reason is None else shown(answer.reason),
         "steps": _steps(record, len(tokens)),
     }
@@ -98,14 +99,19 @@ def _estimates(record: Record) -> dict[str, Any]:
 
 
 def _right_answers(record: Record, logged: str | None) -> list[str]:
-    """What would have been right: the right choices, or else the task's own answer, the end of which counts."""
+    """What would have been right: the right choices, or else the task's own answer."""
     target = record.target
     if target is not None and target.choices:
         return [shown(target.choices[index].text) for index in target.gold]
     if not logged:
         return []
-    text = " ".join(logged.split())
-    return [text if len(text) <= _RIGHT_ANSWER else f"… {text[-_RIGHT_ANSWER:]}"]
+    return [_ending(logged)]
+
+
+def _ending(text: str) -> str:
+    """A text in a line, without its beginning where it is long: an answer comes last."""
+    line = " ".join(text.split())
+    return shown(line if len(line) <= _ABOVE else f"… {line[-_ABOVE:]}")
 
 
 def _choices_without(record: Record) -> list[int | None]:

@@ -159,7 +159,9 @@ def test_texts_run_nothing(tmp_path: Path, serve: Serve, look: Look) -> None:
     page = look(serve(tmp_path).address)
     documents(page).last.click()
     expect(page.locator("#sample .asked .heat")).to_be_visible()
-    assert "<img src=x onerror=alert(2)> {{7*7}} \\x1b[31m" in page.locator("#sample .asked .heat").inner_text()
+    assert (
+        "<img src=x onerror=alert(2)> {{7*7}} \\x1b[31m" in page.locator("#sample .asked .heat").inner_text()
+    )
     assert page.locator("img").count() == 0
 
 

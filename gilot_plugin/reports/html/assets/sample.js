@@ -166,7 +166,7 @@ class Why {
     return [
       el("h4", {}, view.kind === "choices" ? "The choice hangs most on" : "The answer hangs most on"),
       this.ranking(this.scores, view.ranks[method]),
-      view.ranks[method]?.some((words) => words.includes("\u2013")) ? el("p", { class: "faint" }, "Units that share places, such as 2\u20133, are tied: their order is not settled.") : null,
+      view.ranks[method]?.some((words) => words.includes("-")) ? el("p", { class: "faint" }, "Units that share places, such as 2-3, are tied: their order is not settled.") : null,
       movedSentence(view, first, view.units[first][0]),
       flipped(view),
     ];
@@ -190,7 +190,7 @@ class Why {
     const { view, matrix } = this;
     const [text, segment, level] = view.units[unit];
     const places = view.ranks[this.method]?.[unit];
-    const tied = places?.includes("\u2013");
+    const tied = places?.includes("-");
     const hanging = matrix ? strongest(matrix.row(unit), 3, matrix.end(matrix.row(unit)) / 10) : [];
     const choice = view.without[unit];
     return [
