@@ -98,7 +98,7 @@ def sample_game(run: EvaluationRun, sample: Sample, *, measured: bool = True) ->
         run.progress.units_done,
         answer=answer,
     )
-    said = {"response": fed.response, "response_ids": answer}
+    said = {"response": fed.response, "response_ids": answer, "response_doubt": fed.response_doubt}
     described = {name: value for name, value in said.items() if value is not None}
     return SampleGame(of_generation, fed, lambda _: described)
 
