@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from gilot_plugin.analysis.ablation import AblationTable, ablation_table
 from gilot_plugin.analysis.ablation_words import judged_words as judged_change
+from gilot_plugin.analysis.contrast import Contrasts, amount, contrast_lines, contrasts
 from gilot_plugin.analysis.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
 from gilot_plugin.artifacts.chosen_by import answer_strategies, chosen_by_answer
 from gilot_plugin.artifacts.faithfulness import Faithfulness, Measure, read_faithfulness
@@ -22,6 +23,9 @@ from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.ablation import ablation_lines, interval_words
 from gilot_plugin.reports.ablation_figure import ablation_figure
 from gilot_plugin.reports.card.markdown import markdown
+from gilot_plugin.reports.contrast import HEADINGS, effect_words
+from gilot_plugin.reports.contrast import interval_words as interval_of_contrast
+from gilot_plugin.reports.contrast import judged_words as judged_contrast
 from gilot_plugin.reports.faithfulness import claim_line, randomization_lines
 from gilot_plugin.reports.figures import faithfulness_figure, heat_map_figure
 from gilot_plugin.reports.wording import selection_words, value_words
@@ -33,6 +37,8 @@ FIGURES = "gilot"
 _EXAMPLES, _FEWEST_EXAMPLES = 3, 2
 _EXAMPLE_CHARACTERS = 2000
 _TOP_UNITS = 3
+#: Rows of the table of wrong answers against right ones, for parts, words and flows each.
+_CONTRASTS = 5
 
 
 class Picture(NamedTuple):
@@ -102,6 +108,7 @@ def card_section(run: LoadedRun, method: str | None = None) -> Section:
             for record, picture in zip(examples, pictures, strict=True)
         ],
         "signed": any(score < 0 for record in examples for score in record.scores[method]),
+        "contrast": _contrast(contrasts(run, method=method)) if run.records else None,
         "ablation": None,
         "faithfulness": None,
         "limits": list(_limits(run, faithfulness) if run.records else _limits_of_ablations()),
@@ -246,6 +253,24 @@ def _heat_map(number: int, record: Record, method: str) -> Picture:
     top = ", ".join(f"“{record.units[index].text.strip()}” {scores[index]:.3g}" for index in strongest)
     description = f"Heat map of the prompt of {_title(record)}. Largest scores of {method}: {top}."
     return Picture(f"{FIGURES}/heat_{number}.png", heat_map_figure(record, method), description)
+
+
+def _contrast(found: Contrasts) -> dict[str, Any]:
+    rows = [
+        {
+            "kind": one.kind,
+            "name": one.name,
+            "samples": f"{one.test.samples[0]} and {one.test.samples[1]}",
+            "wrong": amount(one, one.test.mean),
+            "right": amount(one, one.test.other),
+            "effect": effect_words(one),
+            "interval": interval_of_contrast(one),
+            "judged": judged_contrast(one),
+        }
+        for kind in HEADINGS
+        for one in [other for other in found.found if other.kind == kind][:_CONTRASTS]
+    ]
+    return {"lines": list(contrast_lines(found)), "rows": rows}
 
 
 def _ablation(table: AblationTable) -> dict[str, Any]:
