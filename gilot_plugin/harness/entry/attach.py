@@ -13,7 +13,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -139,6 +139,7 @@ class Attachment:
                 self._end()
                 if self._scored is not None:  # lm-eval failed with the scores in its hands
                     give_up(self._scored.run)
+                    self._skip_ablations(self._scored)
                     self._scored = None
 
         return call
@@ -218,13 +219,20 @@ class Attachment:
         if results is not None and not scored.wants_samples:
             del results["samples"]
 
+    def _skip_ablations(self, scored: _Scored) -> None:
+        """Tell other processes, which wait to be asked, that there are no ablations."""
+        with suppress(Exception):  # as in give_up
+            if scored.asked:
+                scored.run.team.from_leader(False)
+
     def _ablate(self, scored: _Scored, results: Mapping[str, Any] | None) -> None:
         """Ask again without parts of the prompts; lm-eval goes on whatever comes of it."""
-        if results is None or not scored.asked:
+        team = scored.run.team
+        if not scored.asked or (results is None and team.size == 1):
             return
         found: list[TaskAblation] = []
         try:
-            if not self.interrupted:
+            if team.from_leader(not self.interrupted):
                 found.extend(ablate_beside(scored.run, scored.asked, results))
         except KeyboardInterrupt:
             _LOGGER.error("interrupted: `gilot ablate` on the output folder goes on with the ablations")
