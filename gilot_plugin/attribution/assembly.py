@@ -12,6 +12,7 @@ import torch
 from gilot_plugin.attribution.distance.flows import readable_flows, total_flows
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.methods import Measurement, MethodContext, PromptMethod
+from gilot_plugin.attribution.prompt.windows import as_fed
 from gilot_plugin.attribution.schemes.leave_one_out import leave_one_out
 from gilot_plugin.attribution.schemes.protocol import Scores
 from gilot_plugin.attribution.types import Attribution, CoarseUnit, Diagnostics, ExplainedAnswer, Unit
@@ -38,7 +39,7 @@ def assembled(backend: Backend, game: Game, scores: Scores, coarse: Sequence[Uni
     bounds = [next((one.interval for one in row if one.interval is not None), None) for row in rows]
     measured = [one for row in rows for one in row]
     return Attribution(
-        prompt=game.prompt,
+        prompt=as_fed(game.prompt, game.said),
         units=game.units,
         scores={method.name: every[method.name] for method in game.recipe.methods if method.name in every},
         flows=tuple(readable_flows(row, geometry) for row in moves),
