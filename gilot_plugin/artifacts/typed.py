@@ -266,7 +266,13 @@ def _answer(answer: Mapping[str, Any]) -> ExplainedAnswer:
 
 
 def _scheme(scheme: Mapping[str, Any]) -> SchemeUse:
-    return SchemeUse(scheme["name"], scheme["coalitions"], tuple(map(tuple, scheme.get("tied", ()))))
+    return SchemeUse(
+        scheme["name"],
+        scheme["coalitions"],
+        tuple(map(tuple, scheme.get("tied", ()))),
+        scheme.get("left_out", 0),
+        scheme.get("interrupted", False),
+    )
 
 
 def _number(name: str, value: Any) -> Any:
