@@ -78,6 +78,7 @@ def make_recipe(
         ),
         scheme_name=config.scheme,
         seed=config.seed,
+        step_scores=config.step_scores,
     )
 
 

@@ -14,7 +14,14 @@ from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.methods import Measurement, MethodContext, PromptMethod
 from gilot_plugin.attribution.names import LEAVE_ONE_OUT
 from gilot_plugin.attribution.schemes.protocol import SchemeResult
-from gilot_plugin.attribution.types import Attribution, CoarseUnit, Diagnostics, SchemeUse, Unit
+from gilot_plugin.attribution.types import (
+    Attribution,
+    CoarseUnit,
+    Diagnostics,
+    ExplainedAnswer,
+    SchemeUse,
+    Unit,
+)
 from gilot_plugin.backends.protocol import Backend
 
 
@@ -49,6 +56,8 @@ def assembled(backend: Backend, game: Game, result: SchemeResult, coarse: Sequen
         hypotheses=described.hypotheses,
         choices=described.choices,
         margin=described.margin,
+        answer=described.answer,
+        step_scores=_step_scores(game, described.answer),
         intervals=result.intervals,
         scheme=scheme if game.measures and name != LEAVE_ONE_OUT else None,
         interactions=result.interactions,
@@ -80,6 +89,23 @@ def assembled(backend: Backend, game: Game, result: SchemeResult, coarse: Sequen
             held_out=result.held_out,
         ),
     )
+
+
+def _step_scores(game: Game, answer: ExplainedAnswer | None) -> dict[str, tuple[tuple[float, ...], ...]]:
+    """For each measure and unit the score at every position of the answer's window.
+
+    Left out where what was compared are not its positions: with ``steps: last``, and where hypotheses go on
+    after the answer's end.
+    """
+    if answer is None or not game.recipe.step_scores or game.recipe.scheme_name != LEAVE_ONE_OUT:
+        return {}
+    found: dict[str, tuple[tuple[float, ...], ...]] = {}
+    for measure in game.measures:
+        of_units = [game.measured((unit,)).get(measure) for unit in game.units]
+        rows = tuple(one.positions for one in of_units if one is not None)
+        if len(rows) == len(of_units) and all(len(row) == len(answer.window) for row in rows):
+            found[measure.name] = rows
+    return found if answer.window else {}
 
 
 class _Others(NamedTuple):

@@ -12,9 +12,11 @@ from gilot_plugin.attribution.methods import (
     Interval,
     Measurement,
     MethodContext,
+    OddsDrop,
     OutcomeMethod,
     PromptGame,
     PromptMethod,
+    SignedDistance,
     TransportDistance,
 )
 from gilot_plugin.attribution.prompt.absence import AbsenceContext, AbsenceOperator
@@ -54,6 +56,7 @@ __all__ = [
     "Interval",
     "Measurement",
     "MethodContext",
+    "OddsDrop",
     "Options",
     "OutcomeMethod",
     "Prompt",
@@ -70,6 +73,7 @@ __all__ = [
     "SchemeResult",
     "SelectionContext",
     "SelectionStrategy",
+    "SignedDistance",
     "TaskView",
     "Token",
     "TransportDistance",

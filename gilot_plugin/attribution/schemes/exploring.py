@@ -88,7 +88,7 @@ class Exploration:
         readings = self.readings
         guess = marginal_guesses(readings, both_ends=True)
         for pair in self.pairs():
-            # Where only their absence from the full prompt is known, half of what two share is missing in each.
+            # Of players whose absence from the full prompt alone is known, half of what two share is missing.
             for player in pair.pair:
                 if not _both_ends_known(readings, player):
                     guess[player] -= pair.values / 2

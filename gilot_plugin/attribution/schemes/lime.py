@@ -39,7 +39,7 @@ def make_lime(options: SchemeOptions) -> Scheme:
 
 
 def likeness(absent: Coalitions) -> Numbers:
-    """Weights of coalitions, which fall with the cosine distance of who is present from everybody, ``[n]``."""
+    """Weights of coalitions, ``[n]``: they fall with the cosine distance of who is present from everybody."""
     distances = 1.0 - np.sqrt((~absent).mean(axis=1))
     found: Numbers = np.exp(-(distances**2) / (2 * KERNEL_WIDTH**2))
     return found

@@ -1,8 +1,8 @@
 """Nested values for long prompts: groups of neighbours first, then the parts of those that matter.
 
-A part's value within its group is the mean of what its absence is worth from the full prompt and from the empty
-one, moved so that the parts of a group add up to it (nested as in Owen 1977, with two of his coalitions of the
-other groups rather than all). What is not cut further shares its value equally.
+A part's value within its group is the mean of what its absence is worth from the full prompt and from the
+empty one, moved so that the parts of a group add up to it (nested as in Owen 1977, with two of his coalitions
+of the other groups rather than all). What is not cut further shares its value equally.
 """
 
 from __future__ import annotations

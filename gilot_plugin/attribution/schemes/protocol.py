@@ -18,7 +18,7 @@ SchemeAsking: TypeAlias = Generator[Sequence[Absent], CoalitionValues, _ReturnT]
 Scores = Mapping[str, tuple[float, ...]]
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818  # nothing went wrong
     """No more coalitions are read; raised where a scheme asks. It may return what it knows so far."""
 
 

@@ -152,8 +152,8 @@ def _by_prediction(problem: Problem, strengths: Numbers) -> tuple[Numbers, Numbe
     """Predict each block from others.
 
     Returns:
-        The mean squared error of each strength, weighted, and ``[strengths, n]``, the predictions. Where there
-        are too few blocks, the mean square of the values, and no predictions.
+        The mean squared error of each strength, weighted, and ``[strengths, n]``, the predictions. Where
+        there are too few blocks, the mean square of the values, and no predictions.
     """
     values, weights, count = problem.values, problem.weights, len(problem.values)
     _, numbers = np.unique(problem.blocks, return_inverse=True)

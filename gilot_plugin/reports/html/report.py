@@ -15,14 +15,18 @@ from gilot_plugin.artifacts.typed import chosen_method
 from gilot_plugin.attribution.types import SHOT_PREFIX, TEMPLATE_SEGMENT
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.html.ablation import ablation_section
+from gilot_plugin.reports.html.answers import report_view
 from gilot_plugin.reports.html.contrast import contrast_section
 from gilot_plugin.reports.html.faithfulness import faithfulness_section
 from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, shown
 from gilot_plugin.reports.html.page import render_page
-from gilot_plugin.reports.html.samples import list_row, sample_view, search_text
+from gilot_plugin.reports.html.samples import list_row, search_text
 from gilot_plugin.reports.wording import cache_use_lines, score_words, selection_error, selection_words
 from gilot_plugin.statistics.intervals import CONFIDENCE
 from gilot_plugin.version import VERSION
+
+#: Scripts of the page, beside those that pages share.
+REPORT_SCRIPTS = ("sample.js", "report.js")
 
 
 def report_page(run: LoadedRun) -> str:
@@ -37,7 +41,7 @@ def report_page(run: LoadedRun) -> str:
     if not run.records:
         raise ArtifactError(f"{run.folder}: the run has no records to report; `gilot show` says why")
     data = _data(run, chosen_method(run.records))
-    return render_page("report.html", ("report.js",), data, report_values(run))
+    return render_page("report.html", REPORT_SCRIPTS, data, report_values(run))
 
 
 def report_values(run: LoadedRun) -> dict[str, Any]:
@@ -92,7 +96,7 @@ def _data(run: LoadedRun, method: str) -> Iterator[Packed]:
     samples = run.sample_of
     yield pack("list", [list_row(record, method) for record in run.records])
     yield pack("texts", [search_text(record) for record in run.records])
-    yield from pack_chunks([sample_view(record, samples.get(record.key)) for record in run.records])
+    yield from pack_chunks([report_view(record, samples.get(record.key)) for record in run.records])
 
 
 def task_row(run: LoadedRun, task: str, segments: Sequence[SegmentShare]) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+"""What reports say of scores beyond their numbers: order, direction, quality, pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gilot_plugin.artifacts.typed import Record
+from gilot_plugin.attribution.types import Interaction
+
+#: Prefix of distances that have a direction.
+_SIGNED_PREFIX = "signed_"
+
+#: Methods whose numbers are above 0 where the answer is likelier with the unit than without it.
+_OF_THE_ANSWER = frozenset(
+    {
+        *("logprob", "lime", "kernel_shap", "shapley_sampling", "feature_ablation"),
+        *("integrated_gradients", "input_x_gradient"),
+    }
+)
+
+#: The least rank correlation, and how well scores that reach it predict.
+_QUALITIES = (
+    (0.9, "almost in their true order"),
+    (0.7, "mostly in their true order"),
+    (0.4, "only roughly in their true order"),
+    (-1.0, "hardly better than chance would, so do not build on these scores"),
+)
+
+
+def speaks_for(record: Record, method: str) -> str | None:
+    """What units with a score above 0 speak for; None where scores have no direction.
+
+    Args:
+        record: One whose status is ok.
+        method: Any.
+
+    Returns:
+        Words such as ``"what the model said"``.
+    """
+    if method == "margin":
+        return "the right choice"
+    if method.startswith(_SIGNED_PREFIX) or method in _OF_THE_ANSWER:
+        choices = record.target is not None and record.target.choices
+        return "the model's choice" if choices else "what the model said"
+    return None
+
+
+def rank_words(record: Record, method: str) -> tuple[str, ...]:
+    """The place of each unit, the largest absolute score first, e.g. ``"1"``, or ``"2-4"`` where it is tied.
+
+    Args:
+        record: One whose status is ok.
+        method: One that the record has scores by.
+
+    Returns:
+        For each unit, in prompt order. Units whose order the coalitions do not settle share their places.
+    """
+    scores = record.scores[method]
+    ordered = sorted(range(len(scores)), key=lambda index: -abs(scores[index]))
+    places = {unit: place for place, unit in enumerate(ordered, start=1)}
+    words = {unit: str(place) for unit, place in places.items()}
+    for group in record.scheme.tied if record.scheme is not None else ():
+        shared = sorted(places[unit] for unit in group)
+        words |= dict.fromkeys(group, f"{shared[0]}-{shared[-1]}") if len(shared) > 1 else {}
+    return tuple(words[unit] for unit in range(len(scores)))
+
+
+def quality_words(record: Record, method: str) -> str:
+    """How well a method's scores predict what they were not made from; empty where that was not tested."""
+    correlation = record.diagnostics.get("lds", {}).get(method)
+    if correlation is None:
+        return ""
+    held_out = record.diagnostics.get("held_out", 0)
+    words = next(words for least, words in _QUALITIES if correlation >= least)
+    return (
+        f"Tested on {held_out} sets of absent units that were not used for these scores: {method} puts them "
+        f"{words} (rank correlation {correlation:.2f}; 1 is perfect, 0 is chance)."
+    )
+
+
+def is_sure(pair: Interaction) -> bool:
+    """Whether the pair's interval leaves out 0."""
+    lower, upper = pair.interval
+    return lower > 0 or upper < 0
+
+
+def pair_words(pair: Interaction) -> str:
+    """What two units are to each other, said of both."""
+    if not is_sure(pair):
+        return "may have to do with each other; that is not sure"
+    if pair.value < 0:
+        return "stand in for each other: where one is absent, the other still says it"
+    return "work only together: where one is absent, the other says little"
+
+
+def pair_numbers(pair: Interaction) -> str:
+    """The numbers of a pair, e.g. ``ot -0.2, between -0.25 and -0.1``."""
+    lower, upper = pair.interval
+    return f"{pair.measure} {pair.value:.2g}, between {lower:.2g} and {upper:.2g}"
+
+
+def redundancy_words(pairs: Sequence[Interaction]) -> str:
+    """What follows from units that stand in for each other; empty where none do."""
+    if not any(is_sure(pair) and pair.value < 0 for pair in pairs):
+        return ""
+    return "Taking one unit away at a time would have missed units that stand in for each other."
