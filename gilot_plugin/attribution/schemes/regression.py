@@ -42,7 +42,13 @@ class Problem(NamedTuple):
 
     def rows(self, which: NDArray[np.bool_]) -> Problem:
         """Some of the rows."""
-        return Problem(*(part[which] for part in self))
+        return Problem(
+            self.features[which],
+            self.free[which],
+            self.values[which],
+            self.weights[which],
+            self.blocks[which],
+        )
 
 
 @dataclass(frozen=True, eq=False)

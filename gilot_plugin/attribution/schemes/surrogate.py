@@ -100,8 +100,8 @@ def _opposites(readings: Readings) -> dict[int, Numbers]:
 
 def _nothing_read(readings: Readings) -> PromptError:
     return PromptError(
-        f"the coalitions that were read ({readings.asked}, of which {readings.left_out} have no finite value) "
-        f"say nothing of {len(readings.players)} units: allow more by coalitions or token_budget"
+        f"{readings.asked} coalitions were read, {readings.left_out} of them without a finite value, and say "
+        f"nothing of {len(readings.players)} units: allow more by coalitions or token_budget"
     )
 
 
