@@ -244,11 +244,9 @@ def test_accessible(
     page = open_page(html, link, scheme=scheme)
     if link == CAPITAL:
         page.select_option("#sample select", "signed_ot")
-        assert accessibility_problems(page) == []
         answer(page).get_by_role("option").last.click()
-        assert accessibility_problems(page) == []
     prompt(page).focus()
-    page.keyboard.press("End")
+    word(page, {CAPITAL: "chief", CHOICES: "cold", PLAIN: "not"}[link]).click()
     for summary in page.locator("#sample summary").all():
         summary.click()
     assert accessibility_problems(page) == []
