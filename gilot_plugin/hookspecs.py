@@ -75,7 +75,8 @@ def gilot_attribute_samples(  # type: ignore[empty-body]
     """Explain chosen samples of a task, each with its record; None leaves it to the next plugin.
 
     Samples may be taken one at a time, or several to be explained together; each that was taken is to be
-    given back, in any order. When the budget is spent, no more of them come.
+    given back, in any order. When the budget is spent, no more of them come. A wrapper is sent a list of one
+    iterator, over what all plugins together answered, and no samples before that.
     """
 
 

@@ -7,7 +7,8 @@ from itertools import groupby
 
 from rich.text import Text
 
-from gilot_plugin.artifacts.typed import Record, RecordedTarget
+from gilot_plugin.artifacts.models import RecordedTarget
+from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.attribution.types import ExplainedAnswer, Hypothesis
 from gilot_plugin.reports.heat import answer_pieces
 from gilot_plugin.reports.lines import Lines
