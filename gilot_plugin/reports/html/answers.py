@@ -25,7 +25,7 @@ _KEPT_FLOWS = 8
 _LEAD = 0.02
 _SIGNED = "signed_"
 #: Characters of what stands above prompt and answer.
-_ABOVE = 120
+_ABOVE = 60
 
 
 def report_view(record: Record, sample: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -102,16 +102,22 @@ def _right_answers(record: Record, logged: str | None) -> list[str]:
     """What would have been right: the right choices, or else the task's own answer."""
     target = record.target
     if target is not None and target.choices:
-        return [shown(target.choices[index].text) for index in target.gold]
+        return [_beginning(target.choices[index].text) for index in target.gold]
     if not logged:
         return []
     return [_ending(logged)]
 
 
+def _beginning(text: str) -> str:
+    """A text in a line, without its end where it is long: choices stand in full beside the prompt."""
+    line = " ".join(text.split())
+    return shown(line if len(line) <= _ABOVE else f"{line[:_ABOVE]} …")
+
+
 def _ending(text: str) -> str:
     """A text in a line, without its beginning where it is long: an answer comes last."""
     line = " ".join(text.split())
-    return shown(line if len(line) <= _ABOVE else f"… {line[-_ABOVE:]}")
+    return shown(line if len(line) <= _ABOVE else f"… {line[-_ABOVE:].lstrip()}")
 
 
 def _choices_without(record: Record) -> list[int | None]:

@@ -99,11 +99,12 @@ class HeatMap {
     return best;
   }
 
+  // Between two words, what was pointed at last stays, or all would flicker on the way.
   point(target) {
-    const part = target.closest("[role=option]")?.index ?? -1;
+    const part = target.closest("[role=option]")?.index ?? this.pointed;
     if (part === this.pointed) return;
     this.pointed = part;
-    this.tell(part < 0 ? null : part, false);
+    this.tell(part, false);
   }
 
   leave() {

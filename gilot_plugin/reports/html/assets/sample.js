@@ -152,10 +152,12 @@ class Why {
 
   ranking(scores, ranks) {
     const most = largestOf(scores);
+    const parts = new Set(this.view.units.map(([, segment]) => segment)).size > 1;
     const rows = strongest(scores, TOP).map((unit, place) =>
       el("tr", {}, el("td", { class: "number faint" }, ranks ? ranks[unit] : String(place + 1)),
         el("td", { class: "word" }, unitName(this.view.units[unit][0])),
-        el("td", {}, bar(Math.abs(scores[unit]) / most, scores[unit] < 0)), el("td", { class: "number" }, number(scores[unit]))));
+        el("td", {}, bar(Math.abs(scores[unit]) / most, scores[unit] < 0)), el("td", { class: "number" }, number(scores[unit])),
+        parts ? el("td", { class: "faint part" }, this.view.units[unit][1]) : null));
     return el("table", { class: "ranking" }, el("tbody", {}, ...rows));
   }
 
