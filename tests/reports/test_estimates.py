@@ -12,6 +12,7 @@ from gilot_plugin.attribution.types import Interaction, SchemeUse
 from gilot_plugin.reports.estimates import (
     pair_numbers,
     pair_words,
+    pairs_of,
     quality_words,
     rank_words,
     redundancy_words,
@@ -115,3 +116,22 @@ def test_of_an_answer_without_tokens_the_followed_part_is_explained() -> None:
     assert answer_pieces(Record.from_json(said)) == (Piece(" no", (0,)), Piece(", never", ()))
     assert answer_pieces(record()) == (Piece(" no", ()),)
     assert answer_pieces(Record.from_json(answers.four_choices())) == ()
+
+
+def test_only_what_the_scheme_judged_is_tied() -> None:
+    signed = {"signed_ot": SCORES["ot"], **SCORES}
+    tied = record(
+        scores={name: tuple(scores) for name, scores in signed.items()},
+        scheme=SchemeUse("auto", 32, ((2, 4),)),
+        intervals={"ot": ((0.0, 1.0),) * 6, "kl": ((0.0, 1.0),) * 6},
+    )
+    assert rank_words(tied, "signed_ot")[2] == "2-3"
+    assert "-" not in "".join(rank_words(tied, "kl"))
+
+
+def test_pairs_are_those_of_the_method_or_of_the_first_that_has_some() -> None:
+    by_ot, by_kl = (Interaction((0, 1), measure, 0.2, (0.1, 0.3)) for measure in ("ot", "kl"))
+    paired = record(interactions=(by_ot, by_kl))
+    assert pairs_of(paired, "kl") == (by_kl,)
+    assert pairs_of(paired, "ot") == pairs_of(paired, "margin") == (by_ot,)
+    assert pairs_of(record(), "ot") == ()

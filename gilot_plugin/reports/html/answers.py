@@ -11,9 +11,11 @@ from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.reports.estimates import (
     pair_numbers,
     pair_words,
+    pairs_of,
     quality_words,
     rank_words,
     redundancy_words,
+    tied_units,
 )
 from gilot_plugin.reports.heat import answer_pieces
 from gilot_plugin.reports.html.packing import pack_matrix, rounded, shown
@@ -81,20 +83,21 @@ def _steps(record: Record, positions: int) -> dict[str, Any]:
 
 def _estimates(record: Record) -> dict[str, Any]:
     methods = list(record.scores)
-    tied = record.scheme is not None and record.scheme.tied
-    pairs = record.interactions
     return {
-        "ranks": {name: list(rank_words(record, name)) for name in methods} if tied else {},
+        "ranks": {name: list(rank_words(record, name)) for name in methods if tied_units(record, name)},
         "intervals": {
             name: [[rounded(lower), rounded(upper)] for lower, upper in rows]
             for name, rows in record.intervals.items()
         },
         "quality": {name: words for name in methods if (words := quality_words(record, name))},
-        "pairs": [
-            [*pair.units, rounded(pair.value), shown(pair_words(pair)), shown(pair_numbers(pair))]
-            for pair in pairs
-        ],
-        "redundancy": redundancy_words(pairs),
+        "pairs": {
+            name: [
+                [*pair.units, rounded(pair.value), pair_words(pair), shown(pair_numbers(pair))]
+                for pair in pairs_of(record, name)
+            ]
+            for name in methods
+        },
+        "redundancy": {name: redundancy_words(pairs_of(record, name)) for name in methods},
     }
 
 

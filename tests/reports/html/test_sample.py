@@ -270,7 +270,7 @@ def test_a_window_that_was_not_found_says_why(tmp_path: Path, open_page: Open) -
     said = page.inner_text(".answered")
     assert "marked: the explained part" in said
     assert (
-        "The scored part was not found, so the start is explained: the filter [invalid] takes out no text"
+        "What was to be explained was not found, so the start is: the filter [invalid] takes out no text"
         in said
     )
 
@@ -320,3 +320,17 @@ def test_packed_scores_are_exact_to_three_percent() -> None:
     assert np.allclose(found[large], scores[large], rtol=0.03)
     assert abs(found[~large]).max() <= abs(scores).max() / 1000 * 1.001
     assert not pack_matrix(np.zeros((2, 2)))["largest"]
+
+
+def test_what_the_model_said_itself_is_set_apart(tmp_path: Path, open_page: Open) -> None:
+    def reason(record: dict[str, Any]) -> None:
+        for unit in record["units"][-3:]:
+            unit["segment"] = "reasoning"
+
+    record = factories.edited(factories.make_record(scores=SCORES), reason)
+    page = open_page(report_page(loaded(tmp_path, record)), PLAIN)
+    assert re.sub(r"\s+", " ", prompt(page).inner_text()) == (
+        "<s>User: Is the film what the model said first: not good? Answer:"
+    )
+    word(page, "good").hover()
+    assert "in reasoning" in page.inner_text("#sample .panel")

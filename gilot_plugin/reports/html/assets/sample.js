@@ -61,6 +61,8 @@ class Why {
     this.answer = Object.keys(view.steps).length
       ? new HeatMap(view.answer, view.tokens, "Answer, token by token", (part, chosen) => this.tell("answer", part, chosen))
       : null;
+    const own = this.prompt.spans.find((span, unit) => span && view.units[unit][1] === "reasoning");
+    if (own) own.before(el("i", { class: "divider" }, "what the model said first:"));
     this.panel = el("div", { class: "panel", "aria-live": "polite" });
     this.colours = el("div", {});
   }
@@ -145,7 +147,7 @@ class Why {
   }
 
   partners(unit) {
-    return this.view.pairs
+    return this.view.pairs[this.method]
       .filter(([first, second]) => first === unit || second === unit)
       .map(([first, second, value, words, numbers]) => ({ other: first === unit ? second : first, value, words, numbers }));
   }
