@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from statistics import median
 
 from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.attribution.types import Interaction
@@ -18,11 +19,12 @@ _OF_THE_ANSWER = frozenset(
     }
 )
 
+_DOUBTFUL = 0.4
 #: The least rank correlation, and how well scores that reach it predict.
 _QUALITIES = (
     (0.9, "almost in their true order"),
     (0.7, "mostly in their true order"),
-    (0.4, "only roughly in their true order"),
+    (_DOUBTFUL, "only roughly in their true order"),
     (-1.0, "hardly better than chance would, so do not build on these scores"),
 )
 
@@ -86,6 +88,23 @@ def quality_words(record: Record, method: str) -> str:
     return (
         f"Tested on {held_out} sets of absent units that were not used for these scores: {method} puts them "
         f"{words} (rank correlation {correlation:.2f}; 1 is perfect, 0 is chance)."
+    )
+
+
+def qualities_words(records: Iterable[Record], method: str) -> str:
+    """The same over the samples of a run; empty where none was tested."""
+    found = [
+        record.diagnostics["lds"][method] for record in records if method in record.diagnostics.get("lds", {})
+    ]
+    if not found:
+        return ""
+    doubtful = sum(correlation < _DOUBTFUL for correlation in found)
+    less = (
+        f"; in {doubtful} it is below {_DOUBTFUL:g}, where scores should not be built on" if doubtful else ""
+    )
+    return (
+        f"How well scores by {method} predict sets of absent units that were not used for them, in {len(found)} "
+        f"samples: the median rank correlation is {median(found):.2f}{less}."
     )
 
 

@@ -13,6 +13,7 @@ from gilot_plugin.reports.estimates import (
     pair_numbers,
     pair_words,
     pairs_of,
+    qualities_words,
     quality_words,
     rank_words,
     redundancy_words,
@@ -75,6 +76,14 @@ def test_quality_is_told_in_words_and_with_its_number(correlation: float, words:
     assert f"{correlation:.2f}" in quality_words(tested, "ot")
     assert quality_words(tested, "kl") == ""
     assert quality_words(record(), "ot") == ""
+
+
+def test_quality_over_a_run() -> None:
+    tested = [record(diagnostics={"lds": {"ot": value}, "held_out": 16}) for value in (0.9, 0.8, 0.3)]
+    told = qualities_words([*tested, record()], "ot")
+    assert "in 3 samples: the median rank correlation is 0.80; in 1 it is below 0.4" in told
+    assert "below" not in qualities_words(tested[:2], "ot")
+    assert qualities_words(tested, "kl") == ""
 
 
 def test_pairs_in_words() -> None:

@@ -136,6 +136,10 @@ def test_what_is_tied_and_how_well_scores_predict(html: str, open_page: Open) ->
     expect(page.locator(".quality")).to_contain_text("rank correlation 0.81")
 
 
+def test_the_quality_over_the_run_stands_on_the_first_page(html: str, open_page: Open) -> None:
+    assert "in 1 samples: the median rank correlation is 0.93." in open_page(html).inner_text("#about")
+
+
 def test_what_speaks_against_can_be_told_without_colour(html: str, open_page: Open) -> None:
     page = open_page(html, CAPITAL)
     page.select_option("#sample select", "signed_ot")

@@ -76,7 +76,7 @@ class Why {
     const matrix = await Matrix.unpack(this.view.steps, method);
     this.method = method;
     this.matrix = matrix;
-    for (const heat of [this.prompt, this.answer]) heat?.node.classList.toggle("signed", method in this.view.signed);
+    this.signed = method in this.view.signed;
     this.scores = this.view.scores[method] || [];
     this.painted = {};
     this.draw();
@@ -134,7 +134,7 @@ class Why {
     this.painted.prompt = position;
     const scores = position === null ? this.scores : this.matrix.column(position);
     const end = position === null ? largestOf(scores) : this.matrix.end(scores);
-    this.prompt.paint(scores, { end, numbers: this.numbers });
+    this.prompt.paint(scores, { end, numbers: this.numbers, signed: this.signed });
     this.colours.replaceChildren(legend(scores, this.method, this.view.signed[this.method], end));
   }
 
@@ -143,7 +143,7 @@ class Why {
     this.painted.answer = unit;
     if (!this.matrix) this.answer.paint(this.view.tokens.map(() => 0));
     else if (unit === null) this.answer.paint(this.matrix.totals, { grey: true });
-    else this.answer.paint(this.matrix.row(unit), { end: this.matrix.end(this.matrix.row(unit)), numbers: this.numbers });
+    else this.answer.paint(this.matrix.row(unit), { end: this.matrix.end(this.matrix.row(unit)), numbers: this.numbers, signed: this.signed });
   }
 
   partners(unit) {
