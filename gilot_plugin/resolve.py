@@ -71,6 +71,7 @@ def make_recipe(
         top_k=config.top_k,
         ground_cost=ground,
         seed=config.seed,
+        step_scores=config.step_scores,
     )
 
 

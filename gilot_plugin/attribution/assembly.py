@@ -12,8 +12,9 @@ import torch
 from gilot_plugin.attribution.distance.flows import readable_flows, total_flows
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.methods import Measurement, MethodContext, PromptMethod
+from gilot_plugin.attribution.schemes.leave_one_out import leave_one_out
 from gilot_plugin.attribution.schemes.protocol import Scores
-from gilot_plugin.attribution.types import Attribution, CoarseUnit, Diagnostics, Unit
+from gilot_plugin.attribution.types import Attribution, CoarseUnit, Diagnostics, ExplainedAnswer, Unit
 from gilot_plugin.backends.protocol import Backend
 
 
@@ -46,6 +47,8 @@ def assembled(backend: Backend, game: Game, scores: Scores, coarse: Sequence[Uni
         hypotheses=described.hypotheses,
         choices=described.choices,
         margin=described.margin,
+        answer=described.answer,
+        step_scores=_step_scores(game, described.answer),
         diagnostics=Diagnostics(
             outside_support=max((one.outside_support for one in measured), default=0.0),
             transport_gap=max((one.gap for one in measured), default=0.0),
@@ -69,6 +72,23 @@ def assembled(backend: Backend, game: Game, scores: Scores, coarse: Sequence[Uni
             transport_left_over=sum(one.left_over for one in measured),
         ),
     )
+
+
+def _step_scores(game: Game, answer: ExplainedAnswer | None) -> dict[str, tuple[tuple[float, ...], ...]]:
+    """For each measure and unit the score at every position of the answer's window.
+
+    Left out where what was compared are not its positions: with ``steps: last``, and where hypotheses go on
+    after the answer's end.
+    """
+    if answer is None or not game.recipe.step_scores or game.recipe.scheme is not leave_one_out:
+        return {}
+    found: dict[str, tuple[tuple[float, ...], ...]] = {}
+    for measure in game.measures:
+        of_units = [game.measured((unit,)).get(measure) for unit in game.units]
+        rows = tuple(one.positions for one in of_units if one is not None)
+        if len(rows) == len(of_units) and all(len(row) == len(answer.window) for row in rows):
+            found[measure.name] = rows
+    return found if answer.window else {}
 
 
 class _Others(NamedTuple):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gilot_plugin.attribution.distance.ground_costs import COSINE, GroundCost
-from gilot_plugin.attribution.methods import AttributionMethod
+from gilot_plugin.attribution.methods import AttributionMethod, OutcomeMethod
 from gilot_plugin.attribution.prompt.absence import AbsenceContext, AbsenceOperator
 from gilot_plugin.attribution.schemes.leave_one_out import leave_one_out
 from gilot_plugin.attribution.schemes.protocol import Scheme
@@ -35,6 +35,7 @@ class Recipe:
         ground_cost: What it costs to move probability between outcomes.
         scheme: How scores come from coalitions.
         seed: For methods that draw random numbers.
+        step_scores: Whether the scores at every single position are kept.
     """
 
     num_beams: int
@@ -51,3 +52,9 @@ class Recipe:
     steps: Literal["last", "mean"] = "last"
     choice_scoring: Literal["sum", "norm"] = "sum"
     seed: int = 0
+    step_scores: bool = True
+
+    @property
+    def needs_odds(self) -> bool:
+        """Whether a measure asks how likely the answer is against everything else."""
+        return any(isinstance(method, OutcomeMethod) and method.needs_odds for method in self.methods)

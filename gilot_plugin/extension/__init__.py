@@ -12,9 +12,11 @@ from gilot_plugin.attribution.methods import (
     Interval,
     Measurement,
     MethodContext,
+    OddsDrop,
     OutcomeMethod,
     PromptGame,
     PromptMethod,
+    SignedDistance,
     TransportDistance,
 )
 from gilot_plugin.attribution.prompt.absence import AbsenceContext, AbsenceOperator
@@ -44,6 +46,7 @@ __all__ = [
     "Interval",
     "Measurement",
     "MethodContext",
+    "OddsDrop",
     "Options",
     "OutcomeMethod",
     "Prompt",
@@ -56,6 +59,7 @@ __all__ = [
     "SampleIdentity",
     "SelectionContext",
     "SelectionStrategy",
+    "SignedDistance",
     "TaskView",
     "Token",
     "TransportDistance",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from gilot_plugin.attribution.methods import Distance, TransportDistance, signed
 from gilot_plugin.errors import GilotError, one_of
 from gilot_plugin.plugins.manager import manager
 
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
 
 
 def attribution_methods() -> dict[str, AttributionMethod]:
-    """All methods by name, in order of registration.
+    """All methods by name, in order of registration; after them every distance with its sign.
 
     Raises:
         GilotError: Two plugins offer the same name.
     """
-    return _collect("attribution method", manager().hook.gilot_attribution_methods)
+    offered = _collect("attribution method", manager().hook.gilot_attribution_methods)
+    distances = [one for one in offered.values() if isinstance(one, (Distance, TransportDistance))]
+    directed = {one.name: one for one in map(signed, distances)}
+    return offered | {name: one for name, one in directed.items() if name not in offered}
 
 
 def absence_operators() -> dict[str, AbsenceOperator]:

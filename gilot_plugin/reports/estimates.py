@@ -103,8 +103,8 @@ def qualities_words(records: Iterable[Record], method: str) -> str:
         f"; in {doubtful} it is below {_DOUBTFUL:g}, where scores should not be built on" if doubtful else ""
     )
     return (
-        f"How well scores by {method} predict sets of absent units that were not used for them, in {len(found)} "
-        f"samples: the median rank correlation is {median(found):.2f}{less}."
+        f"How well scores by {method} predict sets of absent units that were not used for them, in "
+        f"{len(found)} samples: the median rank correlation is {median(found):.2f}{less}."
     )
 
 

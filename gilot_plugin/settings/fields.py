@@ -152,6 +152,9 @@ class Fields(BaseModel):
         "auto",
         description="measure how much scores move in other batches; auto: in half precision",
     )
+    step_scores: StrictBool = Field(
+        True, description="keep the scores at every single position of the answer in the records"
+    )
     seed: _Whole = Field(0, ge=0, description="for random selection and methods that draw numbers")
     output_path: Path | None = Field(
         None, description="folder of the artifacts; None: beside lm-eval's own samples"
