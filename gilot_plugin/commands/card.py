@@ -36,10 +36,10 @@ def run(options: argparse.Namespace) -> int:
     from gilot_plugin.reports.card.section import card_section
     from gilot_plugin.reports.figures import save_figure
 
-    folder, date = chosen_run(options.run_dir, model=options.model, date=options.date)
+    folder, date = chosen_run(options.run_dir, model=options.model, date=options.date, ablated=True)
     path: Path = options.model_card
     before = read_card(path)
-    section = card_section(load_run(folder, date=date), options.method)
+    section = card_section(load_run(folder, date=date, ablated=True), options.method)
     after = with_section(new_card(section.title) if before is None else before, section.text)
     # The figures first, so that no card shows what is not there.
     for file, figure, description in section.pictures:
