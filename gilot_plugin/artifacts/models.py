@@ -261,6 +261,10 @@ class SchemeUseFields(Open):
     tied: tuple[UnitIndices, ...] = optional(
         description="Groups of units, by their numbers, whose order the coalitions do not settle."
     )
+    left_out: Natural = optional(description="How many of them had no finite value and count nowhere.")
+    interrupted: bool = optional(
+        description="Whether it was interrupted: the scores are what was known by then."
+    )
 
 
 class InteractionFields(Closed):

@@ -151,7 +151,9 @@ def _logged_task(past: PastEvaluation, name: str) -> Any:
     return SimpleNamespace(
         OUTPUT_TYPE=str(config.get("output_type")),
         VERSION=None,
-        config=SimpleNamespace(metadata=metadata if isinstance(metadata, Mapping) else {}),
+        config=SimpleNamespace(
+            metadata=metadata if isinstance(metadata, Mapping) else {}, filter_list=config.get("filter_list")
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from gilot_plugin.artifacts.names import run_date
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.errors import ConfigError, UnsupportedModelError
+from gilot_plugin.harness.asking.filters import ensembles_of
 from gilot_plugin.harness.entry.loading import backend_of
 from gilot_plugin.harness.keeping.locking import locked
 from gilot_plugin.harness.keeping.manifest import describe_model
@@ -132,7 +133,7 @@ def _task_info(name: str, apart: TaskApart, given: Mapping[str, Any]) -> TaskInf
     version = metadata.get("version", getattr(task, "VERSION", None))
     config = task_config(name, metadata.get("gilot"), given, task.OUTPUT_TYPE)
     choices_of, question_of = apart.method("doc_to_choice"), apart.method("doc_to_text")
-    return TaskInfo(name, task.OUTPUT_TYPE, version, config, choices_of, question_of)
+    return TaskInfo(name, task.OUTPUT_TYPE, version, config, choices_of, question_of, ensembles_of(task))
 
 
 def _model_name(lm: Any, tracker: Any) -> str:

@@ -69,8 +69,8 @@ def pack_matrix(scores: NDArray[np.float64]) -> dict[str, Any]:
 
     Returns:
         ``largest``, the largest absolute score; ``columns``, the positions; ``bytes``, row after row, as
-        Base64 of gzip. Byte ``b`` of 1 to 127 stands for ``largest * 1000 ** ((b - 127) / 126)``, byte ``128 + b``
-        for the same below 0, 0 for 0.
+        Base64 of gzip. Byte ``b`` of 1 to 127 stands for ``largest * 1000 ** ((b - 127) / 126)``, byte
+        ``128 + b`` for the same below 0, 0 for 0.
     """
     largest = float(np.abs(scores).max(initial=0.0))
     sizes = np.abs(scores) / (largest or 1.0)

@@ -13,6 +13,7 @@ from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
 from gilot_plugin.artifacts.typed import chosen_method
 from gilot_plugin.attribution.types import SHOT_PREFIX, TEMPLATE_SEGMENT
 from gilot_plugin.errors import ArtifactError
+from gilot_plugin.reports.estimates import qualities_words
 from gilot_plugin.reports.html.ablation import ablation_section
 from gilot_plugin.reports.html.answers import report_view
 from gilot_plugin.reports.html.contrast import contrast_section
@@ -69,7 +70,7 @@ def report_values(run: LoadedRun) -> dict[str, Any]:
         "confidence": f"{CONFIDENCE:.0%}",
         "explained": len(run.explained),
         "chosen": len(run.records),
-        "notes": [shown(line) for line in _notes(run)],
+        "notes": [shown(line) for line in _notes(run, method)],
         "reasons": [(shown(reason), count) for reason, count in reasons.most_common(5)],
         "tasks": [task_row(run, task, segments.get(task, ())) for task in run.tasks],
         "segments_verdict": shown(verdict_line(segments)),
@@ -84,10 +85,12 @@ def report_values(run: LoadedRun) -> dict[str, Any]:
     }
 
 
-def _notes(run: LoadedRun) -> Iterator[str]:
+def _notes(run: LoadedRun, method: str) -> Iterator[str]:
     """What a reader should know before any number."""
     if run.without_first_position:
         yield f"{len(run.without_first_position)} were {FIRST_POSITION_LEFT_OUT}."
+    if quality := qualities_words(run.explained, method):
+        yield quality
     yield from cache_use_lines((run.manifest or {}).get("cache_use"))
 
 
