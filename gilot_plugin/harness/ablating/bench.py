@@ -22,8 +22,8 @@ from gilot_plugin.harness.ablating.editing import (
     pattern_rewrite,
     snapshot,
 )
-from gilot_plugin.harness.recording.wrapping import wrapped
 from gilot_plugin.harness.state.team import ALONE, Team
+from gilot_plugin.harness.watching.wrapping import wrapped
 from gilot_plugin.settings.ablation import FULL, Arm
 from gilot_plugin.strategies.functions import load_function
 

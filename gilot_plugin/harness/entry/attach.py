@@ -36,12 +36,12 @@ from gilot_plugin.harness.keeping.manifest import let_model_go
 from gilot_plugin.harness.keeping.output import output_root, redate, results_folder
 from gilot_plugin.harness.keeping.plugin import abandon_run, open_run
 from gilot_plugin.harness.keeping.saving import rewrite_results, rewrite_samples, save_scores
-from gilot_plugin.harness.recording.apart import TaskApart, listening
-from gilot_plugin.harness.recording.model_calls import hooked
-from gilot_plugin.harness.recording.parts import watched_parts
-from gilot_plugin.harness.recording.rebuilding import rebuild_parts, remembered_builds
 from gilot_plugin.harness.state.model_arguments import ModelArguments, model_arguments
 from gilot_plugin.harness.state.run import EvaluationRun
+from gilot_plugin.harness.watching.apart import TaskApart, listening
+from gilot_plugin.harness.watching.model_calls import hooked
+from gilot_plugin.harness.watching.parts import watched_parts
+from gilot_plugin.harness.watching.rebuilding import rebuild_parts, remembered_builds
 from gilot_plugin.settings.ablation import ablation_functions
 from gilot_plugin.settings.config import GilotConfig
 from gilot_plugin.settings.selection import functions_in
@@ -145,7 +145,7 @@ class Attachment:
         return call
 
     def evaluate(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap lm-eval's ``evaluate`` to record its requests; alone, it has its samples explained, too."""
+        """Wrap lm-eval's ``evaluate`` to watch its requests; alone, it has its samples explained, too."""
         signature = inspect.signature(original)
 
         @functools.wraps(original)
