@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from gilot_plugin.attribution.batching import Execution
-from gilot_plugin.attribution.builtins import LOGPROB
+from gilot_plugin.attribution.builtins import LOGODDS, LOGPROB
 from gilot_plugin.attribution.measuring import Measurer, Progress, Subject
 from gilot_plugin.attribution.methods import Measurement, OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer
@@ -41,15 +41,19 @@ class Values:
     """What coalitions are worth.
 
     Attributes:
-        positions: ``[n, positions]`` for each measure, by its name, in its own unit; measures of the answer
-            as a whole have one position.
+        positions: ``[n, positions]`` for each measure, by its name, in its own unit; measures of the task's
+            choices have one position.
+        summed: Names of those that say something of the answer as a whole, of which positions are parts.
     """
 
     positions: Mapping[str, FloatArray]
+    summed: frozenset[str] = frozenset()
 
     def means(self, measure: str) -> list[float]:
-        """Mean over the positions, for each of the ``n`` coalitions: v_m(S)."""
-        found: list[float] = self.positions[measure].mean(axis=1).tolist()
+        """Mean over the positions, for each of the ``n`` coalitions: v_m(S); the sum where it is one."""
+        numbers = self.positions[measure]
+        over = numbers.sum(axis=1) if measure in self.summed else numbers.mean(axis=1)
+        found: list[float] = over.tolist()
         return found
 
 
@@ -104,9 +108,11 @@ class Game:
         make_target: Makes what is explained; the model may be asked.
         execution: How the work is carried out.
         progress: Told of coalitions that were read for the scheme.
+        said: How many tokens at the end of the prompt the model itself has said.
 
     Attributes:
         prompt: As given.
+        said: As given.
         units: The units; empty until they are found.
         refinement: How they are found; None where they were given.
         recipe: As given.
@@ -125,7 +131,10 @@ class Game:
         make_target: Callable[[], Target],
         execution: Execution,
         progress: Progress | None = None,
+        *,
+        said: int = 0,
     ) -> None:
+        self.said = said
         self._backend, self.prompt, self.recipe, self.execution = backend, prompt, recipe, execution
         self.refinement = units if isinstance(units, Refinement) else None
         self.units: tuple[Unit, ...] = () if isinstance(units, Refinement) else tuple(units)
@@ -223,7 +232,15 @@ class Game:
     def anew(self, batch_size: int) -> Game:
         """The same game with nothing read, in batches of another size."""
         execution = self.execution._replace(batch_size=batch_size)
-        return Game(self._backend, self.prompt, self.units, self.recipe, lambda: self.target, execution)
+        return Game(
+            self._backend,
+            self.prompt,
+            self.units,
+            self.recipe,
+            lambda: self.target,
+            execution,
+            said=self.said,
+        )
 
     @cached_property
     def _answer_target(self) -> Target:
@@ -262,7 +279,8 @@ class Game:
         # Rows of about the same length go together; the longest first: if memory does not suffice, that is
         # known at once.
         missing = sorted(wanted.values(), key=self.cost, reverse=True)
-        answer_alone = set(asked) == {LOGPROB} == {self.target.answer_measure}
+        of_answer = bool(asked) and {LOGPROB, LOGODDS} >= set(asked)
+        answer_alone = of_answer and self.target.answer_measure == LOGPROB
         parts: list[_Part] = []
         if full and self._reference(self.target) is None and (answer_alone or not missing):
             parts.append((self._subject(self.target, ()), []))
@@ -277,14 +295,18 @@ class Game:
     def _known(self, coalitions: Sequence[Absent], measures: Sequence[OutcomeMethod]) -> Values:
         """What coalitions are worth, once everything was read."""
         rows = [self.measured(absent) for absent in coalitions]
-        return Values({measure.name: _positions(rows, measure) for measure in measures})
+        return Values(
+            {measure.name: _positions(rows, measure) for measure in measures},
+            frozenset(measure.name for measure in measures if measure.summed),
+        )
 
     def _reference(self, target: Target) -> Reference | None:
         """What a target's outcomes are compared with, if that was read."""
         known = {one.target: one.reference for one in self._subjects.values() if one.reference is not None}
         if target not in known and LOGPROB in self.target.along and self.target in known:
             # How likely the answer is was read with the outcome.
-            return Reference(torch.zeros(1, 1), known[self.target].answer_logprob, None)
+            whole = known[self.target]
+            return Reference(torch.zeros(1, 1), whole.answer_logprobs, whole.answer_logodds, None)
         return known.get(target)
 
     def _subject(self, target: Target, measures: tuple[OutcomeMethod, ...]) -> Subject:
@@ -294,6 +316,9 @@ class Game:
             found = Subject(target, measures, self.recipe, unread=self._unread)
             self._subjects[target, measures], self._unread = found, 0
         reference = self._reference(target)
+        if reference is not None and found.needs_odds and reference.answer_logodds is None:
+            # Whoever read the full prompt did not ask for them: it is read again.
+            reference = None
         found.reference = reference and reference.within(found.nucleus)
         return found
 

@@ -10,6 +10,14 @@ from gilot_plugin.errors import NonFiniteLogitsError
 #: model can give has one as low.
 IMPOSSIBLE = -1e6
 
+#: Entries of distributions that are copied at once.
+_AT_ONCE = 2**22
+
+
+def accurate(device: torch.device) -> torch.dtype:
+    """What sums over a vocabulary are computed in: float64, which Apple's devices do not have."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
 
 def finite_log_softmax(logits: torch.Tensor) -> torch.Tensor:
     """Log-softmax over the last dimension that refuses NaN and rows without any finite logit."""
@@ -20,3 +28,27 @@ def finite_log_softmax(logits: torch.Tensor) -> torch.Tensor:
             "(try dtype=float32 or bfloat16)"
         )
     return logprobs
+
+
+def log_odds(logprobs: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Log-odds of one outcome of each distribution against all others together, ``[n]``, in nats.
+
+    The others are summed by themselves, in double precision where the device has it: of an outcome that is
+    all but certain, one less its probability would be round-off.
+
+    Args:
+        logprobs: ``[n, outcomes]``.
+        chosen: ``[n]``, an outcome of each.
+    """
+    found = [logprobs.new_zeros(0, dtype=accurate(logprobs.device))]
+    at_once = max(1, _AT_ONCE // logprobs.shape[1])
+    for some, of_some in zip(torch.split(logprobs, at_once), torch.split(chosen, at_once), strict=True):
+        wide, column = some.to(found[0].dtype), of_some.unsqueeze(1)
+        others = wide.scatter(1, column, -torch.inf).logsumexp(1).clamp(min=IMPOSSIBLE)
+        found.append(wide.gather(1, column)[:, 0].clamp(min=IMPOSSIBLE) - others)
+    return torch.cat(found)
+
+
+def logprob_of_odds(odds: torch.Tensor) -> torch.Tensor:
+    """Log-probability, in nats, from log-odds of whatever shape; keeps what a probability near 1 lacks."""
+    return torch.nn.functional.logsigmoid(odds)

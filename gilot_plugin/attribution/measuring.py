@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gilot_plugin.attribution.batching import BatchPlan, Execution, Size, in_batches
 from gilot_plugin.attribution.distance.geometry import COST_BYTES
@@ -23,7 +25,9 @@ from gilot_plugin.attribution.methods import (
     AnswerDrop,
     Distance,
     Measurement,
+    OddsDrop,
     OutcomeMethod,
+    SignedDistance,
     TransportDistance,
 )
 from gilot_plugin.attribution.prediction.targets import Asked, Outcomes, Target
@@ -40,6 +44,8 @@ from gilot_plugin.attribution.reducing import (
 from gilot_plugin.attribution.transport import Solver, TransportProblem
 from gilot_plugin.attribution.types import Absent
 from gilot_plugin.backends.protocol import Backend, Need
+
+FloatArray = NDArray[np.float64]
 
 #: Called with the number of units that were measured since the last call.
 Progress = Callable[[int], None]
@@ -89,6 +95,17 @@ class Subject:
         if any(distance.transports for distance in self.distances):
             return Nucleus(self.recipe.top_p, self.recipe.top_k)
         return None
+
+    @property
+    def needs_odds(self) -> bool:
+        """Whether it is of interest how likely the answer is against everything else."""
+        return any(distance.needs_odds for distance in self.distances)
+
+    @property
+    def unsigned(self) -> tuple[Distance | TransportDistance, ...]:
+        """Distances to be computed, each once, whether asked for by itself or with a sign."""
+        every = (one.distance if isinstance(one, SignedDistance) else one for one in self.distances)
+        return tuple(dict.fromkeys(one for one in every if isinstance(one, (Distance, TransportDistance))))
 
     def tell(self, units: int) -> None:
         """Units were measured; those that were told of before are not told of again."""
@@ -249,7 +266,10 @@ class Measurer:
         subjects = [
             (subject, list(items)) for subject, items in groupby(batch, key=lambda item: item.subject)
         ]
-        asked = [Asked(subject.target, [item.absent for item in items]) for subject, items in subjects]
+        asked = [
+            Asked(subject.target, [item.absent for item in items], subject.needs_odds)
+            for subject, items in subjects
+        ]
         outcomes = asked[0].target.compute(asked)
         references = [
             subject.reference or Reference.of(of_subject, subject.nucleus)
@@ -294,10 +314,11 @@ class Measurer:
         reduced = some.reduced()
         with self._beside_the_model():
             transported = _transported(subject, reduced, rows, plan)
-        columns = [
-            _measurements(distance, column, reduced, rows, transported)
-            for column, distance in _columns(subject.distances)
-        ]
+        unsigned = {
+            distance: _measurements(distance, column, reduced, rows, transported)
+            for column, distance in _columns(subject.unsigned)
+        }
+        columns = [_of_units(method, unsigned, reduced, rows) for method in subject.distances]
         measured = [list(unit) for unit in zip(*columns, strict=True)] if columns else [[] for _ in rows]
         return measured, time.perf_counter() - started
 
@@ -319,9 +340,8 @@ def _tokens(item: _Item) -> int:
 def _reduced(subject: Subject, outcomes: Outcomes, reference: Reference) -> Reduction:
     """Compare with the full prompt's outcomes, which are the first ones if they were not known before."""
     if subject.reference is None:
-        answers = outcomes.answer_logprobs
-        outcomes = Outcomes(outcomes.logprobs[1:], None if answers is None else answers[1:])
-    distances = [distance for distance in subject.distances if isinstance(distance, Distance)]
+        outcomes = outcomes.after(1)
+    distances = [distance for distance in subject.unsigned if isinstance(distance, Distance)]
     return reduce(outcomes, reference, distances, subject.nucleus)
 
 
@@ -329,31 +349,62 @@ def _reduced(subject: Subject, outcomes: Outcomes, reference: Reference) -> Redu
 _OfSteps = Sequence[Sequence[Measurement]]
 
 
-def _columns(methods: Sequence[OutcomeMethod]) -> Iterator[tuple[int, OutcomeMethod]]:
-    """Each method with its place among those of its kind."""
-    places: Counter[type[OutcomeMethod]] = Counter()
-    for method in methods:
-        kind = next(kind for kind in (Distance, TransportDistance, AnswerDrop) if isinstance(method, kind))
-        yield places[kind], method
+#: What has no sign.
+_Unsigned = Distance | TransportDistance
+
+
+def _columns(distances: Sequence[_Unsigned]) -> Iterator[tuple[int, _Unsigned]]:
+    """Each distance with its place among those of its kind."""
+    places: Counter[bool] = Counter()
+    for distance in distances:
+        kind = isinstance(distance, TransportDistance)
+        yield places[kind], distance
         places[kind] += 1
 
 
 def _measurements(
-    distance: OutcomeMethod, column: int, reduced: Reduced, rows: range, transported: Sequence[_OfSteps]
+    distance: _Unsigned, column: int, reduced: Reduced, rows: range, transported: Sequence[_OfSteps]
 ) -> list[Measurement]:
-    """What a method says of some units."""
-    if isinstance(distance, AnswerDrop):
-        return [Measurement(float(reduced.answer_drops[row])) for row in rows]
+    """What a distance says of some units."""
     if isinstance(distance, TransportDistance):
         return [mean_measurement([step[column] for step in steps]) for steps in transported]
+    return _of_positions(reduced.numbers[column, rows])
+
+
+def _of_units(
+    method: OutcomeMethod, unsigned: Mapping[_Unsigned, list[Measurement]], reduced: Reduced, rows: range
+) -> list[Measurement]:
+    """What a method says of some units, whose distances are known."""
+    if isinstance(method, AnswerDrop):
+        return _of_positions(reduced.answer_drops[rows], summed=True)
+    if isinstance(method, OddsDrop):
+        return _of_positions(reduced.odds_drops[rows])
+    if isinstance(method, SignedDistance):
+        return [
+            _directed(measured, direction)
+            for measured, direction in zip(unsigned[method.distance], reduced.directions[rows], strict=True)
+        ]
+    assert isinstance(method, (Distance, TransportDistance))  # nothing else is measured
+    return unsigned[method]
+
+
+def _of_positions(numbers: FloatArray, *, summed: bool = False) -> list[Measurement]:
+    """Measurements from their numbers at each position, ``[rows, positions]``."""
+    scores = numbers.sum(axis=1) if summed else numbers.sum(axis=1) / max(1, numbers.shape[1])
     return [
-        Measurement(float(row.mean()), positions=tuple(row.tolist())) for row in reduced.numbers[column, rows]
+        Measurement(score, positions=tuple(row))
+        for score, row in zip(scores.tolist(), numbers.tolist(), strict=True)
     ]
+
+
+def _directed(measured: Measurement, direction: FloatArray) -> Measurement:
+    positions = direction * np.array(measured.positions)
+    return measured._replace(score=float(positions.mean()), positions=tuple(positions.tolist()))
 
 
 def _transported(subject: Subject, reduced: Reduced, rows: range, plan: BatchPlan) -> list[_OfSteps]:
     """For some units, the measurements of all distances that transport, step by step."""
-    distances = [distance for distance in subject.distances if isinstance(distance, TransportDistance)]
+    distances = [distance for distance in subject.unsigned if isinstance(distance, TransportDistance)]
     if not distances:
         return []
     reference, target, solver = subject.reference, subject.target, subject.recipe.solver

@@ -16,12 +16,11 @@ from gilot_plugin.attribution.distance.support import (
     AddedOutcomes,
     SharedNuclei,
     Support,
-    accurate,
     added_outcomes,
     shared_nuclei,
 )
 from gilot_plugin.attribution.distances import entropy
-from gilot_plugin.attribution.logprobs import IMPOSSIBLE
+from gilot_plugin.attribution.logprobs import IMPOSSIBLE, accurate, logprob_of_odds
 from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.prediction.targets import Outcomes
 from gilot_plugin.attribution.transfer import HostCopy
@@ -53,12 +52,15 @@ class Reference:
 
     Attributes:
         logprobs: log P(v | x), ``[steps, outcomes]``.
-        answer_logprob: Of the model's own answer, in nats, a scalar; NaN if nobody asked for it.
+        answer_logprobs: Of each token of the model's own answer, in nats, ``[positions]``; NaN if nobody
+            asked for it.
+        answer_logodds: Their log-odds, in nats, ``[positions]``; None if nobody asked for them.
         shared: What takes part in transport; None if nothing does.
     """
 
     logprobs: torch.Tensor
-    answer_logprob: torch.Tensor
+    answer_logprobs: torch.Tensor
+    answer_logodds: torch.Tensor | None
     shared: SharedNuclei | None
 
     @classmethod
@@ -66,13 +68,19 @@ class Reference:
         """That of the first row, which is copied: batches go, and it stays."""
         logprobs = outcomes.logprobs[0].clone()
         shared = None if nucleus is None else shared_nuclei(logprobs, *nucleus)
-        return cls(logprobs, _answers(outcomes)[0].clone(), shared)
+        odds = outcomes.answer_logodds
+        return cls(logprobs, _answers(outcomes)[0].clone(), None if odds is None else odds[0].clone(), shared)
 
     def within(self, nucleus: Nucleus | None) -> Reference:
         """The same with what takes part in transport, where it is asked for and lacking."""
         if nucleus is None or self.shared is not None:
             return self
         return replace(self, shared=shared_nuclei(self.logprobs, *nucleus))
+
+    @property
+    def answer_logprob(self) -> torch.Tensor:
+        """Log-probability of the model's own answer, in nats, a scalar; NaN if nobody asked for it."""
+        return self.answer_logprobs.sum()
 
     @property
     def entropy(self) -> float:
@@ -106,12 +114,18 @@ class Reduced(NamedTuple):
 
     Attributes:
         numbers: Of each distance, ``[distances, rows, steps]``.
-        answer_drops: By how much the answer's log-probability fell, in nats, ``[rows]``.
+        answer_drops: By how much the log-probability of the answer's tokens fell, in nats, ``[rows,
+            positions]``.
+        odds_drops: The same of their log-odds; nothing, ``[rows, 0]``, if nobody asked for them.
+        directions: Sign of the change in log-odds of what was said at each step, ``[rows, steps]``: 1 where
+            they fell. Nothing, ``[rows, 0]``, if nobody asked for them.
         added: For transport; arrays in place of tensors. None without.
     """
 
     numbers: FloatArray
     answer_drops: FloatArray
+    odds_drops: FloatArray
+    directions: FloatArray
     added: _Added | None
 
     def supports(self, reference: Reference, row: int) -> Iterator[Support]:
@@ -160,11 +174,15 @@ class Reduction(NamedTuple):
     Attributes:
         numbers: See :class:`Reduced`.
         answer_drops: See :class:`Reduced`.
+        odds_drops: See :class:`Reduced`.
+        directions: See :class:`Reduced`.
         added: For transport; None without.
     """
 
     numbers: torch.Tensor
     answer_drops: torch.Tensor
+    odds_drops: torch.Tensor
+    directions: torch.Tensor
     added: AddedOutcomes | None
 
 
@@ -182,8 +200,9 @@ def reduce(
     Raises:
         ValueError: A distance gave something of another shape.
     """
-    logprobs, drops = outcomes.logprobs, reference.answer_logprob - _answers(outcomes)
+    logprobs, drops = outcomes.logprobs, reference.answer_logprobs - _answers(outcomes)
     rows, steps, _ = logprobs.shape
+    odds = _odds_changes(outcomes, reference)
     numbers = drops.new_zeros(len(distances), rows, steps, dtype=accurate(logprobs.device))
     for block in _blocks(logprobs) if distances else ():
         _, of_steps = block
@@ -198,9 +217,10 @@ def reduce(
                 )
             number[block] = found.to(number)
     if nucleus is None or not rows:
-        return Reduction(numbers, drops, None)
+        return Reduction(numbers, drops, *odds, None)
     assert reference.shared is not None  # made with the same nucleus
-    return Reduction(numbers, drops, added_outcomes(logprobs, reference.logprobs, reference.shared, *nucleus))
+    added = added_outcomes(logprobs, reference.logprobs, reference.shared, *nucleus)
+    return Reduction(numbers, drops, *odds, added)
 
 
 def to_host(reductions: Sequence[Reduction]) -> list[Callable[[], Reduced]]:
@@ -209,23 +229,41 @@ def to_host(reductions: Sequence[Reduction]) -> list[Callable[[], Reduced]]:
     Returns:
         For each of them, what waits for it.
     """
-    tensors = [(one.numbers, one.answer_drops, *(one.added or ())) for one in reductions]
+    tensors = [(*one[:-1], *(one.added or ())) for one in reductions]
     copied = HostCopy([tensor for some in tensors for tensor in some])
     ends = list(accumulate(map(len, tensors)))
 
     def arrived(start: int, end: int) -> Reduced:
-        numbers, drops, *added = copied.arrays()[start:end]
-        wide, wide_drops = (part.astype(np.float64, copy=False) for part in (numbers, drops))
-        return Reduced(wide, wide_drops, _Added(*added) if added else None)
+        numbers, drops, odds, directions, *added = copied.arrays()[start:end]
+        wide = [part.astype(np.float64, copy=False) for part in (numbers, drops, odds, directions)]
+        return Reduced(wide[0], wide[1], wide[2], wide[3], _Added(*added) if added else None)
 
     return [partial(arrived, start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _answers(outcomes: Outcomes) -> torch.Tensor:
-    """Log-probabilities of the answer, ``[rows]``; NaN if nobody asked."""
+    """Log-probabilities of the answer's tokens, ``[rows, positions]``; NaN if nobody asked."""
     if outcomes.answer_logprobs is None:
-        return outcomes.logprobs.new_full((len(outcomes.logprobs),), torch.nan)
+        return outcomes.logprobs.new_full((len(outcomes.logprobs), 1), torch.nan)
     return outcomes.answer_logprobs.clamp(min=IMPOSSIBLE)
+
+
+def _odds_changes(outcomes: Outcomes, reference: Reference) -> tuple[torch.Tensor, torch.Tensor]:
+    """By how much log-odds fell, ``[rows, positions]``, and the direction at each step, ``[rows, steps]``.
+
+    Where steps are positions of the answer, each has its own direction. What comes after the answer, and what
+    is compared only after all of it, has that of the answer as a whole.
+    """
+    rows, steps, _ = outcomes.logprobs.shape
+    if reference.answer_logodds is None or outcomes.answer_logodds is None:
+        nothing = outcomes.logprobs.new_zeros(rows, 0)
+        return nothing, nothing
+    odds, full = outcomes.answer_logodds, reference.answer_logodds
+    drops = full - odds
+    # From the log-odds, for log-probabilities near 0 are round-off.
+    whole = logprob_of_odds(full).sum() - logprob_of_odds(odds).sum(1, keepdim=True)
+    own = drops[:, :steps] if steps > 1 else drops[:, :0]
+    return drops, torch.cat((own, whole.expand(rows, steps - own.shape[1])), dim=1).sign()
 
 
 def _blocks(logprobs: torch.Tensor) -> Iterator[tuple[slice, slice]]:

@@ -19,6 +19,9 @@ QUESTION_SEGMENT = "question"
 LEAD_IN_SEGMENT = "lead_in"
 SHOT_PREFIX = "shot_"
 
+#: What the model itself said before the part of its answer that is explained.
+REASONING_SEGMENT = "reasoning"
+
 #: Segments that the scope ``content`` leaves in place.
 FIXED_SEGMENTS = frozenset({SPECIAL_SEGMENT, TEMPLATE_SEGMENT})
 
@@ -202,11 +205,15 @@ class SchemeUse:
         name: Value of the setting ``scheme``.
         coalitions: Prompts without units that were read for it.
         tied: Groups of units, by their numbers, whose order the coalitions do not settle.
+        left_out: How many of them had no finite value and count nowhere.
+        interrupted: Whether it ended before it was done.
     """
 
     name: str
     coalitions: int
     tied: tuple[tuple[int, ...], ...] = ()
+    left_out: int = 0
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,10 +42,10 @@ def run(options: argparse.Namespace) -> int:
     from gilot_plugin.reports.card.section import card_section
     from gilot_plugin.reports.figures import save_figure
 
-    folder, date = chosen_run(options.run_dir, model=options.model, date=options.date)
+    folder, date = chosen_run(options.run_dir, model=options.model, date=options.date, ablated=True)
     path: Path = options.model_card
     before = read_card(path)
-    loaded = load_run(folder, date=date)
+    loaded = load_run(folder, date=date, ablated=True)
     section = card_section(loaded, options.method)
     after = with_section(new_card(section.title) if before is None else before, section.text)
     if options.eval_results:

@@ -12,13 +12,23 @@ from gilot_plugin.attribution.methods import (
     Interval,
     Measurement,
     MethodContext,
+    OddsDrop,
     OutcomeMethod,
     PromptGame,
     PromptMethod,
+    SignedDistance,
     TransportDistance,
 )
 from gilot_plugin.attribution.prompt.absence import AbsenceContext, AbsenceOperator
-from gilot_plugin.attribution.types import Absent, Attribution, Prompt, Token, Unit
+from gilot_plugin.attribution.schemes.protocol import (
+    Interrupted,
+    Scheme,
+    SchemeOffer,
+    SchemeOptions,
+    SchemeResult,
+    UnitsGame,
+)
+from gilot_plugin.attribution.types import Absent, Attribution, Interaction, Prompt, Token, Unit
 from gilot_plugin.backends.protocol import Backend, Row
 from gilot_plugin.errors import ConfigError, GilotError, PromptError
 from gilot_plugin.extension.feeds import Feed
@@ -41,9 +51,12 @@ __all__ = [
     "Distance",
     "Feed",
     "GilotError",
+    "Interaction",
+    "Interrupted",
     "Interval",
     "Measurement",
     "MethodContext",
+    "OddsDrop",
     "Options",
     "OutcomeMethod",
     "Prompt",
@@ -54,12 +67,18 @@ __all__ = [
     "RunView",
     "Sample",
     "SampleIdentity",
+    "Scheme",
+    "SchemeOffer",
+    "SchemeOptions",
+    "SchemeResult",
     "SelectionContext",
     "SelectionStrategy",
+    "SignedDistance",
     "TaskView",
     "Token",
     "TransportDistance",
     "Unit",
+    "UnitsGame",
     "attributed_record",
     "unattributed_record",
 ]

@@ -11,7 +11,7 @@ from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.builtins import BUILTIN_METHODS
 from gilot_plugin.attribution.engine import attribute
 from gilot_plugin.attribution.games import choices_game, generation_game
-from gilot_plugin.attribution.methods import Distance
+from gilot_plugin.attribution.methods import Distance, TransportDistance, signed
 from gilot_plugin.attribution.prompt.absence import BUILTIN_ABSENCES, AbsenceContext
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.transport import Solver, make_solver
@@ -26,12 +26,13 @@ PROMPT = (0, 37, 211, 64, 150, 9, 301, 88, 12, 250, 133, 70, 19, 205)
 SPANS = [(0, 1), (3, 5), (6, 7), (10, 13), (13, 14)]
 EVERY_TOKEN = [(index, index + 1) for index in range(len(PROMPT))]
 
-_METHODS = {method.name: method for method in BUILTIN_METHODS}
+_DISTANCES = [method for method in BUILTIN_METHODS if isinstance(method, (Distance, TransportDistance))]
+_METHODS = {method.name: method for method in (*BUILTIN_METHODS, *map(signed, _DISTANCES))}
 _ABSENCES = {operator.name: operator for operator in BUILTIN_ABSENCES}
 
 
 def methods(*names: str) -> tuple[Distance, ...]:
-    """Built-in methods by name."""
+    """Built-in methods by name, signed ones too."""
     return tuple(_METHODS[name] for name in names)
 
 

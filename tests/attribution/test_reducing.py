@@ -50,7 +50,7 @@ def outcomes(rows, steps, count, *, near):
 def test_distances(monkeypatch, rows, steps, block, near):
     monkeypatch.setattr(reducing, "block_size", lambda device: block)
     logprobs = outcomes(1 + rows, steps, 2000, near=near)
-    answers = -torch.arange(1.0, 2.0 + rows)
+    answers = -torch.arange(1.0, 2.0 + rows)[:, None]
     reference = Reference.of(Outcomes(logprobs, answers), None)
     reduction = reduce(Outcomes(logprobs[1:], answers[1:]), reference, DISTANCES, None)
     (arrived,) = to_host([reduction])
@@ -62,7 +62,7 @@ def test_distances(monkeypatch, rows, steps, block, near):
         for step in range(steps):
             expected = definitions(masses[0, step], masses[row + 1, step])
             np.testing.assert_allclose(found.numbers[:, row, step], expected, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(found.answer_drops, 1.0 + np.arange(rows))
+    np.testing.assert_allclose(found.answer_drops, 1.0 + np.arange(rows)[:, None])
     assert found.added is None
     expected = -np.where(masses[0] > 0, masses[0] * np.log(np.maximum(masses[0], 1e-300)), 0.0).sum(1)
     assert reference.entropy == pytest.approx(expected.mean(), abs=1e-9)

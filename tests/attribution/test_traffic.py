@@ -12,6 +12,7 @@ from gilot_plugin.attribution.distance.geometry import VocabularyGeometry
 from gilot_plugin.attribution.distance.ground_costs import COSINE
 from gilot_plugin.attribution.distance.solved import SolvedProblem
 from gilot_plugin.attribution.distances import optimal_transport
+from gilot_plugin.attribution.logprobs import log_odds
 from gilot_plugin.attribution.methods import Distance
 from gilot_plugin.attribution.prediction.targets import Outcomes
 from gilot_plugin.attribution.reducing import Nucleus, Reference, reduce, to_host
@@ -47,9 +48,12 @@ def log_probabilities(rows, steps):
 
 
 def reduced(logprobs):
-    answers = logprobs[:, 0, 0]
-    reference = Reference.of(Outcomes(logprobs, answers), NUCLEUS)
-    (arrived,) = to_host([reduce(Outcomes(logprobs[1:], answers[1:]), reference, DISTANCES, NUCLEUS)])
+    answers = logprobs[:, :, 0]
+    first = torch.zeros_like(answers.flatten(), dtype=torch.long)
+    odds = log_odds(logprobs.flatten(0, 1), first).view(answers.shape)
+    outcomes = Outcomes(logprobs, answers, odds)
+    reference = Reference.of(outcomes, NUCLEUS)
+    (arrived,) = to_host([reduce(outcomes.after(1), reference, DISTANCES, NUCLEUS)])
     return reference, arrived()
 
 
@@ -104,6 +108,8 @@ def test_numbers_are_those_of_the_host():
     same_reference, same = reduced(logprobs)
     np.testing.assert_array_equal(found.numbers, same.numbers)
     np.testing.assert_array_equal(found.answer_drops, same.answer_drops)
+    np.testing.assert_array_equal(found.odds_drops, same.odds_drops)
+    np.testing.assert_array_equal(found.directions, same.directions)
     for ours, theirs in zip(found.added, same.added, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     with pretend_device.visiting():

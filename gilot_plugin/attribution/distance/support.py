@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gilot_plugin.attribution.logprobs import accurate
+
 FloatArray = NDArray[np.float64]
 
 #: Outcomes that are looked at first: most distributions of language models need fewer, and finding so few
@@ -59,11 +61,6 @@ def nuclei(logprobs: torch.Tensor, top_p: float, top_k: int) -> Nuclei:
 def _masses(logprobs: torch.Tensor) -> torch.Tensor:
     """Cumulative masses."""
     return logprobs.to(accurate(logprobs.device)).exp().cumsum(1)
-
-
-def accurate(device: torch.device) -> torch.dtype:
-    """What sums over a vocabulary are computed in: float64, which Apple's devices do not have."""
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 class SharedNuclei(NamedTuple):

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import torch
 
+from gilot_plugin.attribution.logprobs import log_odds
 from gilot_plugin.attribution.prediction.trie import Prefix, node_count
 
 
@@ -74,3 +75,14 @@ class Answer:
         if sums.shape[1] == 1:
             return sums[:, 0]
         return self.candidates.compared(sums).log_softmax(dim=1)[:, self.chosen]
+
+    def logodds(self, read: torch.Tensor) -> torch.Tensor:
+        """Log-odds of the answer against all other candidates, ``[rows]``, in nats; 0 without any.
+
+        Args:
+            read: See :meth:`logprobs`.
+        """
+        compared = self.candidates.compared(self.candidates.sums(read))
+        if compared.shape[1] == 1:
+            return torch.zeros_like(compared[:, 0])
+        return log_odds(compared, torch.full((len(read),), self.chosen, device=read.device))

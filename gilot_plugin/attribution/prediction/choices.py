@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from gilot_plugin.attribution.builtins import CHOICE, LOGPROB
+from gilot_plugin.attribution.builtins import CHOICE, LOGODDS, LOGPROB
 from gilot_plugin.attribution.distance.geometry import ChoiceGeometry
 from gilot_plugin.attribution.distances import margin
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
 from gilot_plugin.attribution.prediction.sequences import SequencesTarget
 from gilot_plugin.attribution.prediction.targets import Description, Outcomes, PromptRows, check_positions
+from gilot_plugin.attribution.prediction.trie import AnswerReading
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent, Choice, Prompt
 from gilot_plugin.backends.protocol import Backend
@@ -75,18 +76,22 @@ class ChoicesTarget(SequencesTarget):
         self.outcome_bytes = 4 * len(self._token_ids)
         # A single choice is certain among the choices.
         self.answer_measure = CHOICE if len(self._token_ids) > 1 else LOGPROB
-        self.along = (self.answer_measure,)
+        self.along = (self.answer_measure, LOGODDS)
         self._gold = tuple(gold)
         self._likelihoods: torch.Tensor | None = None
 
-    def _outcomes(self, read: torch.Tensor, absent: Sequence[Absent]) -> Outcomes:
+    def _outcomes(self, read: torch.Tensor, lone: AnswerReading, absent: Sequence[Absent]) -> Outcomes:
         """Outcomes from the log-likelihoods of the choices and of their leads, ``[rows, sequences]``."""
         sums = self._candidates.sums(read)
         compared = self._candidates.compared(sums)
         if not absent[0]:
             self._likelihoods = sums[0]
             self._preferred = int(compared[0].argmax())
-        return Outcomes(compared.log_softmax(dim=1).unsqueeze(1), sums[:, self._preferred])
+        return Outcomes(
+            compared.log_softmax(dim=1).unsqueeze(1),
+            sums[:, self._preferred, None],
+            self.answer.logodds(read)[:, None],
+        )
 
     @property
     def answer(self) -> Answer:

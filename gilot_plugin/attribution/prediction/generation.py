@@ -11,7 +11,7 @@ from typing import Literal, cast
 import numpy as np
 import torch
 
-from gilot_plugin.attribution.builtins import LOGPROB
+from gilot_plugin.attribution.builtins import LOGODDS, LOGPROB
 from gilot_plugin.attribution.distance.geometry import Labels, VocabularyGeometry
 from gilot_plugin.attribution.logprobs import IMPOSSIBLE
 from gilot_plugin.attribution.methods import OutcomeMethod
@@ -33,9 +33,11 @@ from gilot_plugin.attribution.prediction.targets import (
     check_positions,
     joined,
 )
-from gilot_plugin.attribution.prediction.trie import Prefix, sequence_logprobs
+from gilot_plugin.attribution.prediction.trie import AnswerReading, Prefix, answer_logprobs
+from gilot_plugin.attribution.prompt.tokens import locate
+from gilot_plugin.attribution.prompt.windows import Window, start_window
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.attribution.types import Absent, Hypothesis, Prompt
+from gilot_plugin.attribution.types import Absent, ExplainedAnswer, Hypothesis, Prompt
 from gilot_plugin.backends.protocol import Backend, Load
 from gilot_plugin.errors import PromptError
 
@@ -52,6 +54,8 @@ class Question:
         decode: Text of a hypothesis.
         answer: What the model answered, if its log-probability is asked for.
         find_answer: The same, if nobody asked for it before.
+        known: What the model answered, if that is known without asking it.
+        window: Where the answer lies in all that the model said; None where it is the start.
     """
 
     backend: Backend
@@ -61,6 +65,8 @@ class Question:
     decode: Callable[[Sequence[int]], str]
     answer: Prefix | None
     find_answer: Callable[[], Prefix]
+    known: Prefix | None
+    window: Window | None = None
 
 
 class GenerationTarget(ABC):
@@ -76,6 +82,7 @@ class GenerationTarget(ABC):
     def __init__(self, question: Question, steps: int) -> None:
         self._backend, self._recipe, self._answer = question.backend, question.recipe, question.answer
         self._rows, self._find_answer, self._decode = question.rows, question.find_answer, question.decode
+        self._said, self._window = question.known, question.window
         self.geometry = VocabularyGeometry(
             question.backend, question.recipe.ground_cost, question.labels, steps
         )
@@ -105,7 +112,21 @@ class GenerationTarget(ABC):
     @property
     def along(self) -> tuple[OutcomeMethod, ...]:
         """See :attr:`gilot_plugin.attribution.prediction.targets.Target.along`."""
-        return () if self._answer is None else (LOGPROB,)
+        if self._answer is None:
+            return ()
+        return (LOGPROB, LOGODDS) if self._recipe.needs_odds else (LOGPROB,)
+
+    def _with_answer(self, logprobs: torch.Tensor, read: AnswerReading | None, rows: slice) -> Outcomes:
+        """Outcomes, and how likely the answer is where it was asked for.
+
+        Args:
+            logprobs: Of the outcomes.
+            read: Answers of a batch.
+            rows: The target's own there.
+        """
+        if self._answer is None or read is None:
+            return Outcomes(logprobs)
+        return Outcomes(logprobs, *read.of(rows, len(self._answer)))
 
     def answer_alone(self) -> AnswerTarget:
         """See :meth:`gilot_plugin.attribution.prediction.targets.Target.answer_alone`."""
@@ -119,7 +140,17 @@ class GenerationTarget(ABC):
             Hypothesis(ids, self._decode(list(ids)), logprob, float(share), ended)
             for ((ids, ended), logprob), share in zip(self._known, shares / shares.sum(), strict=True)
         ]
-        return Description(hypotheses=tuple(sorted(described, key=lambda hypothesis: -hypothesis.logprob)))
+        by_weight = sorted(described, key=lambda hypothesis: -hypothesis.logprob)
+        return Description(hypotheses=tuple(by_weight), answer=self._explained())
+
+    def _explained(self) -> ExplainedAnswer | None:
+        """The answer as text, if it is known."""
+        if self._window is not None:
+            return self._window.described
+        if self._said is None:
+            return None
+        _, tokens = locate(self._decode, self._said)
+        return start_window(tokens, len(tokens)).described
 
 
 class RegeneratedTarget(GenerationTarget):
@@ -148,9 +179,9 @@ class RegeneratedTarget(GenerationTarget):
     def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
         """See :meth:`gilot_plugin.attribution.prediction.targets.Target.compute`."""
         if self._recipe.absence.rescored_without is not None:
-            return [self._rescored(absent) for _, absent in asked]
-        targets = [cast("RegeneratedTarget", target) for target, _ in asked]
-        batches = [target._rows.batch(absent) for target, (_, absent) in zip(targets, asked, strict=True)]
+            return [self._rescored(absent, odds=odds) for _, absent, odds in asked]
+        targets = [cast("RegeneratedTarget", one.target) for one in asked]
+        batches = [target._rows.batch(one.absent) for target, one in zip(targets, asked, strict=True)]
         answers = [
             target._answer or () for target, batch in zip(targets, batches, strict=True) for _ in batch.rows
         ]
@@ -162,18 +193,18 @@ class RegeneratedTarget(GenerationTarget):
             recipe.max_new_tokens,
             self._outcomes,
             None if self._answer is None else answers,
+            odds=any(one.odds for one in asked),
         )
         outcomes, start = [], 0
-        for target, (_, absent) in zip(targets, asked, strict=True):
+        for target, (_, absent, _) in zip(targets, asked, strict=True):
             rows = slice(start, start + len(absent))
             if not absent[0]:
                 target._known = _known(found.hypotheses, start)
-            of_answers = None if found.answer_logprobs is None else found.answer_logprobs[rows]
-            outcomes.append(Outcomes(found.logprobs[rows], of_answers))
+            outcomes.append(target._with_answer(found.logprobs[rows], found.answers, rows))
             start = rows.stop
         return outcomes
 
-    def _rescored(self, absent: Sequence[Absent]) -> Outcomes:
+    def _rescored(self, absent: Sequence[Absent], *, odds: bool) -> Outcomes:
         """Outcomes read from a second pass, under an operator that wants one."""
         recipe, search = self._recipe, self._rows.batch(absent)
         score = self._rows.batch(absent, recipe.absence.rescored_without)
@@ -185,8 +216,8 @@ class RegeneratedTarget(GenerationTarget):
         if self._answer is None:
             return Outcomes(logprobs)
         session = self._backend.prefill(search, len(self._answer))
-        answers = [[self._answer]] * len(absent)
-        return Outcomes(logprobs, sequence_logprobs(session, answers, logprobs.device)[:, 0])
+        read = answer_logprobs(session, [self._answer] * len(absent), logprobs.device, odds=odds)
+        return self._with_answer(logprobs, read, slice(0, len(absent)))
 
 
 class FixedHypothesesTarget(GenerationTarget):
@@ -228,19 +259,19 @@ class FixedHypothesesTarget(GenerationTarget):
 
     def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
         """See :meth:`gilot_plugin.attribution.prediction.targets.Target.compute`."""
-        targets = [cast("FixedHypothesesTarget", target) for target, _ in asked]
-        pairs = list(zip(targets, (absent for _, absent in asked), strict=True))
+        pairs = [(cast("FixedHypothesesTarget", one.target), one.absent) for one in asked]
         batch = joined([target._rows.batch(absent) for target, absent in pairs])
         given = [target._given for target, absent in pairs for _ in absent]
-        logprobs, of_answers = fixed_outcomes(self._backend, batch, given)
+        odds = any(one.odds for one in asked)
+        logprobs, answers = fixed_outcomes(self._backend, batch, given, odds=odds)
         outcomes, start = [], 0
         for target, absent in pairs:
             rows = slice(start, start + len(absent))
             if target._is_answer and not absent[0]:
                 continuation = target._given.hypotheses[0]
-                target._known = [(continuation, max(float(of_answers[start]), IMPOSSIBLE))]
-            answered = None if target._answer is None else of_answers[rows]
-            outcomes.append(Outcomes(torch.stack(logprobs[rows]), answered))
+                read = answers.of(slice(start, start + 1), len(continuation.token_ids)).logprobs
+                target._known = [(continuation, max(float(read.sum()), IMPOSSIBLE))]
+            outcomes.append(target._with_answer(torch.stack(logprobs[rows]), answers, rows))
             start = rows.stop
         return outcomes
 
@@ -252,6 +283,7 @@ def generation_target(
     labels: Labels,
     decode: Callable[[Sequence[int]], str],
     answer: Sequence[int] | None = None,
+    window: Window | None = None,
 ) -> GenerationTarget:
     """What the model would generate, see :func:`gilot_plugin.attribution.games.generation_game`."""
     check_positions(backend, recipe.absence)
@@ -263,7 +295,8 @@ def generation_target(
         return _answer_read(backend, rows, recipe, answer)
 
     said = find_answer() if asked else None
-    question = Question(backend, rows, recipe, labels, decode, said, find_answer)
+    known = find_answer() if said is None and answer is not None else said
+    question = Question(backend, rows, recipe, labels, decode, said, find_answer, known, window)
     if recipe.hypotheses == "regenerate":
         return RegeneratedTarget(question)
     if recipe.hypotheses == "response":

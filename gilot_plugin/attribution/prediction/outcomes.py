@@ -11,7 +11,14 @@ import torch
 
 from gilot_plugin.attribution.prediction.hypotheses import Hypotheses, StepOutcome, beam_search, tokens_fed
 from gilot_plugin.attribution.prediction.mixing import Mixture
-from gilot_plugin.attribution.prediction.trie import Prefix, Trie, TriePass, Visit, sequence_logprobs
+from gilot_plugin.attribution.prediction.trie import (
+    AnswerReading,
+    Prefix,
+    Trie,
+    TriePass,
+    Visit,
+    answer_logprobs,
+)
 from gilot_plugin.backends.protocol import Backend, Batch
 
 #: The published code's padding id: it counts a token of this id as certain.
@@ -37,12 +44,12 @@ class Regenerated(NamedTuple):
         logprobs: log P(v | x) after J tokens, or at the positions 1, ..., J if they were asked for,
             ``[rows, steps, vocab]``.
         hypotheses: The hypotheses.
-        answer_logprobs: Log-probability of each row's answer, in nats, ``[rows]``; None where none was given.
+        answers: How likely each row's answer is; None where none was given.
     """
 
     logprobs: torch.Tensor
     hypotheses: Hypotheses
-    answer_logprobs: torch.Tensor | None
+    answers: AnswerReading | None
 
 
 def regenerated_outcomes(
@@ -52,6 +59,8 @@ def regenerated_outcomes(
     max_new_tokens: int,
     outcomes: Literal["after", "along"] = "after",
     answers: Sequence[Prefix] | None = None,
+    *,
+    odds: bool = False,
 ) -> Regenerated:
     """Search each row's own hypotheses and mix what follows them.
 
@@ -65,6 +74,7 @@ def regenerated_outcomes(
         max_new_tokens: J.
         outcomes: Whether the outcome after J tokens is wanted, or those at the positions 1, ..., J.
         answers: For each row, a continuation whose own log-probability is wanted.
+        odds: Whether its log-odds are, too.
 
     Raises:
         NonFiniteLogitsError: The model returned NaN.
@@ -73,11 +83,11 @@ def regenerated_outcomes(
     session = backend.prefill(batch, tokens_fed(num_beams, max_new_tokens, outcomes) + longest)
     found = beam_search(session, backend.eos_token_ids, num_beams, max_new_tokens, outcomes)
     logprobs = torch.stack([_mixed(step, found.last_tokens, backend) for step in found.steps], dim=1)
-    of_answers: torch.Tensor | None = None
+    of_answers: AnswerReading | None = None
     if answers is not None:
         if not backend.shares_prompts:
             session = backend.prefill(batch, longest)
-        of_answers = sequence_logprobs(session, [[answer] for answer in answers], logprobs.device)[:, 0]
+        of_answers = answer_logprobs(session, answers, logprobs.device, odds=odds)
     return Regenerated(logprobs, found.hypotheses, of_answers)
 
 
@@ -129,30 +139,30 @@ class FixedHypotheses:
 
 
 def fixed_outcomes(
-    backend: Backend, batch: Batch, given: Sequence[FixedHypotheses]
-) -> tuple[list[torch.Tensor], torch.Tensor]:
+    backend: Backend, batch: Batch, given: Sequence[FixedHypotheses], *, odds: bool = False
+) -> tuple[list[torch.Tensor], AnswerReading]:
     """Score given hypotheses after each prompt, each node of their tries once, and mix what follows.
 
     Args:
         backend: The model.
         batch: The prompts.
         given: For each of them, its hypotheses.
+        odds: Whether log-odds of the answers are wanted, too.
 
     Returns:
-        For each prompt log P(v | x) after each depth, ``[depths, vocab]``, and the log-probabilities of the
-        answers, ``[rows]``, 0 where none was given.
+        For each prompt log P(v | x) after each depth, ``[depths, vocab]``, and how likely the answers are.
 
     Raises:
         NonFiniteLogitsError: The model returned NaN.
     """
     session = backend.prefill(batch, max(len(one.trie.prefixes) for one in given))
-    reading = TriePass(session, [one.trie for one in given], backend.device)
+    answers = [one.answer or () for one in given]
+    tries = [one.trie for one in given]
+    reading = TriePass(session, tries, backend.device, answers if odds else None)
     mixing = _FixedMixing(reading, given, backend)
     for visit in reading.visits():
         mixing.add(visit)
-    answers = [one.trie.column(one.answer or ()) for one in given]
-    of_answers = reading.logprobs.gather(1, torch.tensor(answers, device=backend.device).unsqueeze(1))
-    return mixing.outcomes(), of_answers[:, 0]
+    return mixing.outcomes(), reading.along(answers)
 
 
 class _FixedMixing:

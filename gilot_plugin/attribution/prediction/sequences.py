@@ -15,7 +15,7 @@ from gilot_plugin.attribution.logprobs import IMPOSSIBLE
 from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
 from gilot_plugin.attribution.prediction.targets import Asked, Description, Outcomes, PromptRows, joined
-from gilot_plugin.attribution.prediction.trie import sequence_logprobs
+from gilot_plugin.attribution.prediction.trie import AnswerReading, Prefix, sequences_read
 from gilot_plugin.attribution.types import Absent
 from gilot_plugin.backends.protocol import Backend, Load
 
@@ -44,7 +44,7 @@ class SequencesTarget(ABC):
 
     def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
         """See :meth:`gilot_plugin.attribution.prediction.targets.Target.compute`."""
-        pairs = [(cast("SequencesTarget", target), absent) for target, absent in asked]
+        pairs = [(cast("SequencesTarget", one.target), one.absent) for one in asked]
         batch = joined([target._rows.batch(absent) for target, absent in pairs])
         room = max(target._candidates.node_count for target, _ in pairs)
         most = max(len(target._candidates.read) for target, _ in pairs)
@@ -54,16 +54,34 @@ class SequencesTarget(ABC):
             for target, absent in pairs
             for _ in absent
         ]
-        sums = sequence_logprobs(self._backend.prefill(batch, room), sequences, self._backend.device)
-        parts = torch.split(sums.double(), [len(absent) for _, absent in pairs])
-        return [
-            target._outcomes(part[:, : len(target._candidates.read)], absent)
-            for (target, absent), part in zip(pairs, parts, strict=True)
-        ]
+        lone = [target._lone_answer for target, absent in pairs for _ in absent]
+        odds = any(one.odds for one in asked) and any(lone)
+        reading = sequences_read(
+            self._backend.prefill(batch, room), sequences, self._backend.device, lone if odds else None
+        )
+        sums, answers = reading.totals(sequences).double(), reading.along(lone)
+        outcomes, start = [], 0
+        for target, absent in pairs:
+            rows = slice(start, start + len(absent))
+            read = sums[rows, : len(target._candidates.read)]
+            outcomes.append(target._outcomes(read, answers.of(rows, len(target._lone_answer)), absent))
+            start = rows.stop
+        return outcomes
+
+    @property
+    def _lone_answer(self) -> Prefix:
+        """The only continuation, which is looked at token by token; empty where there are several."""
+        return self._candidates.read[0] if len(self._candidates.read) == 1 else ()
 
     @abstractmethod
-    def _outcomes(self, read: torch.Tensor, absent: Sequence[Absent]) -> Outcomes:
-        """Outcomes from the log-likelihoods of what was read, ``[rows, sequences]``."""
+    def _outcomes(self, read: torch.Tensor, lone: AnswerReading, absent: Sequence[Absent]) -> Outcomes:
+        """Outcomes from what was read.
+
+        Args:
+            read: Log-likelihoods of the sequences, ``[rows, sequences]``.
+            lone: The only continuation, token by token.
+            absent: What is taken away in each row.
+        """
 
 
 class AnswerTarget(SequencesTarget):
@@ -93,9 +111,13 @@ class AnswerTarget(SequencesTarget):
         """Nothing but the answer, which was given."""
         return Description()
 
-    def _outcomes(self, read: torch.Tensor, absent: Sequence[Absent]) -> Outcomes:
-        logprobs = self.answer.logprobs(read.clamp(min=IMPOSSIBLE))
-        return Outcomes(torch.zeros(len(read), 1, 1, device=read.device), logprobs)
+    def _outcomes(self, read: torch.Tensor, lone: AnswerReading, absent: Sequence[Absent]) -> Outcomes:
+        certain = torch.zeros(len(read), 1, 1, device=read.device)
+        if self._lone_answer:
+            return Outcomes(certain, lone.logprobs.double(), lone.logodds)
+        possible = read.clamp(min=IMPOSSIBLE)
+        logprobs, odds = self.answer.logprobs(possible), self.answer.logodds(possible)
+        return Outcomes(certain, logprobs[:, None], odds[:, None])
 
 
 class _Point:

@@ -14,7 +14,7 @@ from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer
 from gilot_plugin.attribution.prompt.absence import AbsenceContext, AbsenceOperator
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.attribution.types import Absent, Choice, Hypothesis, Prompt
+from gilot_plugin.attribution.types import Absent, Choice, ExplainedAnswer, Hypothesis, Prompt
 from gilot_plugin.backends.protocol import Backend, Batch, KnownPrompt, Load, Row
 from gilot_plugin.errors import UnsupportedModelError
 
@@ -25,12 +25,25 @@ class Outcomes:
 
     Attributes:
         logprobs: ``[rows, steps, outcomes]``, log P(v | x) in nats, normalised.
-        answer_logprobs: ``[rows]``, log-probability of the model's own answer, in nats; None if not asked
+        answer_logprobs: ``[rows, positions]``, log-probability of each token of the model's own answer, in
+            nats; of choices, that of the preferred one, at the one position that there is. None if not asked
             for.
+        answer_logodds: ``[rows, positions]``, log-odds of the same against everything else, in nats; None if
+            not asked for.
     """
 
     logprobs: torch.Tensor
     answer_logprobs: torch.Tensor | None = None
+    answer_logodds: torch.Tensor | None = None
+
+    def after(self, row: int) -> Outcomes:
+        """Those of the rows from one on."""
+        answers, odds = self.answer_logprobs, self.answer_logodds
+        return Outcomes(
+            self.logprobs[row:],
+            None if answers is None else answers[row:],
+            None if odds is None else odds[row:],
+        )
 
 
 class Description(NamedTuple):
@@ -40,11 +53,13 @@ class Description(NamedTuple):
         hypotheses: Of generated answers.
         choices: Of the task.
         margin: Of the right choices.
+        answer: What the model said, where that is known and no choice.
     """
 
     hypotheses: tuple[Hypothesis, ...] = ()
     choices: tuple[Choice, ...] = ()
     margin: float | None = None
+    answer: ExplainedAnswer | None = None
 
 
 class Target(Protocol):
@@ -115,10 +130,12 @@ class Asked(NamedTuple):
     Attributes:
         target: Gives them.
         absent: For each outcome, the units that are taken away.
+        odds: Whether log-odds of the answer are wanted, too.
     """
 
     target: Target
     absent: Sequence[Absent]
+    odds: bool = False
 
 
 def outcomes(target: Target, absent: Sequence[Absent]) -> Outcomes:

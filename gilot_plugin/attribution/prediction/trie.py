@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from gilot_plugin.attribution.logprobs import finite_log_softmax
+from gilot_plugin.attribution.logprobs import accurate, finite_log_softmax, log_odds
 from gilot_plugin.backends.protocol import DecodingSession, TokenTree
 
 #: A node of the trie: the tokens from the prompt's end up to it.
@@ -60,6 +60,25 @@ class Visit(NamedTuple):
     following: torch.Tensor
 
 
+class AnswerReading(NamedTuple):
+    """How likely answers are, token by token.
+
+    Attributes:
+        logprobs: ``[rows, tokens]``, log-probability of each token of the row's answer given what is before
+            it, in nats; 0 past its end.
+        logodds: ``[rows, tokens]``, log-odds of each against all other tokens, in nats; 0 past its end. None
+            if they were not asked for.
+    """
+
+    logprobs: torch.Tensor
+    logodds: torch.Tensor | None
+
+    def of(self, rows: slice, tokens: int) -> AnswerReading:
+        """Those of some rows, whose answers have so many tokens."""
+        part = (rows, slice(0, tokens))
+        return AnswerReading(self.logprobs[part], None if self.logodds is None else self.logodds[part])
+
+
 class TriePass:
     """Tries as a model reads them after each prompt of a batch.
 
@@ -67,6 +86,7 @@ class TriePass:
         session: The prompts.
         tries: One a row; the same for all where the backend's prompts share nothing.
         device: Where the logits are.
+        odds_along: For each row, a continuation the log-odds of whose tokens are wanted; None for none.
 
     Attributes:
         logprobs: ``[rows, 1 + edges]``, log-probability of each continuation given the prompt, in nats, the
@@ -74,7 +94,13 @@ class TriePass:
         steps: The same of the last token alone, given what is before it.
     """
 
-    def __init__(self, session: DecodingSession, tries: Sequence[Trie], device: torch.device) -> None:
+    def __init__(
+        self,
+        session: DecodingSession,
+        tries: Sequence[Trie],
+        device: torch.device,
+        odds_along: Sequence[Prefix] | None = None,
+    ) -> None:
         self._session, self._tries = session, tries
         most = max(len(trie.edges) for trie in tries)
         columns = {trie: [trie.column(prefix[:-1]) for prefix in trie.edges] for trie in set(tries)}
@@ -88,6 +114,12 @@ class TriePass:
         )
         self.logprobs = torch.zeros(len(tries), 1 + most, device=device)
         self.steps = torch.zeros_like(self.logprobs)
+        self._with_odds: torch.Tensor | None = None
+        if odds_along is not None:
+            self._odds = torch.zeros_like(self.logprobs, dtype=accurate(device))
+            #: ``[rows, 1 + edges]``, whether log-odds are wanted.
+            self._with_odds = torch.zeros_like(self.logprobs, dtype=torch.bool)
+            self._with_odds.scatter_(1, self._columns_along(odds_along), True)
 
     def visits(self) -> Iterator[Visit]:
         """Read everything once, a few nodes at a time: the prompts, then depth by depth.
@@ -109,32 +141,82 @@ class TriePass:
                 read = following[starts[row, edge] - part.start, self._tokens[row, edge]]
                 self.steps[row, edge + 1] = read
                 self.logprobs[row, edge + 1] = self.logprobs[row, self._parents[row, edge]] + read
+                if self._with_odds is not None:
+                    asked = self._with_odds[row, edge + 1]
+                    row, edge = row[asked], edge[asked]
+                    place = starts[row, edge] - part.start
+                    self._odds[row, edge + 1] = log_odds(following[place], self._tokens[row, edge])
                 yield Visit(rows[part], columns[part], following)
 
+    def along(self, answers: Sequence[Prefix]) -> AnswerReading:
+        """How likely a continuation of each row is, token by token, when all was read."""
+        columns = self._columns_along(answers)
+        return AnswerReading(
+            self.steps.gather(1, columns),
+            None if self._with_odds is None else self._odds.gather(1, columns),
+        )
 
-def sequence_logprobs(
-    session: DecodingSession, sequences: Sequence[Sequence[Prefix]], device: torch.device
-) -> torch.Tensor:
-    """Log-probability of each sequence after each prompt; last tokens are predicted, but not fed.
+    def totals(self, sequences: Sequence[Sequence[Prefix]]) -> torch.Tensor:
+        """Log-probability of each sequence of each row, ``[rows, sequences]``, in nats, when all was read."""
+        columns = [
+            [trie.column(one) for one in row] for trie, row in zip(self._tries, sequences, strict=True)
+        ]
+        return self.logprobs.gather(1, torch.tensor(columns, device=self.logprobs.device))
+
+    def _columns_along(self, answers: Sequence[Prefix]) -> torch.Tensor:
+        """``[rows, tokens]``, where the beginnings of continuations are; 0 past their ends."""
+        longest = max(map(len, answers))
+        columns = [
+            [
+                *(trie.column(answer[: depth + 1]) for depth in range(len(answer))),
+                *(0,) * (longest - len(answer)),
+            ]
+            for trie, answer in zip(self._tries, answers, strict=True)
+        ]
+        return torch.tensor(columns, dtype=torch.long, device=self.logprobs.device)
+
+
+def sequences_read(
+    session: DecodingSession,
+    sequences: Sequence[Sequence[Prefix]],
+    device: torch.device,
+    odds_along: Sequence[Prefix] | None = None,
+) -> TriePass:
+    """Read sequences after each prompt; last tokens are predicted, but not fed.
 
     Args:
         session: The prompts.
         sequences: For each row, as many; an empty one is certain.
         device: Where the logits are.
-
-    Returns:
-        ``[rows, sequences]``, in nats.
+        odds_along: See :class:`TriePass`; one of the row's sequences each.
 
     Raises:
         NonFiniteLogitsError: The model returned NaN.
     """
     known: dict[tuple[Prefix, ...], Trie] = {}
     tries = [known.setdefault(tuple(row), Trie((), [one for one in row if one])) for row in sequences]
-    reading = TriePass(session, tries, device)
+    reading = TriePass(session, tries, device, odds_along)
     for _ in reading.visits():
         pass
-    columns = [[trie.column(one) for one in row] for trie, row in zip(tries, sequences, strict=True)]
-    return reading.logprobs.gather(1, torch.tensor(columns, device=device))
+    return reading
+
+
+def answer_logprobs(
+    session: DecodingSession, answers: Sequence[Prefix], device: torch.device, *, odds: bool
+) -> AnswerReading:
+    """How likely an answer is after each prompt, token by token; its last one is predicted, but not fed.
+
+    Args:
+        session: The prompts.
+        answers: One a row; an empty one is certain.
+        device: Where the logits are.
+        odds: Whether log-odds are wanted, too.
+
+    Raises:
+        NonFiniteLogitsError: The model returned NaN.
+    """
+    alone = [[answer] for answer in answers]
+    return sequences_read(session, alone, device, answers if odds else None).along(answers)
 
 
 def node_count(continuations: Sequence[Prefix]) -> int:

@@ -166,8 +166,8 @@ def _explain(run: EvaluationRun, samples: Sequence[Sample], clock: Clock) -> Non
     with run.progress.shown(len(samples)):
         try:
             for _, own in groupby(samples, key=lambda sample: sample.identity.task):
-                for found in explained(run, takewhile(lambda _: not clock.is_over, own)):
-                    waiting.update((sample.identity.key, record) for sample, record in found)
+                for sample, record in explained(run, takewhile(lambda _: not clock.is_over, own)):
+                    waiting[sample.identity.key] = record
                     while due and due[0] in waiting:
                         _keep(run, waiting.pop(due.popleft()))
         finally:

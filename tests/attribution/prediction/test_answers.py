@@ -134,7 +134,8 @@ def test_an_empty_answer_is_certain(tiny_model):
 
 def test_what_cannot_be_said_has_a_finite_number(make_tiny_model):
     model = bias_output(make_tiny_model("llama"), {300: float("-inf")})
-    assert (read(model, Answer(Candidates(((5, 300),)))) == IMPOSSIBLE).all()
+    found = read(model, Answer(Candidates(((5, 300),))))
+    np.testing.assert_allclose(found - IMPOSSIBLE, read(model, Answer(Candidates(((5,),)))), atol=1e-3)
 
 
 def test_nan_is_refused(make_tiny_model):

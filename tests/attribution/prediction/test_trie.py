@@ -8,7 +8,7 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gilot_plugin.attribution.prediction.trie import Trie, TriePass, node_count, sequence_logprobs
+from gilot_plugin.attribution.prediction.trie import Trie, TriePass, node_count, sequences_read
 from gilot_plugin.backends.protocol import Row
 from gilot_plugin.backends.transformers import TransformersBackend
 from tests.attribution import serial
@@ -34,7 +34,8 @@ def nodes_of(continuations):
 
 def logprobs_of(backend, rows, sequences):
     """Log-probabilities of the same sequences after each row."""
-    return sequence_logprobs(opened(backend, rows), [sequences] * len(rows), backend.device)
+    asked = [sequences] * len(rows)
+    return sequences_read(opened(backend, rows), asked, backend.device).totals(asked)
 
 
 def read_with(model, prompts, trie):
@@ -74,7 +75,7 @@ def test_every_node_is_read_as_in_a_plain_pass(tiny_model, family, continuations
 def test_rows_with_tries_of_their_own(tiny_model):
     model, sequences = tiny_model("llama"), [[(5, 6, 7), (5,)], [(9,), ()], [(5, 6, 8), (6, 6, 6)]]
     session = opened(TransformersBackend(model), [Row(prompt) for prompt in PROMPTS])
-    found = sequence_logprobs(session, sequences, torch.device("cpu"))
+    found = sequences_read(session, sequences, torch.device("cpu")).totals(sequences)
     for prompt, wanted, logprobs in zip(PROMPTS, sequences, found, strict=True):
         read = serial.plain_reader(model, prompt)
         expected = [serial.sequence_logprob(read, sequence) for sequence in wanted]
@@ -86,7 +87,7 @@ def test_rows_with_tries_of_their_own(tiny_model):
 @given(sequences=CONTINUATIONS.filter(bool))
 @example(sequences=[()])
 @example(sequences=[(5, 6), (5, 6), (5,), ()])
-def test_sequence_logprobs(tiny_model, family, sequences):
+def test_totals_of_sequences(tiny_model, family, sequences):
     model = tiny_model(family)
     backend = TransformersBackend(model)
     found = logprobs_of(backend, [Row(prompt) for prompt in PROMPTS], sequences)

@@ -1,127 +1,21 @@
-"""``gilot run``: what it hands to lm-eval, and what it refuses before a model loads."""
+"""``gilot run``: what it hands to lm-eval, and which options it refuses before a model loads."""
 
 from __future__ import annotations
 
 import argparse
 import functools
-import logging
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import lm_eval._cli.harness
 import lm_eval._cli.run
-import lm_eval.api.registry
 import lm_eval.evaluator
-import lm_eval.tasks
 import pytest
 import yaml
 
 from gilot_plugin import cli
-from gilot_plugin.harness.entry import command, task_files
-
-Refused = Callable[..., str]
-
-
-class ModelLoadsError(Exception):
-    """lm-eval has come as far as making a model."""
-
-
-class UnloadableModel:
-    """Stands for lm-eval's model classes."""
-
-    @classmethod
-    def create_from_arg_obj(cls, *args: Any, **kwargs: Any) -> Any:
-        raise ModelLoadsError
-
-
-@pytest.fixture(autouse=True)
-def _nothing_to_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An empty folder, and an lm-eval without models and without its tasks, which take seconds to read."""
-    monkeypatch.chdir(tmp_path)
-    # Handlers would outlive the test, and the stream that it captures.
-    monkeypatch.setattr(command, "setup_logging", lambda: None)
-    monkeypatch.setattr(logging, "raiseExceptions", False)
-    monkeypatch.setattr(
-        lm_eval.tasks, "TaskManager", functools.partial(lm_eval.tasks.TaskManager, include_defaults=False)
-    )
-
-    def get_model(name: str) -> type[UnloadableModel]:
-        if name != "hf":
-            raise ValueError(f"no model for this name found: {name}")
-        return UnloadableModel
-
-    monkeypatch.setattr(lm_eval.api.registry, "get_model", get_model)
-
-
-def run(arguments: Sequence[str]) -> Any:
-    """Run the command in this process: its exit code."""
-    try:
-        return cli.main(["run", *arguments])
-    except SystemExit as end:  # of argparse
-        return end.code
-
-
-@pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
-    """Runs ``gilot run``, expects exit code 2 and neither model nor artifacts, and returns the message."""
-
-    def refuse(*arguments: str) -> str:
-        before = sorted(tmp_path.rglob("*"))
-        assert run(arguments) == cli.WRONG
-        message = capsys.readouterr().err
-        assert "error: " in message
-        assert "Traceback" not in message
-        assert sorted(tmp_path.rglob("*")) == before
-        return message
-
-    return refuse
-
-
-@pytest.fixture
-def tasks(tmp_path: Path) -> Path:
-    """A folder of tasks, some with wrong settings of their own."""
-    folder = tmp_path / "tasks"
-    task = {
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": "nowhere.jsonl"}},
-        "test_split": "test",
-        "output_type": "generate_until",
-        "doc_to_text": "{{question}}",
-        "doc_to_target": "{{answer}}",
-    }
-    wrong = {**task, "task": "wrong", "metadata": {"version": 1, "gilot": {"num_beams": 0}}}
-    files: dict[str, Any] = {
-        "right": {**task, "task": "right", "metadata": {"version": 1, "gilot": {"num_beams": 2}}},
-        "plain": {**task, "task": "plain"},
-        "wrong": {**wrong, "tag": "tagged"},
-        "wrong_kind": {**task, "task": "wrong_kind", "metadata": {"gilot": [1]}},
-        "heir": {"include": "wrong.yaml", "task": "heir", "tag": []},
-        "group": {"group": "group", "task": ["plain", "wrong"]},
-        "outer_group": {"group": "outer_group", "task": ["plain", "group"]},
-        "group_of_changed": {"group": "group_of_changed", "task": [{"task": "wrong", "num_fewshot": 1}]},
-        "group_of_inline": {"group": "group_of_inline", "task": [{**wrong, "task": "inline"}]},
-        "group_of_tag": {"group": "group_of_tag", "task": ["tagged"]},
-        "group_mending": {
-            "group": "group_mending",
-            "task": [{"task": "wrong", "metadata": {"gilot": {"num_beams": 1}}}],
-        },
-        "group_with_settings": {
-            "group": "group_with_settings",
-            "task": ["plain"],
-            "metadata": {"gilot": {"num_beams": 2}},
-        },
-    }
-    folder.mkdir()
-    for name, content in files.items():
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
-    return folder
-
-
-@pytest.fixture
-def of_tasks(tasks: Path) -> list[str]:
-    """Options that make the tasks known and give an output folder."""
-    return ["--model", "hf", "--include_path", str(tasks), "--output_path", "out"]
+from gilot_plugin.harness.entry import command
+from tests.commands.run.launching import ModelLoadsError, Refused, run
 
 
 def _lm_eval_parser() -> argparse.ArgumentParser:
@@ -231,82 +125,6 @@ def test_wrong_settings_are_refused(
 
 
 @pytest.mark.parametrize(
-    "names",
-    [
-        ["wrong"],
-        ["plain", "wrong"],
-        ["plain,wrong"],
-        ["w*"],
-        ["tagged"],
-        ["group"],
-        ["outer_group"],
-        ["group_of_changed"],
-        ["group_of_tag"],
-        ["tasks/wrong.yaml"],
-        ["tasks/group.yaml"],
-        ["plain", "tasks/wr*.yaml"],
-    ],
-)
-def test_wrong_settings_of_a_task_are_refused_however_it_is_named(
-    names: list[str], refused: Refused, of_tasks: list[str]
-) -> None:
-    message = refused(*of_tasks, "--tasks", *names)
-    assert (
-        "task wrong: num_beams=0: " in message or "task wrong_kind: metadata.gilot: must be a map" in message
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "task"), [("heir", "heir"), ("tasks/heir.yaml", "heir"), ("group_of_inline", "inline")]
-)
-def test_wrong_settings_that_a_task_inherits_are_refused(
-    name: str, task: str, refused: Refused, of_tasks: list[str]
-) -> None:
-    assert f"task {task}: num_beams=0: " in refused(*of_tasks, "--tasks", name)
-
-
-def test_wrong_settings_of_a_task_count_even_where_the_user_gives_others(
-    refused: Refused, of_tasks: list[str]
-) -> None:
-    assert "task wrong: num_beams=0" in refused(*of_tasks, "--tasks", "wrong", "--gilot_args", "seed=1")
-    with pytest.raises(ModelLoadsError):
-        refused(*of_tasks, "--tasks", "wrong", "--gilot_args", "num_beams=3")
-
-
-def test_settings_of_a_group_are_refused_because_they_would_have_no_effect(
-    refused: Refused, of_tasks: list[str]
-) -> None:
-    message = refused(*of_tasks, "--tasks", "group_with_settings")
-    assert "group group_with_settings: metadata.gilot has no effect" in message
-
-
-@pytest.mark.parametrize(
-    ("names", "reason"),
-    [
-        ([], "no tasks are named: add --tasks"),
-        (["--tasks"], "expected at least one argument"),
-        (["--tasks", "nosuch"], "Tasks not found: nosuch"),
-        (["--tasks", "plain", "nosuch"], "Tasks not found: nosuch"),
-        (["--tasks", "nosuch.yaml"], "Tasks not found"),
-        (["--tasks", "broken.yaml"], "broken.yaml"),
-        (["--tasks", "nameless.yaml"], "names neither a task nor a group; it has 'dataset_path'"),
-        (["--tasks", "lost.yaml"], "nowhere.yaml"),
-        (["--tasks", "function.yaml"], "nowhere"),
-        (["--tasks", "list.yaml"], "list.yaml"),
-    ],
-)
-def test_tasks_that_cannot_be_found_or_read_are_named(
-    names: list[str], reason: str, refused: Refused, of_tasks: list[str]
-) -> None:
-    Path("broken.yaml").write_text("task: a\n b: [")
-    Path("nameless.yaml").write_text("dataset_path: json")
-    Path("lost.yaml").write_text("task: a\ninclude: nowhere.yaml")
-    Path("function.yaml").write_text("task: a\ndoc_to_text: !function nowhere.text")
-    Path("list.yaml").write_text("- task")
-    assert reason in refused(*of_tasks, *names)
-
-
-@pytest.mark.parametrize(
     ("options", "reason"),
     [
         ([], "output_path is not set, so attributions would be lost: add --output_path DIR"),
@@ -380,26 +198,3 @@ def test_a_section_of_lm_evals_configuration_has_settings_and_is_no_matter_of_lm
     assert "--config config.yaml: gilot: must be a mapping" in refused("--config", "config.yaml")
     Path("config.yaml").write_text(yaml.safe_dump({**options, "gilot": {}, "gilott": {}}))
     assert "gilott" in refused("--config", "config.yaml")
-
-
-def test_an_older_index_is_read_through_the_files(tasks: Path) -> None:
-    """lm-eval before 0.4.12 keeps paths instead of contents, and mappings instead of entries."""
-    (tasks / "function.yaml").write_text(
-        "include: [wrong.yaml]\ntask: function\ndoc_to_text: !function a.b\n"
-    )
-
-    class Manager:
-        task_index: ClassVar = {
-            "function": {"type": "task", "yaml_path": str(tasks / "function.yaml")},
-            "plain": {"type": "task", "yaml_path": str(tasks / "plain.yaml")},
-            "tagged": {"type": "tag", "task": ["function", "plain"], "yaml_path": -1},
-            "python": {"type": "python_task", "yaml_path": str(tasks / "right.yaml")},
-        }
-
-    settings = list(task_files.task_files(Manager(), ["tagged", "python", "unheard_of"]))
-    assert sorted(settings, key=str) == [
-        ("function", {"num_beams": 0}, "generate_until"),
-        ("plain", None, "generate_until"),
-        ("right", {"num_beams": 2}, "generate_until"),
-        ("unheard_of", None, None),
-    ]
