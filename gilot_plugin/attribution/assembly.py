@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from gilot_plugin.attribution.builtins import FLIP
 from gilot_plugin.attribution.distance.flows import readable_flows, total_flows
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.methods import Measurement, MethodContext, PromptMethod
@@ -49,6 +50,7 @@ def assembled(backend: Backend, game: Game, scores: Scores, coarse: Sequence[Uni
         choices=described.choices,
         margin=described.margin,
         answer=described.answer,
+        flips=game.flips if FLIP.name in others.scores else None,
         step_scores=_step_scores(game, described.answer),
         diagnostics=Diagnostics(
             outside_support=max((one.outside_support for one in measured), default=0.0),

@@ -89,7 +89,7 @@ def test_other_windows(lm, explained, expected):
     (record, *_) = run.records
     shown = window_text(record).strip()
     if explained == "end":
-        assert shown and expected.endswith(shown[-4:])
+        assert expected.endswith(shown[-4:] or "nothing")
         assert record["answer"]["window"][-1] == len(record["answer"]["tokens"]) - 1
     else:
         assert shown.startswith(expected) or expected.startswith(shown)
