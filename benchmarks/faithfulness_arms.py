@@ -101,10 +101,30 @@ COALITIONS = tuple(
     Arm("J=5", (method,), {"max_new_tokens": 5}) for method in ("logprob", "lime", "lime_ot", "lime_kl")
 )
 
+#: Twenty positions of the answer, for what is compared by price.
+_FAR = {"hypotheses": "response", "steps": "mean", "max_new_tokens": 20}
+
+#: What coalitions are worth their price: single units, and sets of absent ones at several budgets.
+SCHEMES = (
+    Arm("one at a time", ("kl", "logprob"), _FAR),
+    Arm("auto", ("kl", "logprob"), {**_FAR, "scheme": "auto"}),
+    *(
+        Arm(f"{scheme}, {count}", ("kl", "logprob"), {**_FAR, "scheme": scheme, "coalitions": count})
+        for scheme, counts in (
+            ("auto", (64, 128)),
+            ("shapley", (64, 128)),
+            ("banzhaf", (64, 128)),
+            ("lime", (32, 64, 128)),
+        )
+        for count in counts
+    ),
+)
+
 PARTS: Mapping[str, tuple[Arm, ...]] = {
     "grid": GRID,
     "modes": MODES,
     "costs": (*COSTS, *FLAT, *COSTS_ALONG_ANSWER),
     "others": OTHERS,
     "coalitions": COALITIONS,
+    "schemes": SCHEMES,
 }

@@ -12,6 +12,7 @@ from gilot_plugin.attribution.prediction.targets import check_positions
 from gilot_plugin.attribution.prompt.absence import AbsenceContext
 from gilot_plugin.attribution.prompt.units import Refinement, make_units
 from gilot_plugin.attribution.recipe import Recipe
+from gilot_plugin.attribution.schemes.protocol import SchemeOptions
 from gilot_plugin.attribution.transport import make_solver
 from gilot_plugin.attribution.types import Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
@@ -70,6 +71,12 @@ def make_recipe(
         top_p=config.top_p,
         top_k=config.top_k,
         ground_cost=ground,
+        scheme=offers.schemes()[config.scheme].make(
+            SchemeOptions(
+                None if config.coalitions == "auto" else config.coalitions, config.token_budget, config.seed
+            )
+        ),
+        scheme_name=config.scheme,
         seed=config.seed,
         step_scores=config.step_scores,
     )

@@ -36,6 +36,7 @@ LAYERS = """
     harness.explaining
     harness.entry
     api  lm_eval_plugin
+    inspecting
     commands
     cli
     __init__

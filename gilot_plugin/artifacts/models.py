@@ -173,6 +173,10 @@ class RecordedTarget:
         description="Tokens that followed the prompt: the answer's, after those of the thoughts that the "
         "harness strips off.",
     )
+    response_doubt: OrAbsent[Words] = optional(
+        description="Why the answer's tokens may be others than the model's own, in words. Absent where they "
+        "are known.",
+    )
     hypotheses: tuple[Annotated[Hypothesis, As(HypothesisFields)], ...] = optional(
         absent=(),
         description="The continuations that stand for everything the model might say, likeliest first.",
@@ -272,6 +276,10 @@ class SchemeUseFields(Open):
     coalitions: Natural = Field(description="Prompts without units that were read for it.")
     tied: tuple[UnitIndices, ...] = optional(
         description="Groups of units, by their numbers, whose order the coalitions do not settle."
+    )
+    left_out: Natural = optional(description="How many of them had no finite value and count nowhere.")
+    interrupted: bool = optional(
+        description="Whether it was interrupted: the scores are what was known by then."
     )
 
 

@@ -12,18 +12,19 @@ A prompt's way from :func:`gilot_plugin.api.attribute` to its scores::
         v   |             8  Measurer.measure      in batches that fit, distances beside the model
     coalitions            9  target.compute        rows of token ids -> model -> outcomes
         |                10  distance.measure      outcomes with and without the units -> measurements
-        v                11  scheme                values -> scores
+        v                11  scheme                values -> scores, intervals, pairs
     attribution          12  assembled             scores, flows, bounds, what it cost
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from gilot_plugin.attribution.assembly import assembled
 from gilot_plugin.attribution.game import Asking, Game, Values, read_together
 from gilot_plugin.attribution.prompt.refinement import Refined, refine
+from gilot_plugin.attribution.schemes.protocol import Interrupted, SchemeResult
 from gilot_plugin.attribution.types import Absent, Attribution
 from gilot_plugin.backends.protocol import Backend
 
@@ -74,7 +75,24 @@ def attribute_together(
             game.seconds += time.perf_counter() - started
             if end is not None:
                 yield game, end
-        answers = dict(read_together(asked))
+        try:
+            answers = dict(read_together(asked))
+        except KeyboardInterrupt:
+            yield from _known_so_far({game: under_way[game] for game in asked})
+            raise
+
+
+def _known_so_far(
+    under_way: Mapping[Game, Asking[Attribution]],
+) -> Iterator[tuple[Game, Attribution]]:
+    """Games whose scheme can say something before it is done."""
+    for game, asking in under_way.items():
+        try:
+            asking.throw(Interrupted())
+        except StopIteration as stop:
+            yield game, stop.value
+        except Exception:  # it cannot, and nobody waits for it
+            continue
 
 
 def _attribution(backend: Backend, game: Game) -> Asking[Attribution]:
@@ -84,9 +102,9 @@ def _attribution(backend: Backend, game: Game) -> Asking[Attribution]:
         found = yield from refine(game, game.refinement)
         game.units = found.units
     if game.measures:
-        scores = yield from game.recipe.scheme(game)
+        result = yield from game.recipe.scheme(game)
     else:
         # Only what the model says to the full prompt is of interest.
         yield ()
-        scores = {}
-    return assembled(backend, game, scores, found.coarse)
+        result = SchemeResult({})
+    return assembled(backend, game, result, found.coarse)

@@ -225,11 +225,15 @@ class SchemeUse:
         name: Value of the setting ``scheme``.
         coalitions: Prompts without units that were read for it.
         tied: Groups of units, by their numbers, whose order the coalitions do not settle.
+        left_out: How many of them had no finite value and count nowhere.
+        interrupted: Whether it ended before it was done.
     """
 
     name: str
     coalitions: int
     tied: tuple[tuple[int, ...], ...] = ()
+    left_out: int = 0
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

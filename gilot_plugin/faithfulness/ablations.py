@@ -28,6 +28,7 @@ _NO_SETTINGS = {
     "absence_context",
     "methods",
     "scheme",
+    "scheme_name",
     "seed",
     "solver",
 }

@@ -80,10 +80,12 @@ class Scored(NamedTuple):
     Attributes:
         scores: For each method, one number a unit.
         seconds: For each method, how long that took.
+        model_tokens: Tokens that the model read for all of them.
     """
 
     scores: Mapping[str, tuple[float, ...]]
     seconds: Mapping[str, float]
+    model_tokens: float
 
 
 def case_of_record(record: Record, config: GilotConfig) -> Case:
@@ -228,7 +230,9 @@ def _scored(found: Attribution, methods: Sequence[str]) -> Scored | Exception:
         return GilotError("; ".join(failed.values()))
     # With choices, a method comes by itself.
     scores = {method: found.scores[method] for method in methods}
-    return Scored(scores, method_seconds(found.diagnostics.seconds, scores))
+    return Scored(
+        scores, method_seconds(found.diagnostics.seconds, scores), float(found.diagnostics.model_tokens)
+    )
 
 
 def _game(

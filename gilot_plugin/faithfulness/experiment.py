@@ -217,7 +217,7 @@ def _with_all_scores(
             if isinstance(one, Scored):
                 known = found[case.key].scores
                 scores = {name: values for name, values in one.scores.items() if name not in known}
-                found[case.key] = found[case.key].with_scores(Scored(scores, one.seconds))
+                found[case.key] = found[case.key].with_scores(one._replace(scores=scores))
             else:
                 failed[f"{', '.join(names)}: {one}"] += 1
     return list(found.values())

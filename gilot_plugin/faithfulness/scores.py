@@ -68,8 +68,9 @@ class Scorer:
             return None
         values = {method: [numbers[key] for key in of_method] for method, of_method in keys.items()}
         return Scored(
-            {method: tuple(scores) for method, (_, *scores) in values.items()},
+            {method: tuple(scores) for method, (_, _, *scores) in values.items()},
             {method: seconds for method, (seconds, *_) in values.items()},
+            max(tokens for _, tokens, *_ in values.values()),
         )
 
     def _keep(self, case: Case, methods: Sequence[str], found: Scored | Exception) -> None:
@@ -80,17 +81,17 @@ class Scorer:
             for method in methods
             for key, what, value in zip(
                 self._keys(case, methods, method),
-                ("seconds", *(unit.text for unit in case.units)),
-                (found.seconds[method], *found.scores[method]),
+                ("seconds", "tokens", *(unit.text for unit in case.units)),
+                (found.seconds[method], found.model_tokens, *found.scores[method]),
                 strict=True,
             )
         )
 
     def _keys(self, case: Case, methods: Sequence[str], method: str) -> list[str]:
-        """Keys of the seconds and of each unit's score."""
+        """Keys of the seconds, of the tokens and of each unit's score."""
         units = [(unit.start_token, unit.end_token) for unit in case.units]
         of_all = self.store.key(
-            "scores",
+            "scores and tokens",
             Row(case.prompt.token_ids),
             *(SCHEMA_VERSION, case.config.hash, self.weights_seed, list(methods), method),
             *(units, case.choices, case.lengths, case.response),
@@ -98,4 +99,4 @@ class Scorer:
             *(() if case.response_ids is None else (case.response_ids,)),
             *(() if case.said is None else ("said", case.said)),
         )
-        return [self.store.key("score", None, of_all, place) for place in range(len(units) + 1)]
+        return [self.store.key("score", None, of_all, place) for place in range(len(units) + 2)]

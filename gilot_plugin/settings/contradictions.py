@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.prompt.windows import AUTO, SCORED, START
 from gilot_plugin.attribution.types import REASONING_SEGMENT
-from gilot_plugin.plugins.offers import absence_operators, attribution_methods
+from gilot_plugin.plugins.offers import absence_operators, attribution_methods, schemes
 from gilot_plugin.settings.fields import AUTO_UNITS, Fields
 
 #: Solvers whose result does not depend on a tolerance.
@@ -58,6 +58,7 @@ def contradictions_of(config: Fields, ungiven: Mapping[str, Any]) -> Iterator[Co
     yield from _of_choices(config, ungiven)
     yield from _of_units(config)
     yield from _of_windows(config)
+    yield from _of_schemes(config, ungiven)
     if config.ground_cost != "truncated" and config.cost_limit is not None:
         yield Contradiction(
             f"cost_limit={config.cost_limit} has no effect with ground_cost={config.ground_cost!r}: allowed "
@@ -166,3 +167,28 @@ def _of_units(config: Fields) -> Iterator[Contradiction]:
             "units",
             "methods",
         )
+
+
+def _of_schemes(config: Fields, ungiven: Mapping[str, Any]) -> Iterator[Contradiction]:
+    offered = schemes()
+    methods = attribution_methods()
+    if config.scheme != ungiven["scheme"] and not any(
+        isinstance(methods[name], OutcomeMethod) for name in config.methods
+    ):
+        yield Contradiction(
+            f"scheme={config.scheme!r} has no effect on {', '.join(config.methods)}, which have their own "
+            "coalitions: add a method that measures coalitions, e.g. 'ot' or 'logprob'",
+            "scheme",
+            "methods",
+        )
+    if offered[config.scheme].budgeted:
+        return
+    for name in ("coalitions", "token_budget"):
+        if getattr(config, name) != ungiven[name]:
+            budgeted = ", ".join(repr(one.name) for one in offered.values() if one.budgeted)
+            yield Contradiction(
+                f"{name}={getattr(config, name)!r} has no effect with scheme={config.scheme!r}, which reads "
+                f"every unit once: allowed with {budgeted}",
+                name,
+                "scheme",
+            )

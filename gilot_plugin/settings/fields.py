@@ -20,11 +20,11 @@ from pydantic import (
 )
 
 from gilot_plugin.attribution.methods import PromptMethod
-from gilot_plugin.attribution.names import DEFAULT_COST_LIMIT, SOLVER_NAMES
+from gilot_plugin.attribution.names import DEFAULT_COST_LIMIT, LEAVE_ONE_OUT, SOLVER_NAMES
 from gilot_plugin.attribution.prompt.units import SCOPES, UNIT_KINDS
 from gilot_plugin.attribution.prompt.windows import WINDOWS
 from gilot_plugin.errors import one_of
-from gilot_plugin.plugins.offers import absence_operators, attribution_methods
+from gilot_plugin.plugins.offers import absence_operators, attribution_methods, schemes
 from gilot_plugin.settings.ablation import Ablation, as_ablation
 from gilot_plugin.settings.checking import explained, is_name_of, member
 from gilot_plugin.settings.selection import Selection, parse_selection
@@ -138,6 +138,15 @@ class Fields(BaseModel):
         "more; beyond it, solver=auto solves exactly",
     )
     methods: tuple[str, ...] = Field(("ot", "kl", "l2"), description="what is computed for each unit")
+    scheme: str = Field(
+        LEAVE_ONE_OUT, description="how scores come from coalitions of absent units, whatever is measured"
+    )
+    coalitions: int | Literal["auto"] = Field(
+        "auto", description="sets of absent units that a scheme may read of a sample; auto: its own number"
+    )
+    token_budget: _Whole | None = Field(
+        None, ge=1, description="tokens that the model may read of a sample for a scheme's coalitions"
+    )
     select: Selection = Field(
         default_factory=lambda: parse_selection("first"),
         title="Select",
@@ -176,6 +185,18 @@ class Fields(BaseModel):
     @classmethod
     def _known_absence(cls, value: Any) -> Any:
         return member(value, absence_operators())
+
+    @field_validator("scheme", mode="before")
+    @classmethod
+    def _known_scheme(cls, value: Any) -> Any:
+        return member(value, schemes())
+
+    @field_validator("coalitions", mode="before")
+    @classmethod
+    def _countable_coalitions(cls, value: Any) -> Any:
+        if value == "auto" or _is_whole(value, at_least=1):
+            return value
+        raise ValueError("allowed are 'auto' and whole numbers from 1")
 
     @field_validator("replace_with", mode="before")
     @classmethod

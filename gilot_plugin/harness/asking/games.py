@@ -117,7 +117,7 @@ def sample_game(run: EvaluationRun, sample: Sample, *, measured: bool = True) ->
         answer=window,
         verdict=verdict,
     )
-    said = {"response": fed.response, "response_ids": answer}
+    said = {"response": fed.response, "response_ids": answer, "response_doubt": fed.response_doubt}
     described = {name: value for name, value in said.items() if value is not None}
     return SampleGame(game, fed, lambda _: described)
 

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lm_eval.caching.cache
 import numpy as np
 import pytest
 import torch
+from lm_eval.api.task import ConfigurableTask
 
 from gilot_plugin.harness.entry.attach import attach
 from gilot_plugin.harness.recording.apart import TaskApart
@@ -128,6 +130,38 @@ def test_a_task_without_a_metric_needs_its_samples(make_lm: Callable[..., Any], 
     for run in (evaluate, lambda *given, **more: explain(*given, CHEAP, **more)):
         with pytest.raises(ValueError, match="log_samples must be True"):
             run(make_lm(), [task], log_samples=False)
+
+
+def test_cached_prompts_are_built_again_by_a_copy_and_leave_no_trace(
+    make_lm: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of prompts in lm-eval's cache of requests, a plain run builds none."""
+    built: list[tuple[Any, bool]] = []
+    build = ConfigurableTask.build_all_requests
+
+    def watched(task: Any, **arguments: Any) -> Any:
+        built.append((task, arguments["cache_requests"]))
+        return build(task, **arguments)
+
+    def text(doc: Any) -> str:
+        return f"{doc['text']} {random.random() + np.random.rand() + float(torch.rand(1))}"  # noqa: NPY002 - as above
+
+    monkeypatch.setattr(ConfigurableTask, "build_all_requests", watched)
+    task = generation_task("answers", _QUESTIONS, doc_to_text=text)
+    found = []
+    for name, run in (
+        ("plain", evaluate),
+        ("explained", lambda *given, **more: explain(*given, CHEAP, **more)),
+    ):
+        monkeypatch.setattr(lm_eval.caching.cache, "PATH", str(tmp_path / name))
+        run(make_lm(), [task], cache_requests=True)
+        built.clear()
+        run(make_lm(), [task], cache_requests=True)
+        found.append((random.random(), np.random.rand(), float(torch.rand(1))))  # noqa: NPY002 - as above
+    assert found[0] == found[1]
+    (own, cached), (copy, again) = built
+    assert (cached, again) == (True, False)
+    assert copy is not own
 
 
 def test_a_model_is_held_no_longer_than_it_is_needed(
