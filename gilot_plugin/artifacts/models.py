@@ -172,6 +172,10 @@ class RecordedTarget:
         description="Tokens that followed the prompt: the answer's, after those of the thoughts that the "
         "harness strips off.",
     )
+    response_doubt: OrAbsent[Words] = optional(
+        description="Why the answer's tokens may be others than the model's own, in words. Absent where they "
+        "are known.",
+    )
     hypotheses: tuple[Annotated[Hypothesis, As(HypothesisFields)], ...] = optional(
         absent=(),
         description="The continuations that stand for everything the model might say, likeliest first.",

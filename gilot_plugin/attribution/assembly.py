@@ -13,6 +13,7 @@ from gilot_plugin.attribution.distance.flows import readable_flows, total_flows
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.methods import Measurement, MethodContext, PromptMethod
 from gilot_plugin.attribution.names import LEAVE_ONE_OUT
+from gilot_plugin.attribution.prompt.windows import as_fed
 from gilot_plugin.attribution.schemes.protocol import SchemeResult
 from gilot_plugin.attribution.types import (
     Attribution,
@@ -47,7 +48,7 @@ def assembled(backend: Backend, game: Game, result: SchemeResult, coarse: Sequen
     name = game.recipe.scheme_name
     scheme = SchemeUse(name, result.coalitions, result.tied, result.left_out, result.interrupted)
     return Attribution(
-        prompt=game.prompt,
+        prompt=as_fed(game.prompt, game.said),
         units=game.units,
         scores={method.name: every[method.name] for method in game.recipe.methods if method.name in every},
         flows=tuple(readable_flows(row, geometry) for row in moves),

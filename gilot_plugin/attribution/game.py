@@ -108,9 +108,11 @@ class Game:
         make_target: Makes what is explained; the model may be asked.
         execution: How the work is carried out.
         progress: Told of coalitions that were read for the scheme.
+        said: How many tokens at the end of the prompt the model itself has said.
 
     Attributes:
         prompt: As given.
+        said: As given.
         units: The units; empty until they are found.
         refinement: How they are found; None where they were given.
         recipe: As given.
@@ -129,7 +131,10 @@ class Game:
         make_target: Callable[[], Target],
         execution: Execution,
         progress: Progress | None = None,
+        *,
+        said: int = 0,
     ) -> None:
+        self.said = said
         self._backend, self.prompt, self.recipe, self.execution = backend, prompt, recipe, execution
         self.refinement = units if isinstance(units, Refinement) else None
         self.units: tuple[Unit, ...] = () if isinstance(units, Refinement) else tuple(units)
@@ -227,7 +232,15 @@ class Game:
     def anew(self, batch_size: int) -> Game:
         """The same game with nothing read, in batches of another size."""
         execution = self.execution._replace(batch_size=batch_size)
-        return Game(self._backend, self.prompt, self.units, self.recipe, lambda: self.target, execution)
+        return Game(
+            self._backend,
+            self.prompt,
+            self.units,
+            self.recipe,
+            lambda: self.target,
+            execution,
+            said=self.said,
+        )
 
     @cached_property
     def _answer_target(self) -> Target:

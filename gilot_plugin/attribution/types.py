@@ -19,6 +19,9 @@ QUESTION_SEGMENT = "question"
 LEAD_IN_SEGMENT = "lead_in"
 SHOT_PREFIX = "shot_"
 
+#: What the model itself said before the part of its answer that is explained.
+REASONING_SEGMENT = "reasoning"
+
 #: Segments that the scope ``content`` leaves in place.
 FIXED_SEGMENTS = frozenset({SPECIAL_SEGMENT, TEMPLATE_SEGMENT})
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from statistics import median
 
 from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.attribution.types import Interaction
@@ -18,11 +19,12 @@ _OF_THE_ANSWER = frozenset(
     }
 )
 
+_DOUBTFUL = 0.4
 #: The least rank correlation, and how well scores that reach it predict.
 _QUALITIES = (
     (0.9, "almost in their true order"),
     (0.7, "mostly in their true order"),
-    (0.4, "only roughly in their true order"),
+    (_DOUBTFUL, "only roughly in their true order"),
     (-1.0, "hardly better than chance would, so do not build on these scores"),
 )
 
@@ -55,14 +57,25 @@ def rank_words(record: Record, method: str) -> tuple[str, ...]:
     Returns:
         For each unit, in prompt order. Units whose order the coalitions do not settle share their places.
     """
-    scores = record.scores[method]
+    scores, tied = record.scores[method], tied_units(record, method)
     ordered = sorted(range(len(scores)), key=lambda index: -abs(scores[index]))
     places = {unit: place for place, unit in enumerate(ordered, start=1)}
     words = {unit: str(place) for unit, place in places.items()}
-    for group in record.scheme.tied if record.scheme is not None else ():
+    for group in tied:
         shared = sorted(places[unit] for unit in group)
-        words |= dict.fromkeys(group, f"{shared[0]}-{shared[-1]}") if len(shared) > 1 else {}
+        words |= dict.fromkeys(group, f"{shared[0]}-{shared[-1]}")
     return tuple(words[unit] for unit in range(len(scores)))
+
+
+def tied_units(record: Record, method: str) -> tuple[tuple[int, ...], ...]:
+    """Groups of units whose order by a method is not settled.
+
+    A scheme judges the order by its first measure; a distance and the same with a direction have one order.
+    """
+    first = next(iter(record.intervals), None) or next(iter(record.scores), "")
+    if record.scheme is None or method.removeprefix(_SIGNED_PREFIX) != first.removeprefix(_SIGNED_PREFIX):
+        return ()
+    return tuple(group for group in record.scheme.tied if len(group) > 1)
 
 
 def quality_words(record: Record, method: str) -> str:
@@ -76,6 +89,33 @@ def quality_words(record: Record, method: str) -> str:
         f"Tested on {held_out} sets of absent units that were not used for these scores: {method} puts them "
         f"{words} (rank correlation {correlation:.2f}; 1 is perfect, 0 is chance)."
     )
+
+
+def qualities_words(records: Iterable[Record], method: str) -> str:
+    """The same over the samples of a run; empty where none was tested."""
+    found = [
+        record.diagnostics["lds"][method] for record in records if method in record.diagnostics.get("lds", {})
+    ]
+    if not found:
+        return ""
+    doubtful = sum(correlation < _DOUBTFUL for correlation in found)
+    less = (
+        f"; in {doubtful} it is below {_DOUBTFUL:g}, where scores should not be built on" if doubtful else ""
+    )
+    return (
+        f"How well scores by {method} predict sets of absent units that were not used for them, in "
+        f"{len(found)} samples: the median rank correlation is {median(found):.2f}{less}."
+    )
+
+
+def pairs_of(record: Record, method: str) -> tuple[Interaction, ...]:
+    """Pairs of units by a method, strongest first; where it has none, those by the first that has.
+
+    A record tells the pairs of one measure after the other, so the same two may be there by several.
+    """
+    measures = [pair.measure for pair in record.interactions]
+    measure = method if method in measures else next(iter(measures), "")
+    return tuple(pair for pair in record.interactions if pair.measure == measure)
 
 
 def is_sure(pair: Interaction) -> bool:

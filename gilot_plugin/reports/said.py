@@ -74,7 +74,7 @@ def _answer(lines: Lines, record: Record, answer: ExplainedAnswer, method: str) 
             )
     yield said
     if answer.reason is not None:
-        yield lines.line(f"  the scored part was not found, so the start is explained: {answer.reason}")
+        yield lines.line(f"  what was to be explained was not found, so the start is: {answer.reason}")
     for token, units, scores in behind_tokens(record, method, _TOKENS, _BEHIND):
         told = ", ".join(
             f"{lines.quoted(record.units[unit].text.strip(), 20)} {score:.2g}"

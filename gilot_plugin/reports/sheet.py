@@ -19,6 +19,7 @@ from gilot_plugin.errors import one_of
 from gilot_plugin.reports.estimates import (
     pair_numbers,
     pair_words,
+    pairs_of,
     quality_words,
     rank_words,
     redundancy_words,
@@ -218,10 +219,11 @@ class Sheet(Lines):
         return self.glyphs.bar * whole + (self.glyphs.part_bars[part - 1] if part else "")
 
     def _pairs(self) -> Iterator[Text]:
-        for pair in self.record.interactions[:_PAIRS]:
+        pairs = pairs_of(self.record, self.method)
+        for pair in pairs[:_PAIRS]:
             first, second = (self.quoted(self.record.units[unit].text.strip(), 20) for unit in pair.units)
             yield Text(f"{first} and {second} {pair_words(pair)} ({pair_numbers(pair)})", overflow="fold")
-        if words := redundancy_words(self.record.interactions):
+        if words := redundancy_words(pairs):
             yield Text(words, "dim")
 
     def _diagnostics(self) -> Text:

@@ -121,9 +121,9 @@ def test_two_plugins_of_one_name_are_refused(install: Install) -> None:
 
 
 def test_a_plugin_cannot_take_the_place_of_a_built_in_one(install: Install) -> None:
-    install("somebodys", _STRATEGY.format(name="a"), name="gilot_plugin.harness.recording.plugin")
+    install("somebodys", _STRATEGY.format(name="a"), name="gilot_plugin.harness.watching.plugin")
     with pytest.raises(
-        GilotError, match=r"two plugins are named 'gilot_plugin.harness.recording.plugin'.* somebodys"
+        GilotError, match=r"two plugins are named 'gilot_plugin.harness.watching.plugin'.* somebodys"
     ):
         managing.manager()
 

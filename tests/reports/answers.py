@@ -8,6 +8,8 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
+
 from gilot_plugin.artifacts.records import attributed_record
 from gilot_plugin.attribution.types import (
     Attribution,
@@ -165,11 +167,9 @@ def large(units: int = 600, positions: int = 400, seed: int = 0) -> dict[str, An
     )
     said = "".join(f" {draws.choice(('one', 'two', 'three'))}" for _ in range(positions))
     attribution = factories.make_attribution(text)
-    strength = [draws.lognormvariate(-3, 1.5) for _ in range(units)]
-    steps = [
-        [min(1.0, share * draws.lognormvariate(-1, 1.2)) for _ in range(positions)] for share in strength
-    ]
-    signed = [[score if draws.random() < 0.7 else -score for score in row] for row in steps]
-    return record_of(
-        answered(attribution, said, tuple(range(positions)), {"ot": steps, "signed_ot": signed}), 9, said=said
-    )
+    scores = np.random.default_rng(seed)
+    strength = scores.lognormal(-3, 1.5, (units, 1))
+    steps = np.minimum(1.0, strength * scores.lognormal(-1, 1.2, (units, positions)))
+    signed = steps * scores.choice((-1, 1), steps.shape, p=(0.3, 0.7))
+    by_name = {"ot": steps.tolist(), "signed_ot": signed.tolist()}
+    return record_of(answered(attribution, said, tuple(range(positions)), by_name), 9, said=said)

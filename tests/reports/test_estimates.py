@@ -12,6 +12,8 @@ from gilot_plugin.attribution.types import Interaction, SchemeUse
 from gilot_plugin.reports.estimates import (
     pair_numbers,
     pair_words,
+    pairs_of,
+    qualities_words,
     quality_words,
     rank_words,
     redundancy_words,
@@ -76,6 +78,14 @@ def test_quality_is_told_in_words_and_with_its_number(correlation: float, words:
     assert quality_words(record(), "ot") == ""
 
 
+def test_quality_over_a_run() -> None:
+    tested = [record(diagnostics={"lds": {"ot": value}, "held_out": 16}) for value in (0.9, 0.8, 0.3)]
+    told = qualities_words([*tested, record()], "ot")
+    assert "in 3 samples: the median rank correlation is 0.80; in 1 it is below 0.4" in told
+    assert "below" not in qualities_words(tested[:2], "ot")
+    assert qualities_words(tested, "kl") == ""
+
+
 def test_pairs_in_words() -> None:
     instead = Interaction((0, 1), "ot", -0.2, (-0.25, -0.1))
     together = Interaction((0, 1), "ot", 0.2, (0.1, 0.25))
@@ -115,3 +125,22 @@ def test_of_an_answer_without_tokens_the_followed_part_is_explained() -> None:
     assert answer_pieces(Record.from_json(said)) == (Piece(" no", (0,)), Piece(", never", ()))
     assert answer_pieces(record()) == (Piece(" no", ()),)
     assert answer_pieces(Record.from_json(answers.four_choices())) == ()
+
+
+def test_only_what_the_scheme_judged_is_tied() -> None:
+    signed = {"signed_ot": SCORES["ot"], **SCORES}
+    tied = record(
+        scores={name: tuple(scores) for name, scores in signed.items()},
+        scheme=SchemeUse("auto", 32, ((2, 4),)),
+        intervals={"ot": ((0.0, 1.0),) * 6, "kl": ((0.0, 1.0),) * 6},
+    )
+    assert rank_words(tied, "signed_ot")[2] == "2-3"
+    assert "-" not in "".join(rank_words(tied, "kl"))
+
+
+def test_pairs_are_those_of_the_method_or_of_the_first_that_has_some() -> None:
+    by_ot, by_kl = (Interaction((0, 1), measure, 0.2, (0.1, 0.3)) for measure in ("ot", "kl"))
+    paired = record(interactions=(by_ot, by_kl))
+    assert pairs_of(paired, "kl") == (by_kl,)
+    assert pairs_of(paired, "ot") == pairs_of(paired, "margin") == (by_ot,)
+    assert pairs_of(record(), "ot") == ()

@@ -364,4 +364,4 @@ def test_a_long_answer_is_shown_around_its_explained_part() -> None:
 
 def test_a_window_that_was_not_found_says_why() -> None:
     record = factories.edited(answers.capital(), lambda found: found["answer"].update(reason="no filter"))
-    assert "the scored part was not found, so the start is explained: no filter" in plain(record)
+    assert "what was to be explained was not found, so the start is: no filter" in plain(record)

@@ -35,6 +35,7 @@ from gilot_plugin.attribution.prediction.targets import (
 )
 from gilot_plugin.attribution.prediction.trie import AnswerReading, Prefix, answer_logprobs
 from gilot_plugin.attribution.prompt.tokens import locate
+from gilot_plugin.attribution.prompt.windows import Window, start_window
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent, ExplainedAnswer, Hypothesis, Prompt
 from gilot_plugin.backends.protocol import Backend, Load
@@ -54,6 +55,7 @@ class Question:
         answer: What the model answered, if its log-probability is asked for.
         find_answer: The same, if nobody asked for it before.
         known: What the model answered, if that is known without asking it.
+        window: Where the answer lies in all that the model said; None where it is the start.
     """
 
     backend: Backend
@@ -64,6 +66,7 @@ class Question:
     answer: Prefix | None
     find_answer: Callable[[], Prefix]
     known: Prefix | None
+    window: Window | None = None
 
 
 class GenerationTarget(ABC):
@@ -79,7 +82,7 @@ class GenerationTarget(ABC):
     def __init__(self, question: Question, steps: int) -> None:
         self._backend, self._recipe, self._answer = question.backend, question.recipe, question.answer
         self._rows, self._find_answer, self._decode = question.rows, question.find_answer, question.decode
-        self._said = question.known
+        self._said, self._window = question.known, question.window
         self.geometry = VocabularyGeometry(
             question.backend, question.recipe.ground_cost, question.labels, steps
         )
@@ -142,10 +145,12 @@ class GenerationTarget(ABC):
 
     def _explained(self) -> ExplainedAnswer | None:
         """The answer as text, if it is known."""
+        if self._window is not None:
+            return self._window.described
         if self._said is None:
             return None
         _, tokens = locate(self._decode, self._said)
-        return ExplainedAnswer(tokens, tuple(range(len(tokens))))
+        return start_window(tokens, len(tokens)).described
 
 
 class RegeneratedTarget(GenerationTarget):
@@ -278,6 +283,7 @@ def generation_target(
     labels: Labels,
     decode: Callable[[Sequence[int]], str],
     answer: Sequence[int] | None = None,
+    window: Window | None = None,
 ) -> GenerationTarget:
     """What the model would generate, see :func:`gilot_plugin.attribution.games.generation_game`."""
     check_positions(backend, recipe.absence)
@@ -290,7 +296,7 @@ def generation_target(
 
     said = find_answer() if asked else None
     known = find_answer() if said is None and answer is not None else said
-    question = Question(backend, rows, recipe, labels, decode, said, find_answer, known)
+    question = Question(backend, rows, recipe, labels, decode, said, find_answer, known, window)
     if recipe.hypotheses == "regenerate":
         return RegeneratedTarget(question)
     if recipe.hypotheses == "response":

@@ -34,6 +34,7 @@ class TaskInfo:
         config: Its attribution settings.
         choices_of: Texts of a document's choices, None if the task has none.
         question_of: A document's question, None if the task has none.
+        filters: lm-eval's filters of answers, in their order.
     """
 
     name: str
@@ -42,6 +43,7 @@ class TaskInfo:
     config: GilotConfig
     choices_of: Callable[[Any], Sequence[str]] | None = None
     question_of: Callable[[Any], Any] | None = None
+    filters: Sequence[Any] = ()
 
     @cached_property
     def view(self) -> TaskView:

@@ -11,9 +11,11 @@ from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.reports.estimates import (
     pair_numbers,
     pair_words,
+    pairs_of,
     quality_words,
     rank_words,
     redundancy_words,
+    tied_units,
 )
 from gilot_plugin.reports.heat import answer_pieces
 from gilot_plugin.reports.html.packing import pack_matrix, rounded, shown
@@ -25,7 +27,7 @@ _KEPT_FLOWS = 8
 _LEAD = 0.02
 _SIGNED = "signed_"
 #: Characters of what stands above prompt and answer.
-_ABOVE = 120
+_ABOVE = 60
 
 
 def report_view(record: Record, sample: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -81,20 +83,21 @@ def _steps(record: Record, positions: int) -> dict[str, Any]:
 
 def _estimates(record: Record) -> dict[str, Any]:
     methods = list(record.scores)
-    tied = record.scheme is not None and record.scheme.tied
-    pairs = record.interactions
     return {
-        "ranks": {name: list(rank_words(record, name)) for name in methods} if tied else {},
+        "ranks": {name: list(rank_words(record, name)) for name in methods if tied_units(record, name)},
         "intervals": {
             name: [[rounded(lower), rounded(upper)] for lower, upper in rows]
             for name, rows in record.intervals.items()
         },
         "quality": {name: words for name in methods if (words := quality_words(record, name))},
-        "pairs": [
-            [*pair.units, rounded(pair.value), shown(pair_words(pair)), shown(pair_numbers(pair))]
-            for pair in pairs
-        ],
-        "redundancy": redundancy_words(pairs),
+        "pairs": {
+            name: [
+                [*pair.units, rounded(pair.value), pair_words(pair), shown(pair_numbers(pair))]
+                for pair in pairs_of(record, name)
+            ]
+            for name in methods
+        },
+        "redundancy": {name: redundancy_words(pairs_of(record, name)) for name in methods},
     }
 
 
@@ -102,16 +105,22 @@ def _right_answers(record: Record, logged: str | None) -> list[str]:
     """What would have been right: the right choices, or else the task's own answer."""
     target = record.target
     if target is not None and target.choices:
-        return [shown(target.choices[index].text) for index in target.gold]
+        return [_beginning(target.choices[index].text) for index in target.gold]
     if not logged:
         return []
     return [_ending(logged)]
 
 
+def _beginning(text: str) -> str:
+    """A text in a line, without its end where it is long: choices stand in full beside the prompt."""
+    line = " ".join(text.split())
+    return shown(line if len(line) <= _ABOVE else f"{line[:_ABOVE]} …")
+
+
 def _ending(text: str) -> str:
     """A text in a line, without its beginning where it is long: an answer comes last."""
     line = " ".join(text.split())
-    return shown(line if len(line) <= _ABOVE else f"… {line[-_ABOVE:]}")
+    return shown(line if len(line) <= _ABOVE else f"… {line[-_ABOVE:].lstrip()}")
 
 
 def _choices_without(record: Record) -> list[int | None]:

@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 from markupsafe import escape
 
 from gilot_plugin.artifacts.typed import Record
-from gilot_plugin.reports.estimates import pair_words, quality_words, rank_words, speaks_for
+from gilot_plugin.reports.estimates import (
+    pair_words,
+    pairs_of,
+    quality_words,
+    rank_words,
+    speaks_for,
+    tied_units,
+)
 from gilot_plugin.reports.heat import answer_pieces
 from gilot_plugin.reports.html.packing import shown
 from gilot_plugin.reports.html.samples import sample_view
@@ -86,14 +93,14 @@ def static_sample(record: Record, budget: int, method: str | None = None) -> dic
             quoted(shorten(record.units[index].text.strip(), 40)) for index in ranked[:3] if scores[index]
         ),
         "units": [_unit(record, index, methods, view) for index in ranked[:_UNITS]],
-        "tied": bool(record.scheme and record.scheme.tied),
+        "tied": bool(tied_units(record, method)),
         "pairs": [
             {
                 "first": quoted(shorten(record.units[pair.units[0]].text.strip(), 40)),
                 "second": quoted(shorten(record.units[pair.units[1]].text.strip(), 40)),
                 "words": pair_words(pair),
             }
-            for pair in record.interactions[:_PAIRS]
+            for pair in pairs_of(record, method)[:_PAIRS]
         ],
         "notes": [
             shorten(words) for words in (noise_words(record, method), quality_words(record, method)) if words

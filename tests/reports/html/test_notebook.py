@@ -234,7 +234,7 @@ def test_the_answer_its_explained_part_ties_pairs_and_quality(open_page: Open) -
     record = Record.from_json(answers.capital())
     page = open_page(notebook(record._repr_html_()))
     said = page.inner_text("main")
-    assert page.locator("u").inner_text() == "Lyon."
+    assert page.locator("u").inner_text().strip() == "Lyon."
     assert "“two” and “rivers” work only together" in said
     assert "rank correlation 0.93" in said
     assert page.locator("tbody tr").nth(1).locator("td").first.inner_text() == "2-3"
@@ -243,9 +243,10 @@ def test_the_answer_its_explained_part_ties_pairs_and_quality(open_page: Open) -
 def test_what_speaks_against_is_dashed(
     open_page: Open, accessibility_problems: Callable[[Page], list[str]]
 ) -> None:
-    page = open_page(notebook(Record.from_json(answers.four_choices())._repr_html_()))
+    scores = {"signed_ot": [0.0, 0.0, -0.05, 0.41, 0.0, 0.0]}
+    page = open_page(notebook(factories.make_attribution(scores=scores)._repr_html_()))
     assert "−0.41" in page.inner_text(".legend")
-    assert "speaks for the model's choice, by signed_ot" in page.inner_text(".legend")
+    assert "speaks for what the model said, by signed_ot" in page.inner_text(".legend")
     against = page.locator(".heat .n1").first
     assert "dashed" in against.evaluate("node => getComputedStyle(node).textDecoration")
     assert accessibility_problems(page) == []

@@ -136,6 +136,10 @@ def test_what_is_tied_and_how_well_scores_predict(html: str, open_page: Open) ->
     expect(page.locator(".quality")).to_contain_text("rank correlation 0.81")
 
 
+def test_the_quality_over_the_run_stands_on_the_first_page(html: str, open_page: Open) -> None:
+    assert "in 1 samples: the median rank correlation is 0.93." in open_page(html).inner_text("#about")
+
+
 def test_what_speaks_against_can_be_told_without_colour(html: str, open_page: Open) -> None:
     page = open_page(html, CAPITAL)
     page.select_option("#sample select", "signed_ot")
@@ -244,11 +248,9 @@ def test_accessible(
     page = open_page(html, link, scheme=scheme)
     if link == CAPITAL:
         page.select_option("#sample select", "signed_ot")
-        assert accessibility_problems(page) == []
         answer(page).get_by_role("option").last.click()
-        assert accessibility_problems(page) == []
     prompt(page).focus()
-    page.keyboard.press("End")
+    word(page, {CAPITAL: "chief", CHOICES: "cold", PLAIN: "not"}[link]).click()
     for summary in page.locator("#sample summary").all():
         summary.click()
     assert accessibility_problems(page) == []
@@ -257,9 +259,11 @@ def test_accessible(
 def test_narrow_screens_show_prompt_answer_and_the_rest_in_this_order(html: str, open_page: Open) -> None:
     page = open_page(html, CAPITAL, width=360)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    tops = [page.locator(f"#sample {part}").bounding_box() for part in (".asked", ".answered", ".more")]
-    heights = [box["y"] for box in tops if box is not None]
-    assert heights == sorted(heights)
+    found = (page.locator(f"#sample {part}").bounding_box() for part in (".asked", ".answered", ".more"))
+    asked, answered, more = (box for box in found if box is not None)
+    assert asked["width"] > 300
+    assert answered["y"] >= asked["y"] + asked["height"]
+    assert more["y"] >= answered["y"] + answered["height"]
 
 
 def test_a_window_that_was_not_found_says_why(tmp_path: Path, open_page: Open) -> None:
@@ -270,7 +274,7 @@ def test_a_window_that_was_not_found_says_why(tmp_path: Path, open_page: Open) -
     said = page.inner_text(".answered")
     assert "marked: the explained part" in said
     assert (
-        "The scored part was not found, so the start is explained: the filter [invalid] takes out no text"
+        "What was to be explained was not found, so the start is: the filter [invalid] takes out no text"
         in said
     )
 
@@ -320,3 +324,17 @@ def test_packed_scores_are_exact_to_three_percent() -> None:
     assert np.allclose(found[large], scores[large], rtol=0.03)
     assert abs(found[~large]).max() <= abs(scores).max() / 1000 * 1.001
     assert not pack_matrix(np.zeros((2, 2)))["largest"]
+
+
+def test_what_the_model_said_itself_is_set_apart(tmp_path: Path, open_page: Open) -> None:
+    def reason(record: dict[str, Any]) -> None:
+        for unit in record["units"][-3:]:
+            unit["segment"] = "reasoning"
+
+    record = factories.edited(factories.make_record(scores=SCORES), reason)
+    page = open_page(report_page(loaded(tmp_path, record)), PLAIN)
+    assert re.sub(r"\s+", " ", prompt(page).inner_text()) == (
+        "<s>User: Is the film what the model said first: not good? Answer:"
+    )
+    word(page, "good").hover()
+    assert "in reasoning" in page.inner_text("#sample .panel")

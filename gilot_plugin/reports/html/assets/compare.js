@@ -38,7 +38,7 @@ function side(view, words, others) {
       describe(unit);
     },
     paint: () => {
-      heat.paint(view.scores[state.method], { numbers: state.numbers });
+      heat.paint(view.scores[state.method], { numbers: state.numbers, signed: state.method in view.signed });
       colours.replaceChildren(legend(heat.scores, state.method, view.signed[state.method]));
     },
     node: el(

@@ -56,9 +56,10 @@ class HeatMap {
   }
 
   // Marks the parts by scores: the strongest of those that share a piece. `end` is the score that the full
-  // colour stands for.
-  paint(scores, { end = largestOf(scores), numbers = false, grey = false } = {}) {
+  // colour stands for, `signed` whether scores above 0 speak for something.
+  paint(scores, { end = largestOf(scores), numbers = false, grey = false, signed = false } = {}) {
     this.scores = scores;
+    this.node.classList.toggle("signed", signed);
     const found = levels(scores, end);
     const strongest = new Map();
     this.spans.forEach((span, part) => {
@@ -99,11 +100,12 @@ class HeatMap {
     return best;
   }
 
+  // Between two words, what was pointed at last stays, or all would flicker on the way.
   point(target) {
-    const part = target.closest("[role=option]")?.index ?? -1;
+    const part = target.closest("[role=option]")?.index ?? this.pointed;
     if (part === this.pointed) return;
     this.pointed = part;
-    this.tell(part < 0 ? null : part, false);
+    this.tell(part, false);
   }
 
   leave() {

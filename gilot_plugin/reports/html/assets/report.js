@@ -74,17 +74,18 @@ function answered(view, why) {
   return [
     el("h4", {}, "The model\u2019s answer", el("span", { class: "faint" }, marked)),
     why.answer ? why.answer.node : plainAnswer(view),
-    view.not_found ? el("p", { class: "note" }, "The scored part was not found, so the start is explained: " + view.not_found + ".") : null,
+    view.not_found ? el("p", { class: "note" }, "What was to be explained was not found, so the start is: " + view.not_found + ".") : null,
   ];
 }
 
-function pairsOf(view) {
-  if (!view.pairs.length) return null;
+function pairsOf(view, method) {
+  const pairs = view.pairs[method];
+  if (!pairs.length) return [];
   const name = (unit) => unitName(view.units[unit][0]);
-  return el("section", { "aria-label": "Pairs" }, el("h3", {}, "Units that belong together"),
-    view.redundancy ? el("p", {}, view.redundancy) : null,
-    el("ul", {}, ...view.pairs.slice(0, 8).map(([first, second, , words, numbers]) =>
-      el("li", {}, name(first), " and ", name(second), " " + words, el("span", { class: "faint" }, " (" + numbers + ")")))));
+  return [el("h3", {}, "Units that belong together"),
+    ...(view.redundancy[method] ? [el("p", {}, view.redundancy[method])] : []),
+    el("ul", {}, ...pairs.slice(0, 8).map(([first, second, , words, numbers]) =>
+      el("li", {}, name(first), " and ", name(second), " " + words, el("span", { class: "faint" }, " (" + numbers + ")"))))];
 }
 
 async function explained(view) {
@@ -95,9 +96,11 @@ async function explained(view) {
   state.opened = () => why.reveal();
   const shares = el("div", {});
   const quality = el("p", { class: "quality" });
+  const pairs = el("div", {});
   const use = async (method) => {
     await why.use(method);
     quality.textContent = view.quality[method] || "";
+    pairs.replaceChildren(...pairsOf(view, method));
     const found = Object.entries(view.shares[method] || {}).sort((a, b) => b[1] - a[1]);
     shares.replaceChildren(el("table", {}, el("caption", {}, "Share of " + method + " by part of the prompt"),
       el("tbody", {}, ...found.map(([segment, share]) => el("tr", {}, el("th", { scope: "row" }, segment),
@@ -117,7 +120,7 @@ async function explained(view) {
     el("div", { class: "why" },
       el("div", { class: "asked" }, why.colours, why.prompt.node),
       el("div", { class: "answered" }, ...answered(view, why), why.panel),
-      el("div", { class: "more" }, quality, el("p", { class: "faint hint" }, why.hint()), pairsOf(view), ...others,
+      el("div", { class: "more" }, quality, el("p", { class: "faint hint" }, why.hint()), pairs, ...others,
         el("h3", {}, "Parts of the prompt"), shares)),
   ];
 }

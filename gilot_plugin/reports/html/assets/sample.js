@@ -61,6 +61,8 @@ class Why {
     this.answer = Object.keys(view.steps).length
       ? new HeatMap(view.answer, view.tokens, "Answer, token by token", (part, chosen) => this.tell("answer", part, chosen))
       : null;
+    const own = this.prompt.spans.find((span, unit) => span && view.units[unit][1] === "reasoning");
+    if (own) own.before(el("i", { class: "divider" }, "what the model said first:"));
     this.panel = el("div", { class: "panel", "aria-live": "polite" });
     this.colours = el("div", {});
   }
@@ -74,7 +76,7 @@ class Why {
     const matrix = await Matrix.unpack(this.view.steps, method);
     this.method = method;
     this.matrix = matrix;
-    for (const heat of [this.prompt, this.answer]) heat?.node.classList.toggle("signed", method in this.view.signed);
+    this.signed = method in this.view.signed;
     this.scores = this.view.scores[method] || [];
     this.painted = {};
     this.draw();
@@ -132,7 +134,7 @@ class Why {
     this.painted.prompt = position;
     const scores = position === null ? this.scores : this.matrix.column(position);
     const end = position === null ? largestOf(scores) : this.matrix.end(scores);
-    this.prompt.paint(scores, { end, numbers: this.numbers });
+    this.prompt.paint(scores, { end, numbers: this.numbers, signed: this.signed });
     this.colours.replaceChildren(legend(scores, this.method, this.view.signed[this.method], end));
   }
 
@@ -141,21 +143,23 @@ class Why {
     this.painted.answer = unit;
     if (!this.matrix) this.answer.paint(this.view.tokens.map(() => 0));
     else if (unit === null) this.answer.paint(this.matrix.totals, { grey: true });
-    else this.answer.paint(this.matrix.row(unit), { end: this.matrix.end(this.matrix.row(unit)), numbers: this.numbers });
+    else this.answer.paint(this.matrix.row(unit), { end: this.matrix.end(this.matrix.row(unit)), numbers: this.numbers, signed: this.signed });
   }
 
   partners(unit) {
-    return this.view.pairs
+    return this.view.pairs[this.method]
       .filter(([first, second]) => first === unit || second === unit)
       .map(([first, second, value, words, numbers]) => ({ other: first === unit ? second : first, value, words, numbers }));
   }
 
   ranking(scores, ranks) {
     const most = largestOf(scores);
+    const parts = new Set(this.view.units.map(([, segment]) => segment)).size > 1;
     const rows = strongest(scores, TOP).map((unit, place) =>
       el("tr", {}, el("td", { class: "number faint" }, ranks ? ranks[unit] : String(place + 1)),
         el("td", { class: "word" }, unitName(this.view.units[unit][0])),
-        el("td", {}, bar(Math.abs(scores[unit]) / most, scores[unit] < 0)), el("td", { class: "number" }, number(scores[unit]))));
+        el("td", {}, bar(Math.abs(scores[unit]) / most, scores[unit] < 0)), el("td", { class: "number" }, number(scores[unit])),
+        parts ? el("td", { class: "faint part" }, this.view.units[unit][1]) : null));
     return el("table", { class: "ranking" }, el("tbody", {}, ...rows));
   }
 
