@@ -95,7 +95,7 @@ def _read(
         if isinstance(answer, NonFiniteLogitsError):
             gaps[game] = answer
             try:
-                answer = with_gaps(game, asked[game], answer)
+                answer = with_gaps(game, asked[game])
             except Exception as error:
                 answer = error
         yield game, answer

@@ -88,9 +88,9 @@ def test_intervals_hold_what_more_coalitions_find():
 def test_how_well_scores_predict_is_told_of_coalitions_that_were_drawn():
     additive = TableGame(12, lambda absent: float(sum(absent)))
     assert play(make_shapley(SchemeOptions(coalitions=60)), additive).lds["v"] > 0.99
-    parity = TableGame(12, lambda absent: float(len(absent) % 2 == 1 and len(absent) > 0))
-    found = play(make_banzhaf(SchemeOptions(coalitions=200)), parity)
-    assert abs(found.lds["v"]) < 0.5
+    noise = TableGame(12, any_game(12, seed=7))
+    found = play(make_banzhaf(SchemeOptions(coalitions=200)), noise)
+    assert abs(found.lds["v"]) < 0.3
     assert found.held_out >= 100
 
 
