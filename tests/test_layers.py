@@ -28,7 +28,7 @@ LAYERS = """
     reports
     exports
     harness.random_states  harness.state
-    harness.recording
+    harness.watching
     harness.asking
     harness.ablating
     harness.keeping

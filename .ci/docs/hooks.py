@@ -1,4 +1,4 @@
-"""What mkdocs calls: measurements become pages, and the generated parts of reference pages fill their markers."""
+"""What mkdocs calls: measurements become pages, and markers in reference pages are filled."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def on_files(files: Any, *, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Fill a page's markers (an unknown name stops the build), and lead links to measurements to their pages."""
+    """Fill a page's markers (an unknown name stops the build); lead links to measurements to their pages."""
     depth = page.file.src_uri.count("/")
     if page.file.src_uri.startswith(_MEASUREMENTS):
         return markdown.replace("](README.md", "](index.md")

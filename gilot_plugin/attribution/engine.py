@@ -18,15 +18,19 @@ A prompt's way from :func:`gilot_plugin.api.attribute` to its scores::
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 from gilot_plugin.attribution.assembly import assembled
 from gilot_plugin.attribution.game import Asking, Game, Values, read_together
+from gilot_plugin.attribution.gaps import with_gaps
 from gilot_plugin.attribution.prompt.refinement import Refined, refine
 from gilot_plugin.attribution.schemes.protocol import Interrupted, SchemeResult
 from gilot_plugin.attribution.types import Absent, Attribution
 from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.errors import NonFiniteLogitsError
 
 
 def attribute(backend: Backend, game: Game) -> Attribution:
@@ -58,6 +62,7 @@ def attribute_together(
     """
     under_way = {game: _attribution(backend, game) for game in games}
     answers: dict[Game, Values | Exception | None] = dict.fromkeys(games)
+    gaps: dict[Game, NonFiniteLogitsError] = {}
     while answers:
         asked: dict[Game, Sequence[Absent]] = {}
         for game, answer in answers.items():
@@ -69,17 +74,37 @@ def attribute_together(
                 asking = under_way[game]
                 asked[game] = next(asking) if answer is None else asking.send(answer)
             except StopIteration as stop:
-                end = stop.value
+                end = stop.value if game not in gaps else _without_gaps(stop.value, gaps[game])
             except Exception as error:
                 end = error
             game.seconds += time.perf_counter() - started
             if end is not None:
                 yield game, end
         try:
-            answers = dict(read_together(asked))
+            answers = dict(_read(asked, gaps))
         except KeyboardInterrupt:
             yield from _known_so_far({game: under_way[game] for game in asked})
             raise
+
+
+def _read(
+    asked: Mapping[Game, Sequence[Absent]], gaps: dict[Game, NonFiniteLogitsError]
+) -> Iterator[tuple[Game, Values | Exception]]:
+    """Values of what is asked for; games some of whose values are not finite are noted with the error."""
+    for game, answer in read_together(asked).items():
+        if isinstance(answer, NonFiniteLogitsError):
+            gaps[game] = answer
+            try:
+                answer = with_gaps(game, asked[game])
+            except Exception as error:
+                answer = error
+        yield game, answer
+
+
+def _without_gaps(found: Attribution, error: NonFiniteLogitsError) -> Attribution | Exception:
+    """The attribution, unless a score is missing in it for that error."""
+    scores = chain.from_iterable(found.scores.values())
+    return found if all(map(math.isfinite, scores)) else error
 
 
 def _known_so_far(

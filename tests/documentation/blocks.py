@@ -1,4 +1,4 @@
-"""Code blocks of Markdown files, and how those in bash are run without starting a process for each command."""
+"""Code blocks of Markdown files, and how those in bash are run without a process for each command."""
 
 from __future__ import annotations
 

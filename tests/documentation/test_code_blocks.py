@@ -1,7 +1,7 @@
 """Every block of code in the documentation runs, or says why it does not.
 
-The models on the hub that pages name are tiny ones here, in folders of the same names, and tasks have few documents. Bash
-in README and tutorial is followed by ``make test-docs`` instead, with the model that it names.
+The models on the hub that pages name are tiny ones here, in folders of the same names, and tasks have few
+documents. Bash in README and tutorial is followed by ``make test-docs``, with the model that it names.
 """
 
 from __future__ import annotations

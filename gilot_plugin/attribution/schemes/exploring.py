@@ -33,7 +33,7 @@ _FLOOR = 0.5
 _BENDS = 2
 
 #: Single presences are read if there is room for so many times as many coalitions.
-_PRESENCES_FROM = 3
+_PRESENCES_FROM = 2
 
 
 class Exploration:
@@ -57,12 +57,13 @@ class Exploration:
         readings, players = self.readings, len(self.readings.players)
         yield from readings.read(singles(players))
         yield from readings.read(np.ones((1, players), dtype=bool), weights=0.0)
-        if readings.budget.coalitions >= _PRESENCES_FROM * players:
+        left = readings.expected(self._generator)
+        if left >= _PRESENCES_FROM * players:
             # What stands in for another player shows at once where all others are absent.
             yield from readings.read(~singles(players))
             first = _ROUND
         else:
-            first = min(_FIRST, int(_FOR_FIRST * readings.budget.coalitions) // 2)
+            first = min(_FIRST, int(_FOR_FIRST * left) // 2)
         yield from readings.read(complements(any_size(self._generator, players, first)), drawn_together=2)
         if not any_pairs(readings):
             return

@@ -22,7 +22,7 @@ from gilot_plugin.attribution.types import Unit
 from gilot_plugin.errors import PromptError
 
 #: Groups that are looked at first: at most so many, and one for so many coalitions that may be read.
-_MOST_GROUPS, _A_GROUP = 24, 4
+_MOST_GROUPS, _A_GROUP = 24, 8
 
 #: Share of the budget that the groups may take; the rest is for their parts.
 _FOR_GROUPS = 0.5

@@ -153,9 +153,10 @@ class Readings:
         return tuple(chain.from_iterable(compress(self.players, row.tolist())))
 
     def _keep(self, rows: Coalitions, values: Numbers, weights: Numbers, blocks: NDArray[np.int64]) -> None:
-        finite = np.isfinite(values).all(axis=1)
-        for row, kept, place in zip(rows, finite, len(self.values) + np.cumsum(finite) - 1, strict=True):
-            self._places[_key(row)] = int(place) if kept else None
+        finite: Coalitions = np.all(np.isfinite(values), axis=1)
+        places = (len(self.values) + np.cumsum(finite) - 1).tolist()
+        for row, kept, place in zip(rows, finite.tolist(), places, strict=True):
+            self._places[_key(row)] = place if kept else None
         self.asked += len(rows)
         self.left_out += int((~finite).sum())
         self.absent = np.concatenate((self.absent, rows[finite]))

@@ -16,8 +16,8 @@ from gilot_plugin.errors import PromptError
 from gilot_plugin.extension.feeds import Feed
 from gilot_plugin.extension.samples import Sample
 from gilot_plugin.harness.asking.likelihoods import own_requests
-from gilot_plugin.harness.recording.model_calls import encode_as_fed, rolling_windows
 from gilot_plugin.harness.state.run import EvaluationRun
+from gilot_plugin.harness.watching.model_calls import encode_as_fed, rolling_windows
 
 #: What stands in a decoded text for bytes that are none.
 _NO_TEXT = "\ufffd"

@@ -15,10 +15,10 @@ from gilot_plugin.harness.entry.loading import backend_of
 from gilot_plugin.harness.keeping.locking import locked
 from gilot_plugin.harness.keeping.manifest import describe_model
 from gilot_plugin.harness.keeping.resumption import find_resumed, refuse_another_run
-from gilot_plugin.harness.recording.apart import TaskApart
 from gilot_plugin.harness.state.progress import RunProgress
 from gilot_plugin.harness.state.run import EvaluationRun, Resumed, RunFiles, TaskInfo
 from gilot_plugin.harness.state.team import team_of
+from gilot_plugin.harness.watching.apart import TaskApart
 from gilot_plugin.resolve import make_recipe
 from gilot_plugin.settings.sources import task_config
 

@@ -25,9 +25,9 @@ from gilot_plugin.attribution.types import (
     SYSTEM_SEGMENT,
     Segment,
 )
-from gilot_plugin.harness.recording.wrapping import Method, wrapped
 from gilot_plugin.harness.state.conversations import Message
 from gilot_plugin.harness.state.run import EvaluationRun
+from gilot_plugin.harness.watching.wrapping import Method, wrapped
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from gilot_plugin.harness.recording.apart import TaskApart
-from gilot_plugin.harness.recording.parts import watched_parts
-from gilot_plugin.harness.recording.wrapping import Method, wrapped
 from gilot_plugin.harness.state.run import EvaluationRun
+from gilot_plugin.harness.watching.apart import TaskApart
+from gilot_plugin.harness.watching.parts import watched_parts
+from gilot_plugin.harness.watching.wrapping import Method, wrapped
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ import torch
 from lm_eval.api.task import ConfigurableTask
 
 from gilot_plugin.harness.entry.attach import attach
-from gilot_plugin.harness.recording.apart import TaskApart
+from gilot_plugin.harness.watching.apart import TaskApart
 from tests.harness.evaluations import (
     ANSWERS,
     CHEAP,

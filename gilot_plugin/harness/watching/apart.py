@@ -17,7 +17,7 @@ from typing import Any
 import lm_eval.evaluator
 
 from gilot_plugin.harness.random_states import undisturbed
-from gilot_plugin.harness.recording.wrapping import REPLACED, Method, wrapped
+from gilot_plugin.harness.watching.wrapping import REPLACED, Method, wrapped
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from tests.harness.evaluations import (
     generation_task,
     records_of,
 )
-from tests.harness.recording.explained_parts import (
+from tests.harness.watching.explained_parts import (
     ASKED,
     DOCUMENT,
     KINDS,

@@ -16,10 +16,10 @@ from typing import Any
 from lm_eval.api.model import CacheHook
 
 from gilot_plugin.extension.feeds import Feed
-from gilot_plugin.harness.recording.wrapping import Method, wrapped
 from gilot_plugin.harness.state.conversations import Layout, Message, layout_of
 from gilot_plugin.harness.state.run import EvaluationRun
 from gilot_plugin.harness.state.seen import Rendering
+from gilot_plugin.harness.watching.wrapping import Method, wrapped
 from gilot_plugin.plugins.manager import manager
 
 _LOGGER = logging.getLogger(__name__)

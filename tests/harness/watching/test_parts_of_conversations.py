@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.recording.explained_parts import (
+from tests.harness.watching.explained_parts import (
     ASKED,
     CHAT,
     DOCUMENT,

@@ -7,7 +7,7 @@ from gilot_plugin.harness.state.run import EvaluationRun
 from gilot_plugin.hookspecs import hookimpl
 
 
-class FeedKeeper:
+class FeedWatcher:
     """Remembers them for one run.
 
     Args:

@@ -17,7 +17,7 @@ from tests.harness.evaluations import (
     generation_task,
     inline_task,
 )
-from tests.harness.recording.explained_parts import (
+from tests.harness.watching.explained_parts import (
     ASKED,
     DOCUMENT,
     KINDS,
