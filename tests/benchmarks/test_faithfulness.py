@@ -52,9 +52,8 @@ def test_rankings_agree_by_the_ranks_that_they_give() -> None:
     # The second is the first reversed: -1.
     assert Attributed(samples, {}, {}).agreement("a", "b") == pytest.approx(-0.1)
     # A single unit has no order.
-    assert Attributed([*samples[:1], {"a": (0,), "b": (0,)}], {}, {}).agreement("a", "b") == pytest.approx(
-        0.8
-    )
+    single = [*samples[:1], {"a": (0,), "b": (0,)}]
+    assert Attributed(single, {}, {}).agreement("a", "b") == pytest.approx(0.8)
 
 
 @pytest.fixture
