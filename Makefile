@@ -14,7 +14,7 @@ WORKERS ?= 2
 # Added to the command lines of pytest and of the benchmarks.
 PYTEST_ARGS ?=
 # Extras of the package that the tests need.
-EXTRAS ?= dev,gguf,demo,inspect
+EXTRAS ?= dev,gguf,demo,docs,inspect
 BENCH_ARGS ?=
 
 PY := $(VENV)/bin/python

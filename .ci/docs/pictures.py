@@ -23,6 +23,8 @@ from gilot_plugin import attribute
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs" / "images"
 MODEL, GGUF = ROOT / "output/models/SmolLM2-135M-Instruct", "SmolLM2-135M-Instruct.Q4_1.gguf"
+#: The sample that is shown, and the word that is pointed at.
+SAMPLE, POINTED_AT = "gilot_short_answers", "opposite"
 PROMPT, WORD = "The opposite of hot is", " hot"
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -40,10 +42,8 @@ def draw_report(report: Path, target: Path) -> None:
         page = browser.new_page(viewport={"width": 1180, "height": 640})
         page.goto(report.as_uri())
         page.wait_for_selector("html[data-ready]")
-        link = page.locator('a[href*="#"]:has-text("gilot_two_shot")').first
-        if link.count():
-            link.click()
-        page.locator(".heat").first.scroll_into_view_if_needed()
+        page.locator(f'a[href*="#"]:has-text("{SAMPLE}")').first.click()
+        page.get_by_text(POINTED_AT, exact=True).first.hover()
         page.screenshot(path=target)
         browser.close()
     # Few colours: the file is a tenth.
@@ -72,7 +72,7 @@ def draw_method(target: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].invert_yaxis()
     figure.suptitle(
-        f"Without {WORD!r}: ot = {score:.2f}; most of it moves from {flow.from_token!r} to {flow.to_token!r} "
+        f"Without {WORD!r}: ot = {score:.2f}; the largest flow is from {flow.from_token!r} to {flow.to_token!r} "
         f"({flow.mass:.2f})",
         fontsize=10,
     )

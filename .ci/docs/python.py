@@ -12,7 +12,7 @@ from gilot_plugin import extension, hookspecs
 def python_interface(notes: Mapping[str, str]) -> str:
     """Every public name of the package."""
     del notes
-    lines: list[str] = []
+    lines = ["## Functions and classes", ""]
     for name, home in sorted(gilot_plugin._HOMES.items(), key=lambda item: (item[0][0].isupper(), item[0])):
         if name != "hookimpl":
             lines += [f"::: gilot_plugin.{home}.{name}", ""]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from gilot_plugin.attribution.builtins import FLIP
 from gilot_plugin.attribution.distance.flows import readable_flows, total_flows
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.methods import Measurement, MethodContext, PromptMethod
@@ -58,6 +59,7 @@ def assembled(backend: Backend, game: Game, result: SchemeResult, coarse: Sequen
         choices=described.choices,
         margin=described.margin,
         answer=described.answer,
+        flips=game.flips if FLIP.name in others.scores else None,
         step_scores=_step_scores(game, described.answer),
         intervals=result.intervals,
         scheme=scheme if game.measures and name != LEAVE_ONE_OUT else None,

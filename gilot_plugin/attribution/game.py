@@ -18,11 +18,12 @@ from gilot_plugin.attribution.builtins import LOGODDS, LOGPROB
 from gilot_plugin.attribution.measuring import Measurer, Progress, Subject
 from gilot_plugin.attribution.methods import Measurement, OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer
+from gilot_plugin.attribution.prediction.flips import Verdict, answered_anew
 from gilot_plugin.attribution.prediction.targets import Target
 from gilot_plugin.attribution.prompt.units import Refinement
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.reducing import Reference
-from gilot_plugin.attribution.types import Absent, Prompt, Unit
+from gilot_plugin.attribution.types import Absent, Flips, Prompt, Unit
 from gilot_plugin.backends.protocol import Backend
 
 FloatArray = NDArray[np.float64]
@@ -109,10 +110,12 @@ class Game:
         execution: How the work is carried out.
         progress: Told of coalitions that were read for the scheme.
         said: How many tokens at the end of the prompt the model itself has said.
+        verdict: What the metric sees of answers, for :attr:`flips`.
 
     Attributes:
         prompt: As given.
         said: As given.
+        verdict: As given.
         units: The units; empty until they are found.
         refinement: How they are found; None where they were given.
         recipe: As given.
@@ -133,8 +136,9 @@ class Game:
         progress: Progress | None = None,
         *,
         said: int = 0,
+        verdict: Verdict | None = None,
     ) -> None:
-        self.said = said
+        self.said, self.verdict = said, verdict
         self._backend, self.prompt, self.recipe, self.execution = backend, prompt, recipe, execution
         self.refinement = units if isinstance(units, Refinement) else None
         self.units: tuple[Unit, ...] = () if isinstance(units, Refinement) else tuple(units)
@@ -191,6 +195,15 @@ class Game:
         _ = self.full
         return self.target.answer
 
+    @cached_property
+    def flips(self) -> Flips | None:
+        """What comes out when the model answers anew without each unit; None where nobody can say."""
+        if self.verdict is None:
+            return None
+        return answered_anew(
+            self._backend, self.prompt, self.said, self.units, self.recipe, self.execution, self.verdict
+        )
+
     def measured(self, absent: Absent) -> Mapping[OutcomeMethod, Measurement]:
         """All that is known of a coalition, by measure; nothing is read."""
         return self._kept.get(_key(absent), {})
@@ -240,6 +253,7 @@ class Game:
             lambda: self.target,
             execution,
             said=self.said,
+            verdict=self.verdict,
         )
 
     @cached_property

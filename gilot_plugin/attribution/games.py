@@ -12,6 +12,7 @@ from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.measuring import Progress
 from gilot_plugin.attribution.prediction.answers import Answer
 from gilot_plugin.attribution.prediction.choices import ChoicesTarget, has_margin
+from gilot_plugin.attribution.prediction.flips import Verdict
 from gilot_plugin.attribution.prediction.generation import generation_target
 from gilot_plugin.attribution.prediction.sequences import AnswerTarget
 from gilot_plugin.attribution.prediction.targets import PromptRows
@@ -36,6 +37,7 @@ def generation_game(
     progress: Progress | None = None,
     *,
     answer: Sequence[int] | Window | None = None,
+    verdict: Verdict | None = None,
 ) -> Game:
     """What the model would generate after the prompt.
 
@@ -51,6 +53,7 @@ def generation_game(
         progress: Told of measured units.
         answer: Tokens that the model answered, or a window of them, for ``hypotheses: response`` and the
             method ``logprob``; None for its greedy continuation.
+        verdict: What the metric sees of answers, for the method ``flip``; None where nobody can say.
 
     Raises:
         UnsupportedModelError: The absence needs explicit positions, which the model does not take.
@@ -74,6 +77,7 @@ def generation_game(
         execution,
         progress,
         said=0 if window is None else window.start,
+        verdict=verdict,
     )
 
 

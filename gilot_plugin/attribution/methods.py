@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gilot_plugin.attribution.distance.flows import Move
     from gilot_plugin.attribution.distance.solved import SolvedProblem
     from gilot_plugin.attribution.prediction.answers import Answer
-    from gilot_plugin.attribution.types import Absent, Prompt, Unit
+    from gilot_plugin.attribution.types import Absent, Flips, Prompt, Unit
     from gilot_plugin.backends.protocol import Backend
 
 #: Begins the names of signed distances.
@@ -237,6 +237,11 @@ class PromptGame(Protocol):
     @property
     def answer(self) -> Answer:
         """What the model answers to the full prompt."""
+        ...
+
+    @property
+    def flips(self) -> Flips | None:
+        """What comes out when the model answers anew without each unit; None where nobody can say."""
         ...
 
     def values(

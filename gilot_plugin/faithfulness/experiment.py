@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 from gilot_plugin.artifacts.faithfulness import Randomization
 from gilot_plugin.attribution.methods import OutcomeMethod
+from gilot_plugin.attribution.prediction.greedy import Decoding
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.backends.reinitialization import reinitialized
 from gilot_plugin.errors import ConfigError, one_of
-from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.cases import Case, Scored, ranked_sample
 from gilot_plugin.faithfulness.curves import (
     ALL_QUANTITIES,

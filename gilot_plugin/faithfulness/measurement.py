@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from gilot_plugin.attribution.prediction.greedy import Decoding, greedy_answers
 from gilot_plugin.attribution.prediction.targets import check_positions
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Prompt
 from gilot_plugin.backends.protocol import Backend, Row
 from gilot_plugin.errors import ConfigError, PromptError, one_of
 from gilot_plugin.faithfulness.ablations import NOTHING_REMOVED, Ablations, Numbers, distinct
-from gilot_plugin.faithfulness.answers import Decoding, greedy_answers
 from gilot_plugin.faithfulness.curves import (
     ALL_QUANTITIES,
     CHOICE_QUANTITIES,
@@ -167,10 +167,15 @@ class _Run(NamedTuple):
         numbers: dict[Quantity, Numbers] = {}
         texts = None
         if SIMILARITY in self.quantities:
-            texts = {removed: self._text(self._answer_to(row)) for removed, row in ablations.rows.items()}
+            length = None if ablations.sample.said is None else len(ablations.sample.said)
+            texts = {
+                removed: self._text(self._answer_to(row)[:length]) for removed, row in ablations.rows.items()
+            }
             numbers[SIMILARITY] = self._similarity(ablations, texts)
         needed = needs_answer(ablations.recipe, self.quantities)
-        answer = self._answer_to(ablations.full_row) if needed else None
+        answer = ablations.sample.said
+        if answer is None and needed:
+            answer = self._answer_to(ablations.full_row)
         numbers |= answer_numbers(self.backend, ablations, answer, self.quantities, self.bar.add)
         return ablations.curves(numbers, texts)
 

@@ -97,5 +97,6 @@ class Scorer:
             *(units, case.choices, case.lengths, case.response),
             *(() if case.unscored is None else (case.unscored,)),
             *(() if case.response_ids is None else (case.response_ids,)),
+            *(() if case.said is None else ("said", case.said)),
         )
         return [self.store.key("score", None, of_all, place) for place in range(len(units) + 2)]

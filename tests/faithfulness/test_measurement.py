@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from gilot_plugin.attribution.prediction.greedy import Decoding
 from gilot_plugin.attribution.types import TEMPLATE_SEGMENT, Prompt
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import ConfigError, PromptError
-from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
 from gilot_plugin.faithfulness.ranked import RankedSample
 from gilot_plugin.faithfulness.removal import removals_of

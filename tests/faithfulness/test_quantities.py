@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from gilot_plugin.attribution.prediction.greedy import Decoding
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import ConfigError
-from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.curves import GENERATION_QUANTITIES, LOGPROB, QUANTITIES, quantities_named
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
 from gilot_plugin.faithfulness.removal import removals_of

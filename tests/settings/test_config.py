@@ -100,7 +100,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("units", {"regex": "("}, "does not compile: missing )"),
     ("scope", "", "the name of a segment"),
     ("scope", 3, "the name of a segment"),
-    ("scope", [], "'content', 'all' or 'reasoning', the name of a segment"),
+    ("scope", [], "'content', 'all', 'reasoning', the name of a segment"),
     ("scope", ["content", 3], "lists of them"),
     ("scope", ["content", "content"], "may be named once"),
     ("explain", "middle", "'auto', 'start', 'scored', 'end', 'all' and {'regex': PATTERN}"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from gilot_plugin.attribution.builtins import FLIP
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.games import choices_game, generation_game
 from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, token_label
@@ -22,7 +24,7 @@ from gilot_plugin.harness.asking.prompts import (
     generation_prompt,
     rolling_prompt,
 )
-from gilot_plugin.harness.asking.windows import answer_window
+from gilot_plugin.harness.asking.windows import answer_verdict, answer_window
 from gilot_plugin.harness.state.run import EvaluationRun, TaskInfo
 from gilot_plugin.resolve import make_execution, make_recipe, unit_plan
 
@@ -74,6 +76,13 @@ def sample_game(run: EvaluationRun, sample: Sample, *, measured: bool = True) ->
         window = answer_window(
             task, config, sample, fed.response or "", answer, tokenizer, backend.eos_token_ids
         )
+    verdict = None
+    if window is not None and task.output_type == "generate_until":
+        verdict = answer_verdict(run, task, sample, fed.response or "", len(window.tokens))
+    anew = window is not None and not window.is_start and verdict is not None
+    if anew and config.hypotheses == "regenerate" and measured:
+        # Hypotheses are the model's own anew, and so is the way to what is scored.
+        recipe = replace(recipe, methods=tuple(dict.fromkeys((*recipe.methods, FLIP))))
     prompt = fed.prompt if window is None else continued(fed.prompt, window.before)
     units: Sequence[Unit] | Refinement = ()
     if measured:
@@ -106,6 +115,7 @@ def sample_game(run: EvaluationRun, sample: Sample, *, measured: bool = True) ->
         make_execution(config),
         run.progress.units_done,
         answer=window,
+        verdict=verdict,
     )
     said = {"response": fed.response, "response_ids": answer, "response_doubt": fed.response_doubt}
     described = {name: value for name, value in said.items() if value is not None}

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from gilot_plugin.attribution.batching import Execution
+from gilot_plugin.attribution.prediction.greedy import Decoding, greedy_answers
 from gilot_plugin.backends.protocol import Row
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import BudgetError, NonFiniteLogitsError
-from gilot_plugin.faithfulness.answers import Decoding, greedy_answers
 
 TOKENS = 14
 #: Enough of them that answers end at all lengths.
