@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from gilot_plugin.backends.cache_use import CacheUse
     from gilot_plugin.backends.protocol import Row
 
 #: Tokens that come after a prompt.
@@ -33,9 +34,9 @@ class Limits:
         nucleus_size: Most tokens of a distribution that it tells of; None for all of them.
         whole_vocabulary: Whether reductions cover the whole vocabulary. Where not, they are of the tokens
             that it tells of, with all others as one more outcome, and have to be named so.
-        refuses_positions: Why rows may not mask tokens and carry explicit positions, in words; None if they
-            may.
         half_precision: Whether anything is computed in fewer bits than those of single precision.
+        fill_tokens: Tokens of a pass below which the device is not filled, so that prompts which have fewer
+            gain from being asked for together.
     """
 
     vocab_size: int
@@ -43,8 +44,8 @@ class Limits:
     max_positions: int | None = None
     nucleus_size: int | None = None
     whole_vocabulary: bool = True
-    refuses_positions: str | None = None
     half_precision: bool = False
+    fill_tokens: int = 1
 
 
 class EmbeddingTable(Protocol):
@@ -177,10 +178,12 @@ class Want:
     Attributes:
         nucleus: The tokens of distributions to be told of; None for none.
         reductions: Numbers that compare each row's distributions with the full prompt's.
+        logodds: Whether log-odds of the sequences' tokens are wanted, too.
     """
 
     nucleus: Nucleus | None = None
     reductions: tuple[Reduction, ...] = ()
+    logodds: bool = False
 
 
 class Reference(Protocol):
@@ -203,8 +206,13 @@ class Reference(Protocol):
         ...
 
     @property
-    def hypotheses(self) -> Hypotheses:
-        """The hypotheses that it is a mixture of, given or searched, and how likely they are."""
+    def token_logodds(self) -> NDArray[np.float64] | None:
+        """As :attr:`Outcomes.token_logodds`, ``[sequences, longest]``."""
+        ...
+
+    @property
+    def hypotheses(self) -> Hypotheses | None:
+        """What was searched after it; None where the hypotheses were given."""
         ...
 
     @property
@@ -222,7 +230,7 @@ class Query:
 
     Attributes:
         full: The full prompt, which is read first, or what is known of it from an earlier query with the same
-            hypotheses and sequences.
+            sequences, and with the same hypotheses where distributions are wanted.
         rows: The prompt without units, one row for each coalition.
         after: The hypotheses.
         sequences: Continuations whose tokens' log-probabilities are wanted, whatever the hypotheses; an empty
@@ -272,11 +280,15 @@ class Outcomes:
         token_logprobs: Log-probability of each token of the sequences given what is before it, in nats,
             ``[rows, sequences, longest]``; 0 beyond a sequence's end.
         added: The nuclei; None if none were wanted.
+        token_logodds: Log-odds of the same tokens against all others together, in nats, from a sum over those
+            others where they are told of: a probability near 1 says too little of what it lacks. None if not
+            wanted.
     """
 
     reductions: Mapping[str, NDArray[np.float64]]
     token_logprobs: NDArray[np.float64]
     added: AddedTokens | None = None
+    token_logodds: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -347,6 +359,27 @@ class Scorer(Protocol):
     @property
     def model_tokens(self) -> int:
         """Token positions read so far, padding excluded."""
+        ...
+
+    @property
+    def refuses_positions(self) -> str | None:
+        """Why rows may not mask tokens and carry explicit positions, in words; None if they may.
+
+        The answer may take a few tokens to find out.
+        """
+        ...
+
+    @property
+    def cache_use(self) -> CacheUse | None:
+        """Whether what was read once is used again, why not, and what it has cost; None if it cannot tell."""
+        ...
+
+    def recomputes_at(self, tokens: int) -> str | None:
+        """Why sequences of so many tokens are read whole at every step, in words; None if they are not."""
+        ...
+
+    def free_memory(self) -> int:
+        """Memory beside the model that may be used where the embeddings are, in bytes."""
         ...
 
     def score(self, queries: Sequence[Query], room: Room) -> Iterator[Scored]:
