@@ -49,7 +49,14 @@ class Row:
         read, for what follows is predicted from it.
         """
         most = min(len(prompt.token_ids), len(self.token_ids)) - 1
+        if self.is_plain and prompt.is_plain:
+            return min(most, common_beginning(self.token_ids, prompt.token_ids))
         return next((place for place in range(most) if not self._same(prompt, place)), most)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all tokens are attended to, at the positions 0, 1, 2, ..."""
+        return self.positions is None and self.attended is None
 
     def _same(self, other: Row, place: int) -> bool:
         ours, theirs = (
@@ -72,6 +79,19 @@ class Row:
             else (*self.positions, *range(self.next_position, self.next_position + more)),
             None if self.attended is None else (*self.attended, *(True,) * more),
         )
+
+
+def common_beginning(text: Sequence[int], other: Sequence[int]) -> int:
+    """Number of tokens that both begin with."""
+    low, high = 0, min(len(text), len(other))
+    # Tuples are compared much faster than tokens one by one.
+    while low < high:
+        middle = (low + high + 1) // 2
+        if text[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 class KnownPrompt(Protocol):

@@ -23,7 +23,7 @@ from gilot_plugin.backends._transformers.memory import MemoryModel, free_memory,
 from gilot_plugin.backends._transformers.passes import Passes
 from gilot_plugin.backends._transformers.probe import Reading, probe_positions, probe_reading
 from gilot_plugin.backends._transformers.sessions import CachedSession, RecomputingSession
-from gilot_plugin.backends._transformers.tree.prompts import read_prompt
+from gilot_plugin.backends._transformers.tree.beginnings import read_prompt, with_beginnings
 from gilot_plugin.backends._transformers.tree.reader import TreeReader
 from gilot_plugin.backends._transformers.tree.session import TreeSession
 from gilot_plugin.backends._transformers.tree.shared import NOTHING, ReadPrompt
@@ -287,7 +287,7 @@ class TransformersBackend:
         if tree is not None and not whole:
             # Of prompts that were too long to be read, nothing is kept.
             kept = [known if getattr(known, "layers", ()) else NOTHING for known in batch.known]
-            return TreeSession(tree, Batch(batch.rows, kept), room)
+            return TreeSession(tree, Batch(batch.rows, with_beginnings(tree, batch.rows, kept)), room)
         own = sum(
             len(row.token_ids) - (0 if known.row is None else row.begins_like(known.row))
             for row, known in zip(batch.rows, batch.known, strict=True)

@@ -28,7 +28,7 @@ from gilot_plugin.backends._transformers.lengths import (
 from gilot_plugin.backends._transformers.passes import Passes, innermost
 from gilot_plugin.backends._transformers.samples import Samples
 from gilot_plugin.backends._transformers.sessions import CachedSession
-from gilot_plugin.backends._transformers.tree.prompts import read_prompt
+from gilot_plugin.backends._transformers.tree.beginnings import read_prompt
 from gilot_plugin.backends._transformers.tree.reader import TreeReader
 from gilot_plugin.backends._transformers.tree.session import TreeSession
 from gilot_plugin.backends.modes import undisturbed

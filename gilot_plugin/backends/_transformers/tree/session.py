@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import pad
 
-from gilot_plugin.backends._transformers.tree.pass_view import PassView, SharedRows, TreeStore
+from gilot_plugin.backends._transformers.tree.pass_view import KeyValues, PassView, SharedRows, TreeStore
 from gilot_plugin.backends._transformers.tree.reader import TreeReader
 from gilot_plugin.backends._transformers.tree.shared import NOTHING, ReadPrompt
 from gilot_plugin.backends.predictions import Predictions
@@ -90,10 +90,10 @@ class TreeSession:
         self._store = TreeStore(*shape)
         self._prompt_states: torch.Tensor | None = None
 
-    @property
-    def keys_and_values(self) -> TreeStore:
-        """Of all that was read, in the order of the columns."""
-        return self._store
+    def layers_of(self, row: int) -> dict[int, KeyValues]:
+        """Keys and values of what was read of a prompt itself, by layer that has some."""
+        place = int(self._rank[row])
+        return self._store.layers_of_row(place, slice(self._width - self._lengths[place], self._width))
 
     @property
     def prompt(self) -> Predictions:
