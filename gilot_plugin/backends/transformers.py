@@ -286,7 +286,9 @@ class TransformersBackend:
         whole = self._reading.rotations.change_at(longest)
         if tree is not None and not whole:
             # Of prompts that were too long to be read, nothing is kept.
-            kept = [known if getattr(known, "layers", ()) else NOTHING for known in batch.known]
+            kept = [
+                known if isinstance(known, ReadPrompt) and known.layers else NOTHING for known in batch.known
+            ]
             return TreeSession(tree, Batch(batch.rows, with_beginnings(tree, batch.rows, kept)), room)
         own = sum(
             len(row.token_ids) - (0 if known.row is None else row.begins_like(known.row))
