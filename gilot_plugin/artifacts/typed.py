@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -82,11 +82,6 @@ class Record(Displayed):
         units: What was taken away, in prompt order.
         target: What was explained; None unless the status is ok.
         scores: For each method, one number a unit.
-        answer: What the model said, and which part of it was explained; None where that was not recorded.
-        step_scores: For each measure and unit, the score at every position of the window.
-        intervals: For each method and unit, where its estimated score lies.
-        scheme: How scores came from coalitions; None where one unit was taken away at a time.
-        interactions: The strongest pairs of units, strongest first.
         flows: For each unit, the largest transports, largest first.
         total_flows: Transports summed over the units, largest first.
         coarse_units: What was measured and then cut further.
@@ -95,6 +90,11 @@ class Record(Displayed):
         config_hash: Of the settings, which the manifest has in full.
         model: Name of the model.
         schema_version: Of the record, see :data:`gilot_plugin.artifacts.models.READ_VERSIONS`.
+        answer: What the model said, and which part of it was explained; None where that was not recorded.
+        step_scores: For each measure and unit, the score at every position of the window.
+        intervals: For each method and unit, where its estimated score lies.
+        scheme: How scores came from coalitions; None where one unit was taken away at a time.
+        interactions: The strongest pairs of units, strongest first.
     """
 
     task: str
@@ -109,11 +109,6 @@ class Record(Displayed):
     units: tuple[Unit, ...]
     target: RecordedTarget | None
     scores: Mapping[str, tuple[float, ...]]
-    answer: ExplainedAnswer | None
-    step_scores: Mapping[str, tuple[tuple[float, ...], ...]]
-    intervals: Mapping[str, tuple[tuple[float, float], ...]]
-    scheme: SchemeUse | None
-    interactions: tuple[Interaction, ...]
     flows: tuple[tuple[Flow, ...], ...]
     total_flows: tuple[TotalFlow, ...]
     coarse_units: tuple[CoarseUnit, ...]
@@ -122,6 +117,11 @@ class Record(Displayed):
     config_hash: str
     model: str
     schema_version: str
+    answer: ExplainedAnswer | None = None
+    step_scores: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    scheme: SchemeUse | None = None
+    interactions: tuple[Interaction, ...] = ()
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Record:
