@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Feed,
         RunView,
         Sample,
+        SchemeOffer,
         SelectionStrategy,
     )
 
@@ -36,6 +37,11 @@ def gilot_attribution_methods() -> Iterable[AttributionMethod]:  # type: ignore[
 @hookspec
 def gilot_absence_operators() -> Iterable[AbsenceOperator]:  # type: ignore[empty-body]
     """Offer ways to take a unit away, for the setting ``absence``."""
+
+
+@hookspec
+def gilot_schemes() -> Iterable[SchemeOffer]:  # type: ignore[empty-body]
+    """Offer ways to score units by coalitions of absent ones, for the setting ``scheme``."""
 
 
 @hookspec
@@ -75,7 +81,8 @@ def gilot_attribute_samples(  # type: ignore[empty-body]
     """Explain chosen samples of a task, each with its record; None leaves it to the next plugin.
 
     Samples may be taken one at a time, or several to be explained together; each that was taken is to be
-    given back, in any order. When the budget is spent, no more of them come.
+    given back, in any order. When the budget is spent, no more of them come. A wrapper is sent a list of one
+    iterator, over what all plugins together answered, and no samples before that.
     """
 
 

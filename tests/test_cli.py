@@ -1,4 +1,4 @@
-"""The command ``gilot``: what it lists, and how it ends. ``gilot run`` has more tests in test_cli_run.py."""
+"""The command ``gilot``: what it lists, and how it ends. ``gilot run`` has more tests in commands/run/."""
 
 from __future__ import annotations
 

@@ -1,16 +1,39 @@
 """What stands in a record: the one place where its fields are named, described and limited.
 
-The JSON Schema is made from these models (:mod:`gilot_plugin.artifacts.schema_files`), and records are put
-together by their fields. Bounds and texts are those of the schema: what holds between fields is checked in
+The JSON Schema is made from these models (:mod:`gilot_plugin.artifacts.schema_files`), records are written by
+their fields (:mod:`gilot_plugin.artifacts.records`) and read as them (:mod:`gilot_plugin.artifacts.typed`).
+Bounds and texts are those of the schema: what holds between fields is checked in
 :mod:`gilot_plugin.artifacts.record_checks`.
+
+What an attribution consists of has types of its own, which know nothing of files. ``As`` says which of them a
+field holds; where such a type and its model differ in a field, importing this module fails.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.dataclasses import dataclass
 from typing_extensions import TypeAliasType
+
+from gilot_plugin.artifacts.values import As, NeverNull, NullFor
+from gilot_plugin.attribution.types import (
+    Choice,
+    CoarseUnit,
+    ExplainedAnswer,
+    Flips,
+    Flow,
+    Hypothesis,
+    Interaction,
+    NoiseFloor,
+    SchemeUse,
+    Token,
+    TotalFlow,
+    Unit,
+)
 
 #: Raised whenever the meaning of a field changes.
 SCHEMA_VERSION: Final = "1.1"
@@ -30,18 +53,31 @@ Sha256 = TypeAliasType(
     "Sha256",
     Annotated[str, Field(pattern="^[0-9a-f]{64}$", title="a SHA-256 in 64 lower-case hexadecimal digits")],
 )
-TokenIds = TypeAliasType("TokenIds", list[Natural])
-TokenIndices = TypeAliasType("TokenIndices", list[Natural])
-UnitIndices = TypeAliasType("UnitIndices", list[Natural])
+TokenIds = TypeAliasType("TokenIds", tuple[Natural, ...])
+TokenIndices = TypeAliasType("TokenIndices", tuple[Natural, ...])
+UnitIndices = TypeAliasType("UnitIndices", tuple[Natural, ...])
 Probability = TypeAliasType(
     "Probability",
     Annotated[NotNegative, Field(description="Share among its kind; the shares sum to 1.")],
 )
 
 
-def optional(*, description: str) -> Any:
-    """A field that may be absent, which is not the same as null."""
-    return Field(None, description=description)
+def optional(*, description: str, absent: Any = None) -> Any:
+    """A field that may be absent, which is not the same as null.
+
+    Args:
+        description: For the schema.
+        absent: What its value is then.
+    """
+    if isinstance(absent, dict):
+        return Field(default_factory=dict, description=description)
+    return Field(absent, description=description)
+
+
+_T = TypeVar("_T")
+
+#: Of a field whose value is None where it is absent, and which is never null.
+OrAbsent = Annotated[_T | None, NeverNull()]
 
 
 class Closed(BaseModel):
@@ -97,12 +133,12 @@ class ChoiceFields(Closed):
 
     text: str = Field(description="The continuation that was scored.")
     token_ids: TokenIds = Field(description="Its tokens, as the harness fed them.")
-    logprob: float | None = Field(
+    logprob: Annotated[float | None, NullFor(-math.inf)] = Field(
         description="Summed log-likelihood given the full prompt, in nats; null for a choice of "
         "probability 0."
     )
-    normalized_logprob: float | None = optional(
-        description="The same a character, in nats, as acc_norm compares it; null as above."
+    normalized_logprob: Annotated[float | None, NullFor(-math.inf)] = optional(
+        absent=math.nan, description="The same a character, in nats, as acc_norm compares it; null as above."
     )
     probability: Probability
     unscored: Natural = optional(
@@ -111,32 +147,58 @@ class ChoiceFields(Closed):
     )
 
 
-class TargetFields(Open):
-    """What was explained."""
+_TARGET = ConfigDict(
+    extra="allow",
+    json_schema_extra={
+        "type": ["object", "null"],
+        "if": {"properties": {"kind": {"const": "choices"}}, "required": ["kind"]},
+        "then": {"required": ["choices"], "properties": {"choices": {"minItems": 1}}},
+        "else": {"required": ["hypotheses"], "properties": {"hypotheses": {"minItems": 1}}},
+        "description": "More is known of it in further fields, e.g. the model's response or the gold choice.",
+    },
+)
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "type": ["object", "null"],
-            "if": {"properties": {"kind": {"const": "choices"}}, "required": ["kind"]},
-            "then": {"required": ["choices"], "properties": {"choices": {"minItems": 1}}},
-            "else": {"required": ["hypotheses"], "properties": {"hypotheses": {"minItems": 1}}},
-            "description": "More is known of it in further fields, e.g. the model's response or the gold "
-            "choice.",
-        }
-    )
+
+@dataclass(frozen=True, config=_TARGET)
+class RecordedTarget:
+    """What was explained."""
 
     kind: Literal["generation", "choices"] = Field(
         description="generation: what the model would say. choices: which of the task's choices it prefers."
     )
-    response: str = optional(description="What the model answered in the evaluation, as the harness has it.")
-    response_ids: TokenIds = optional(
+    response: OrAbsent[str] = optional(
+        description="What the model answered in the evaluation, as the harness has it."
+    )
+    response_ids: OrAbsent[TokenIds] = optional(
         description="Tokens that followed the prompt: the answer's, after those of the thoughts that the "
         "harness strips off.",
     )
-    hypotheses: list[HypothesisFields] = optional(
+    response_doubt: OrAbsent[Words] = optional(
+        description="Why the answer's tokens may be others than the model's own, in words. Absent where they "
+        "are known.",
+    )
+    hypotheses: tuple[Annotated[Hypothesis, As(HypothesisFields)], ...] = optional(
+        absent=(),
         description="The continuations that stand for everything the model might say, likeliest first.",
     )
-    choices: list[ChoiceFields] = optional(description="The task's choices, in its order.")
+    choices: tuple[Annotated[Choice, As(ChoiceFields)], ...] = optional(
+        absent=(), description="The task's choices, in its order."
+    )
+    gold: tuple[Natural, ...] = optional(absent=(), description="Indices of the right choices.")
+    margin: float | None = optional(
+        description="How far the strongest right choice is ahead of the strongest other one, in nats. Null "
+        "or absent where that means nothing.",
+    )
+
+    @property
+    def outcomes(self) -> Sequence[Choice | Hypothesis]:
+        """What the probability is spread over: the choices, or else the continuations."""
+        return self.choices or self.hypotheses
+
+    @property
+    def followed(self) -> bool:
+        """Whether one continuation was followed alone, so that its share says nothing."""
+        return not self.choices and len(self.hypotheses) == 1
 
 
 class FlowFields(Closed):
@@ -161,7 +223,7 @@ class TotalFlowFields(Closed):
 class CoarseUnitFields(Closed):
     """A unit that was measured and then cut further."""
 
-    unit: UnitFields
+    unit: Annotated[Unit, As(UnitFields)]
     scores: dict[str, float] = Field(description="For each distance, its number.")
 
 
@@ -170,7 +232,7 @@ class ExplainedAnswerFields(Closed):
 
     model_config = ConfigDict(json_schema_extra={"type": ["object", "null"]})
 
-    tokens: list[TokenFields] = Field(
+    tokens: tuple[Annotated[Token, As(TokenFields)], ...] = Field(
         description="Its tokens as far as they were looked at. Offsets are counted in its decoded text."
     )
     window: TokenIndices = Field(
@@ -190,6 +252,21 @@ class ExplainedAnswerFields(Closed):
     )
 
 
+class FlipsFields(Closed):
+    """What comes out of the task's filter when the model answers anew without each unit."""
+
+    model_config = ConfigDict(json_schema_extra={"type": ["object", "null"]})
+
+    answer: str | None = Field(
+        description="What comes out of its greedy answer to the full prompt. Null where the filter finds "
+        "nothing."
+    )
+    into: tuple[str | None, ...] = Field(description="The same without each unit, in the order of the units.")
+    rate: float = Field(
+        ge=0, le=1, description="Flip rate: share of the units without which something else comes out."
+    )
+
+
 class SchemeUseFields(Open):
     """How scores came from coalitions of absent units."""
 
@@ -197,8 +274,12 @@ class SchemeUseFields(Open):
 
     name: Words = Field(description="Value of the setting scheme.")
     coalitions: Natural = Field(description="Prompts without units that were read for it.")
-    tied: list[UnitIndices] = optional(
+    tied: tuple[UnitIndices, ...] = optional(
         description="Groups of units, by their numbers, whose order the coalitions do not settle."
+    )
+    left_out: Natural = optional(description="How many of them had no finite value and count nowhere.")
+    interrupted: bool = optional(
+        description="Whether it was interrupted: the scores are what was known by then."
     )
 
 
@@ -236,11 +317,11 @@ class DiagnosticsFields(Open):
         description="Largest width, over all units, of the interval that is known to hold the exact "
         "transport cost.",
     )
-    transport_bounds: list[tuple[NotNegative, NotNegative]] = optional(
+    transport_bounds: tuple[tuple[NotNegative, NotNegative], ...] = optional(
         description="For each unit, two numbers that the transport cost between the whole distributions, the "
         "mass outside the support included, lies between for certain. Empty without transport.",
     )
-    support_size: list[Natural] = optional(
+    support_size: tuple[Natural, ...] = optional(
         description="For each unit, the number of outcomes in its transport problem."
     )
     model_tokens: Natural = optional(
@@ -270,7 +351,7 @@ class DiagnosticsFields(Open):
         description="Transport problems (one a unit and step) that the device's solver could not bring "
         "within the tolerance and left to the exact one. Absent in records of earlier versions.",
     )
-    noise_floor: NoiseFloorFields | None = optional(
+    noise_floor: Annotated[NoiseFloor, As(NoiseFloorFields)] | None = optional(
         description="How much scores move when the same prompts go through the model in other batches, "
         "measured on the first samples of the task up to this one. Null or absent where it was not measured, "
         "as in single precision.",
@@ -282,28 +363,31 @@ class DiagnosticsFields(Open):
     held_out: Natural = optional(description="How many coalitions were held out for it.")
 
 
-class RecordFields(Closed):
-    """One line of ``attributions_<task>_<date>.jsonl``."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "$id": f"urn:gilot-plugin:schema:record:{SCHEMA_VERSION}",
-            "title": "GiLOT attribution record",
-            "description": "One line of attributions_<task>_<date>.jsonl: what was found out about one "
-            "sample of an evaluation.",
-            "if": {"properties": {"status": {"const": "ok"}}, "required": ["status"]},
-            "then": {
-                "required": ["prompt_tokens", "units", "target", "scores", "flows", "diagnostics"],
-                "properties": {
-                    "prompt_tokens": {"minItems": 1},
-                    "units": {"minItems": 1},
-                    "target": {"type": "object"},
-                    "scores": {"minProperties": 1},
-                },
+_RECORD = ConfigDict(
+    extra="forbid",
+    json_schema_extra={
+        "$id": f"urn:gilot-plugin:schema:record:{SCHEMA_VERSION}",
+        "title": "GiLOT attribution record",
+        "description": "One line of attributions_<task>_<date>.jsonl: what was found out about one "
+        "sample of an evaluation.",
+        "if": {"properties": {"status": {"const": "ok"}}, "required": ["status"]},
+        "then": {
+            "required": ["prompt_tokens", "units", "target", "scores", "flows", "diagnostics"],
+            "properties": {
+                "prompt_tokens": {"minItems": 1},
+                "units": {"minItems": 1},
+                "target": {"type": "object"},
+                "scores": {"minProperties": 1},
             },
-            "else": {"required": ["reason"]},
-        }
-    )
+        },
+        "else": {"required": ["reason"]},
+    },
+)
+
+
+@dataclass(frozen=True, kw_only=True, config=_RECORD)
+class RecordFields:
+    """One line of ``attributions_<task>_<date>.jsonl``."""
 
     schema_version: Version = Field(
         description="Version of this schema. A record whose meaning changes gets a new one. 1.0: scores of a "
@@ -323,48 +407,58 @@ class RecordFields(Closed):
     status: Status = Field(
         description="ok: attributed. skipped: chosen, but it cannot be attributed. failed: an error occurred."
     )
-    reason: Words = optional(description="Why the sample was skipped or failed, in words.")
-    prompt_tokens: list[TokenFields] = optional(
+    reason: OrAbsent[Words] = optional(description="Why the sample was skipped or failed, in words.")
+    prompt_tokens: tuple[Annotated[Token, As(TokenFields)], ...] = optional(
+        absent=(),
         description="The tokens that the model was fed, in order. Their spans cover the decoded prompt "
         "without gaps; tokens that are pieces of one character share it.",
     )
-    units: list[UnitFields] = optional(
-        description="What was taken away, one at a time, in prompt order and without overlap."
+    units: tuple[Annotated[Unit, As(UnitFields)], ...] = optional(
+        absent=(), description="What was taken away, one at a time, in prompt order and without overlap."
     )
-    target: TargetFields | None = optional(description="What was explained; null unless the status is ok.")
-    scores: dict[str, list[float]] = optional(
-        description="For each attribution method, one number a unit, in the order of the units."
+    target: RecordedTarget | None = optional(description="What was explained; null unless the status is ok.")
+    scores: dict[str, tuple[float, ...]] = optional(
+        absent={}, description="For each attribution method, one number a unit, in the order of the units."
     )
-    answer: ExplainedAnswerFields | None = optional(
+    answer: Annotated[ExplainedAnswer, As(ExplainedAnswerFields)] | None = optional(
         description="What the model said, and which part of it was explained. Null or absent where the "
         "target is choices, and in records of earlier versions.",
     )
-    step_scores: dict[str, list[list[float]]] = optional(
+    step_scores: dict[str, tuple[tuple[float, ...], ...]] = optional(
+        absent={},
         description="For each measure, one list a unit, in the order of the units: the score at every "
-        "position of the window. Their mean is the unit's score where one unit was taken away at a time."
+        "position of the window. Their mean is the unit's score where one unit was taken away at a time.",
     )
-    intervals: dict[str, list[tuple[float, float]]] = optional(
+    intervals: dict[str, tuple[tuple[float, float], ...]] = optional(
+        absent={},
         description="For each method whose scores are estimated from coalitions, for each unit two numbers "
-        "that its score lies between, as far as the coalitions tell."
+        "that its score lies between, as far as the coalitions tell.",
     )
-    scheme: SchemeUseFields | None = optional(
+    scheme: Annotated[SchemeUse, As(SchemeUseFields)] | None = optional(
         description="How scores came from coalitions. Null or absent: one unit was taken away at a time."
     )
-    interactions: list[InteractionFields] = optional(
-        description="The strongest pairs of units, strongest first, where coalitions were read."
+    interactions: tuple[Annotated[Interaction, As(InteractionFields)], ...] = optional(
+        absent=(), description="The strongest pairs of units, strongest first, where coalitions were read."
     )
-    flows: list[list[FlowFields]] = optional(
+    flips: Annotated[Flips, As(FlipsFields)] | None = optional(
+        description="What comes out when the model answers anew without each unit. Null or absent where that "
+        "was not asked."
+    )
+    flows: tuple[tuple[Annotated[Flow, As(FlowFields)], ...], ...] = optional(
+        absent=(),
         description="For each unit, the largest transports between different outcomes when it is absent, "
         "largest first.",
     )
-    total_flows: list[TotalFlowFields] = optional(
-        description="Transports added up over the units, largest first."
+    total_flows: tuple[Annotated[TotalFlow, As(TotalFlowFields)], ...] = optional(
+        absent=(), description="Transports added up over the units, largest first."
     )
-    coarse_units: list[CoarseUnitFields] = optional(
+    coarse_units: tuple[Annotated[CoarseUnit, As(CoarseUnitFields)], ...] = optional(
+        absent=(),
         description="With adaptive units: what was measured and then cut further, in prompt order. Their "
         "pieces are among the units.",
     )
-    diagnostics: DiagnosticsFields = optional(
+    diagnostics: Annotated[Mapping[str, Any], As(DiagnosticsFields)] = optional(
+        absent={},
         description="What the computation cost, and how far it can be trusted. Empty unless the "
         "status is ok.",
     )

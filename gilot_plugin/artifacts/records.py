@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from gilot_plugin.artifacts import jsontext
-from gilot_plugin.artifacts.models import SCHEMA_VERSION, RecordFields, Status
-from gilot_plugin.attribution.types import Attribution, Choice
+from gilot_plugin.artifacts.models import SCHEMA_VERSION, RecordedTarget, RecordFields, Status
+from gilot_plugin.artifacts.values import empty_of, field_names, written
+from gilot_plugin.attribution.types import Attribution
 
 #: What identifies a sample of a run: task, doc_id, doc_hash, prompt_hash, target_hash.
 RecordKey = tuple[str, int, str, str, str]
@@ -54,6 +54,17 @@ class SampleIdentity:
         return json.loads(jsontext.dumps(jsontext.plain(self.metrics)))
 
 
+_IDENTITY = tuple(field.name for field in dataclasses.fields(SampleIdentity))
+
+#: What an attribution has by the same names, but for its tokens.
+_MEASURED = tuple(
+    name
+    for name in field_names(RecordFields)
+    if name not in (*_IDENTITY, CHECKSUM_FIELD, "schema_version", "status", "reason", "target")
+    and name not in ("config_hash", "model")
+)
+
+
 def attributed_record(
     identity: SampleIdentity,
     attribution: Attribution,
@@ -80,38 +91,17 @@ def attributed_record(
         ArtifactError: A number of the attribution is NaN or infinite; the message names it.
     """
     explained: dict[str, Any] = {"kind": attribution.target, **jsontext.plain(target)}
-    if attribution.choices:
-        explained["choices"] = [_choice(choice) for choice in attribution.choices]
-    else:
-        explained["hypotheses"] = [dataclasses.asdict(hypothesis) for hypothesis in attribution.hypotheses]
+    outcomes = "choices" if attribution.choices else "hypotheses"
+    explained[outcomes] = written(RecordedTarget, outcomes, getattr(attribution, outcomes))
+    body = {
+        name: written(RecordFields, name, getattr(attribution, "tokens" if name == "prompt_tokens" else name))
+        for name in _MEASURED
+    }
     return _record(
         identity,
         status="ok",
         reason=None,
-        body={
-            "prompt_tokens": [dataclasses.asdict(token) for token in attribution.tokens],
-            "units": [dataclasses.asdict(unit) for unit in attribution.units],
-            "target": explained,
-            "scores": {name: list(values) for name, values in attribution.scores.items()},
-            "answer": attribution.answer and dataclasses.asdict(attribution.answer),
-            "step_scores": dict(attribution.step_scores),
-            "intervals": dict(attribution.intervals),
-            "scheme": attribution.scheme and dataclasses.asdict(attribution.scheme),
-            "interactions": [dataclasses.asdict(pair) for pair in attribution.interactions],
-            "flows": [
-                [
-                    {"from": flow.from_token, "to": flow.to_token, "mass": flow.mass, "cost": flow.cost}
-                    for flow in flows
-                ]
-                for flows in attribution.flows
-            ],
-            "total_flows": [
-                {"from": source, "to": target, "mass": mass, "cost": cost, "units": units}
-                for source, target, mass, cost, units in attribution.total_flows
-            ],
-            "coarse_units": [dataclasses.asdict(coarse) for coarse in attribution.coarse_units],
-            "diagnostics": dataclasses.asdict(attribution.diagnostics),
-        },
+        body={**body, "target": explained},
         config_hash=config_hash,
         model=model,
     )
@@ -121,21 +111,7 @@ def unattributed_record(
     identity: SampleIdentity, status: Status, reason: str, *, config_hash: str, model: str
 ) -> dict[str, Any]:
     """Record of a chosen sample that was skipped or that failed, with the reason in words."""
-    body: dict[str, Any] = {
-        "prompt_tokens": [],
-        "units": [],
-        "target": None,
-        "scores": {},
-        "answer": None,
-        "step_scores": {},
-        "intervals": {},
-        "scheme": None,
-        "interactions": [],
-        "flows": [],
-        "total_flows": [],
-        "coarse_units": [],
-        "diagnostics": {},
-    }
+    body = {name: empty_of(RecordFields, name) for name in (*_MEASURED, "target")}
     return _record(identity, status=status, reason=reason, body=body, config_hash=config_hash, model=model)
 
 
@@ -149,23 +125,17 @@ def _record(
     model: str,
 ) -> dict[str, Any]:
     values: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "task": identity.task,
-        "doc_id": identity.doc_id,
-        "doc_hash": identity.doc_hash,
-        "prompt_hash": identity.prompt_hash,
-        "target_hash": identity.target_hash,
-        "request_type": identity.request_type,
-        "status": status,
+        **{name: getattr(identity, name) for name in _IDENTITY},
         **body,
         "metrics": jsontext.plain(identity.metrics),
+        "schema_version": SCHEMA_VERSION,
+        "status": status,
         "config_hash": config_hash,
         "model": model,
     }
     if reason is not None:
         values["reason"] = reason
-    assert values.keys() < RecordFields.model_fields.keys()
-    ordered = {name: values[name] for name in RecordFields.model_fields if name in values}
+    ordered = {name: values[name] for name in field_names(RecordFields) if name in values}
     # Through JSON once, so that what Python callers see is what stands on disk: lists, no tuples.
     record: dict[str, Any] = json.loads(jsontext.dumps(ordered))
     record[CHECKSUM_FIELD] = checksum(record)
@@ -193,11 +163,6 @@ def failed_methods(record: Mapping[str, Any]) -> Mapping[str, str]:
 def is_finished(record: Mapping[str, Any]) -> bool:
     """Whether nothing of the record is tried again when its run is resumed: nothing in it failed."""
     return record.get("status") in ("ok", "skipped") and not failed_methods(record)
-
-
-def _choice(choice: Choice) -> dict[str, Any]:
-    """A choice that the model cannot give at all has a log-likelihood that JSON has no number for: null."""
-    return {name: None if value == -math.inf else value for name, value in dataclasses.asdict(choice).items()}
 
 
 def checksum(record: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core.core_schema import ModelSchema
+from pydantic_core.core_schema import DataclassSchema, ModelSchema
 
 from gilot_plugin.artifacts.ablations import ABLATION_VERSION, Line
 from gilot_plugin.artifacts.faithfulness import FAITHFULNESS_VERSION, Faithfulness
@@ -39,8 +39,12 @@ class _Described(GenerateJsonSchema):
         return False  # it would be the field's name again
 
     def model_schema(self, schema: ModelSchema) -> dict[str, Any]:
-        found = super().model_schema(schema)
-        model = schema["cls"]
+        return self._with_texts(super().model_schema(schema), schema["cls"])
+
+    def dataclass_schema(self, schema: DataclassSchema) -> dict[str, Any]:
+        return self._with_texts(super().dataclass_schema(schema), schema["cls"])
+
+    def _with_texts(self, found: dict[str, Any], model: type) -> dict[str, Any]:
         if "description" in found:
             found["description"] = found["description"].partition("\n")[0]
         for name, text in _attribute_texts(model).items():
@@ -110,7 +114,9 @@ def _without(rules: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.removesuffix("Fields")).lower()
+    return re.sub(
+        r"(?<=[a-z0-9])(?=[A-Z])", "_", name.removesuffix("Fields").removeprefix("Recorded")
+    ).lower()
 
 
 def write_schemas(folder: Path = _FOLDER) -> None:

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
-from gilot_plugin.artifacts.models import Status
+from pydantic.dataclasses import dataclass
+
+from gilot_plugin.artifacts.models import RecordFields
 from gilot_plugin.artifacts.records import RecordKey, failed_methods, text_of
+from gilot_plugin.artifacts.values import value_of
 from gilot_plugin.artifacts.verdicts import is_correct
-from gilot_plugin.attribution.types import (
-    Choice,
-    CoarseUnit,
-    ExplainedAnswer,
-    Flow,
-    Hypothesis,
-    Interaction,
-    SchemeUse,
-    Token,
-    TotalFlow,
-    Unit,
-)
+from gilot_plugin.attribution.types import Token
 from gilot_plugin.display import Displayed, strongest
 from gilot_plugin.errors import ArtifactError, one_of
 
@@ -30,135 +20,14 @@ from gilot_plugin.errors import ArtifactError, one_of
 DEFAULT_METHOD = "ot"
 
 
-@dataclass(frozen=True)
-class RecordedTarget:
-    """What was explained.
-
-    Attributes:
-        kind: ``"generation"`` or ``"choices"``.
-        hypotheses: Continuations of the full prompt, likeliest first; empty for choices.
-        choices: The task's choices in its order; empty for generation.
-        gold: Indices of the right choices.
-        margin: How far the strongest right choice is ahead of the strongest other one, in nats; None where
-            that means nothing.
-        response: What the model answered in the evaluation; None where it was not asked to say anything.
-        response_ids: Tokens that followed the prompt, thoughts that the harness strips off included; None
-            where they are not known.
-    """
-
-    kind: Literal["generation", "choices"]
-    hypotheses: tuple[Hypothesis, ...] = ()
-    choices: tuple[Choice, ...] = ()
-    gold: tuple[int, ...] = ()
-    margin: float | None = None
-    response: str | None = None
-    response_ids: tuple[int, ...] | None = None
-
-    @property
-    def outcomes(self) -> Sequence[Choice | Hypothesis]:
-        """What the probability is spread over: the choices, or else the continuations."""
-        return self.choices or self.hypotheses
-
-    @property
-    def followed(self) -> bool:
-        """Whether one continuation was followed alone, so that its share says nothing."""
-        return not self.choices and len(self.hypotheses) == 1
-
-
-@dataclass(frozen=True)
-class Record(Displayed):
-    """What is known of one chosen sample; fields as in :class:`gilot_plugin.artifacts.models.RecordFields`.
-
-    Attributes:
-        task: Name of the task.
-        doc_id: lm-eval's number of the document.
-        doc_hash: lm-eval's hash of the document.
-        prompt_hash: lm-eval's hash of the prompt text.
-        target_hash: lm-eval's hash of the target.
-        request_type: The task's output type.
-        status: ``"ok"``, ``"skipped"`` or ``"failed"``.
-        reason: Why not ok, in words.
-        tokens: The prompt as fed.
-        units: What was taken away, in prompt order.
-        target: What was explained; None unless the status is ok.
-        scores: For each method, one number a unit.
-        flows: For each unit, the largest transports, largest first.
-        total_flows: Transports summed over the units, largest first.
-        coarse_units: What was measured and then cut further.
-        diagnostics: How it was computed, and how exactly.
-        metrics: The sample's metrics as lm-eval computed them, by ``"metric,filter"``.
-        config_hash: Of the settings, which the manifest has in full.
-        model: Name of the model.
-        schema_version: Of the record, see :data:`gilot_plugin.artifacts.models.READ_VERSIONS`.
-        answer: What the model said, and which part of it was explained; None where that was not recorded.
-        step_scores: For each measure and unit, the score at every position of the window.
-        intervals: For each method and unit, where its estimated score lies.
-        scheme: How scores came from coalitions; None where one unit was taken away at a time.
-        interactions: The strongest pairs of units, strongest first.
-    """
-
-    task: str
-    doc_id: int
-    doc_hash: str
-    prompt_hash: str
-    target_hash: str
-    request_type: str
-    status: Status
-    reason: str | None
-    tokens: tuple[Token, ...]
-    units: tuple[Unit, ...]
-    target: RecordedTarget | None
-    scores: Mapping[str, tuple[float, ...]]
-    flows: tuple[tuple[Flow, ...], ...]
-    total_flows: tuple[TotalFlow, ...]
-    coarse_units: tuple[CoarseUnit, ...]
-    diagnostics: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-    config_hash: str
-    model: str
-    schema_version: str
-    answer: ExplainedAnswer | None = None
-    step_scores: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
-    intervals: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
-    scheme: SchemeUse | None = None
-    interactions: tuple[Interaction, ...] = ()
+@dataclass(frozen=True, kw_only=True)
+class Record(RecordFields, Displayed):
+    """What is known of one chosen sample; its fields are those of its model."""
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Record:
         """Give names and types to a valid record (see :mod:`gilot_plugin.artifacts.record_checks`)."""
-        return cls(
-            **{name: record[name] for name in _PLAIN},
-            reason=record.get("reason"),
-            tokens=tuple(Token(**token) for token in record["prompt_tokens"]),
-            units=tuple(Unit(**unit) for unit in record["units"]),
-            target=None if record["target"] is None else _target(record["target"]),
-            scores={method: tuple(values) for method, values in record["scores"].items()},
-            answer=None if (answer := record.get("answer")) is None else _answer(answer),
-            step_scores={
-                measure: tuple(map(tuple, rows)) for measure, rows in record.get("step_scores", {}).items()
-            },
-            intervals={
-                method: tuple((lower, upper) for lower, upper in rows)
-                for method, rows in record.get("intervals", {}).items()
-            },
-            scheme=None if (scheme := record.get("scheme")) is None else _scheme(scheme),
-            interactions=tuple(
-                Interaction(tuple(pair["units"]), pair["measure"], pair["value"], tuple(pair["interval"]))
-                for pair in record.get("interactions", ())
-            ),
-            flows=tuple(
-                tuple(Flow(flow["from"], flow["to"], flow["mass"], flow["cost"]) for flow in flows)
-                for flows in record["flows"]
-            ),
-            total_flows=tuple(
-                TotalFlow(flow["from"], flow["to"], flow["mass"], flow["cost"], flow["units"])
-                for flow in record.get("total_flows", ())
-            ),
-            coarse_units=tuple(
-                CoarseUnit(Unit(**coarse["unit"]), coarse["scores"])
-                for coarse in record.get("coarse_units", ())
-            ),
-        )
+        return value_of(cls, record)
 
     def __repr__(self) -> str:
         method = self.method
@@ -174,17 +43,37 @@ class Record(Displayed):
         """What identifies the sample."""
         return self.task, self.doc_id, self.doc_hash, self.prompt_hash, self.target_hash
 
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """The prompt as fed."""
+        return self.prompt_tokens
+
     @cached_property
     def prompt(self) -> str:
         """The prompt as fed, decoded."""
         return text_of((token.text, token.start, token.end) for token in self.tokens)
 
+    @cached_property
+    def read_tokens(self) -> tuple[Token, ...]:
+        """The prompt's tokens and, after them, what the model said before what is explained.
+
+        Units count them through. Offsets lie in :attr:`read_text`.
+        """
+        answer, shift = self.answer, len(self.prompt)
+        said = answer.tokens[: answer.window[0]] if answer is not None and answer.window else ()
+        moved = (Token(token.id, token.text, token.start + shift, token.end + shift) for token in said)
+        return (*self.tokens, *moved)
+
+    @cached_property
+    def read_text(self) -> str:
+        """What :attr:`read_tokens` stand for."""
+        return text_of((token.text, token.start, token.end) for token in self.read_tokens)
+
     @property
     def spans(self) -> tuple[tuple[int, int], ...]:
-        """For each unit, its first character in the prompt and one past its last."""
-        return tuple(
-            (self.tokens[unit.start_token].start, self.tokens[unit.end_token - 1].end) for unit in self.units
-        )
+        """For each unit, its first character in :attr:`read_text` and one past its last."""
+        tokens = self.read_tokens
+        return tuple((tokens[unit.start_token].start, tokens[unit.end_token - 1].end) for unit in self.units)
 
     @cached_property
     def correct(self) -> bool | None:
@@ -232,45 +121,3 @@ def chosen_method(records: Sequence[Record], asked: str | None = None) -> str:
         why = f", it failed: {failed[0]}" if failed else ""
         raise ArtifactError(f"no scores by method {asked!r}{why}; there are {one_of(there)}")
     return asked or (DEFAULT_METHOD if DEFAULT_METHOD in there or not there else there[0])
-
-
-_PLAIN = (
-    *("task", "doc_id", "doc_hash", "prompt_hash", "target_hash", "request_type", "status"),
-    *("diagnostics", "metrics", "config_hash", "model", "schema_version"),
-)
-
-
-def _target(target: Mapping[str, Any]) -> RecordedTarget:
-    return RecordedTarget(
-        kind=target["kind"],
-        hypotheses=tuple(
-            Hypothesis(**{**hypothesis, "token_ids": tuple(hypothesis["token_ids"])})
-            for hypothesis in target.get("hypotheses", ())
-        ),
-        choices=tuple(
-            Choice(
-                **{"normalized_logprob": math.nan} | {name: _number(name, choice[name]) for name in choice}
-            )
-            for choice in target.get("choices", ())
-        ),
-        gold=tuple(target.get("gold", ())),
-        margin=target.get("margin"),
-        response=target.get("response"),
-        response_ids=None if (ids := target.get("response_ids")) is None else tuple(ids),
-    )
-
-
-def _answer(answer: Mapping[str, Any]) -> ExplainedAnswer:
-    tokens = tuple(Token(**token) for token in answer["tokens"])
-    return ExplainedAnswer(**{**answer, "tokens": tokens, "window": tuple(answer["window"])})
-
-
-def _scheme(scheme: Mapping[str, Any]) -> SchemeUse:
-    return SchemeUse(scheme["name"], scheme["coalitions"], tuple(map(tuple, scheme.get("tied", ()))))
-
-
-def _number(name: str, value: Any) -> Any:
-    """A log-likelihood that JSON has no number for is null on disk."""
-    if name == "token_ids":
-        return tuple(value)
-    return -math.inf if value is None else value

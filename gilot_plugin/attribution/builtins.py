@@ -5,17 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from gilot_plugin.attribution.methods import AnswerDrop, Distance, OutcomeMethod, TransportDistance
+from gilot_plugin.attribution.methods import (
+    AnswerDrop,
+    Distance,
+    OddsDrop,
+    OutcomeMethod,
+    PromptMethod,
+    TransportDistance,
+)
 from gilot_plugin.deferred import Deferred
 
 #: Of the model's own answer; comes along wherever the answer is read with the outcomes.
 LOGPROB = AnswerDrop("logprob", "leave-one-out: drop in log-probability of the model's own answer, in nats")
 
-#: The same where the answer is one of the task's choices: among them, not of its text.
+#: The same against everything else that could have been said, position by position; no position outweighs the
+#: others because it was certain.
+LOGODDS = OddsDrop("logodds", "drop in log-odds of what was said, against everything else, in nats")
+
+#: The drop in log-probability where the answer is one of the task's choices: among them, not of its text.
 CHOICE = Distance(
     "choice",
     "drop in log-probability of the preferred choice, in nats",
     Deferred("gilot_plugin.attribution.distances:choice_drop"),
+)
+
+#: The total path; comes by itself with ``hypotheses: regenerate`` where a filter says what is scored.
+FLIP = PromptMethod(
+    "flip",
+    "whether the filtered answer changes when the model answers anew without the unit (1 or 0)",
+    Deferred("gilot_plugin.attribution.prediction.flips:of_game"),
 )
 
 BUILTIN_METHODS: tuple[OutcomeMethod, ...] = (
@@ -45,6 +63,7 @@ BUILTIN_METHODS: tuple[OutcomeMethod, ...] = (
         Deferred("gilot_plugin.attribution.distances:total_variation"),
     ),
     LOGPROB,
+    LOGODDS,
 )
 
 

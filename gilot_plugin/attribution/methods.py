@@ -11,12 +11,15 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from gilot_plugin.attribution.batching import Execution
     from gilot_plugin.attribution.distance.flows import Move
     from gilot_plugin.attribution.distance.solved import SolvedProblem
+    from gilot_plugin.attribution.execution import Execution
     from gilot_plugin.attribution.prediction.answers import Answer
-    from gilot_plugin.attribution.types import Absent, Prompt, Unit
-    from gilot_plugin.backends.protocol import Backend
+    from gilot_plugin.attribution.types import Absent, Flips, Prompt, Unit
+    from gilot_plugin.backends.scorer import Scorer
+
+#: Begins the names of signed distances.
+SIGNED_PREFIX = "signed_"
 
 
 class Interval(NamedTuple):
@@ -38,13 +41,13 @@ class Measurement(NamedTuple):
         score: The unit's attribution.
         moves: Transports between different outcomes, largest first, if the distance knows any.
         gap: Width of the certified interval around the solver's value, 0 where it is exact.
-        interval: Holds the value over all outcomes, those outside the support included; None where the score
-            covers them all.
+        interval: Holds the value over all outcomes, those outside the support included, without its sign;
+            None where the score covers them all.
         outside_support: Mass that the score does not cover.
         support_size: Outcomes that it covers.
         left_over: Transport problems that a first solver left to the exact one.
-        positions: The score at every position that was compared; ``score`` is their mean. Empty where only
-            one was measured.
+        positions: The score at every position that was compared; ``score`` is their mean, or their sum
+            (:attr:`OutcomeMethod.summed`). Empty where only one was measured.
     """
 
     score: float
@@ -64,15 +67,22 @@ class OutcomeMethod:
     Attributes:
         name: Value in the setting ``methods`` and key in the scores.
         summary: One line for ``gilot methods``.
-        transports: Whether transport problems are solved for it.
         needs_answer: Whether the model's answer is scored for it.
+        needs_odds: Whether it is of interest how likely the answer's tokens are against everything else.
+        summed: Whether its score is the sum over the positions of the answer rather than their mean.
     """
 
-    transports: ClassVar[bool] = False
     needs_answer: ClassVar[bool] = False
+    needs_odds: ClassVar[bool] = False
+    summed: ClassVar[bool] = False
 
     name: str
     summary: str
+
+    @property
+    def transports(self) -> bool:
+        """Whether transport problems are solved for it."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +107,12 @@ class TransportDistance(OutcomeMethod):
         measure: What it says of one unit and step; called in a worker thread.
     """
 
-    transports: ClassVar[bool] = True
-
     measure: Callable[[SolvedProblem], Measurement]
+
+    @property
+    def transports(self) -> bool:
+        """All of them do."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +120,52 @@ class AnswerDrop(OutcomeMethod):
     """By how much the absence of the unit lowers the log-probability of the model's own answer, in nats."""
 
     needs_answer: ClassVar[bool] = True
+    summed: ClassVar[bool] = True
 
 
-def _refuses_none(backend: Backend) -> None:
+@dataclass(frozen=True, slots=True)
+class OddsDrop(OutcomeMethod):
+    """By how much the absence of the unit lowers the log-odds of what the model said, in nats.
+
+    The odds are those of the answer's token against all other tokens together, at each position of the
+    answer; of the preferred choice against all others, where there are choices.
+    """
+
+    needs_answer: ClassVar[bool] = True
+    needs_odds: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class SignedDistance(OutcomeMethod):
+    """A distance at each position with the sign of the change in the log-odds of what the model said there.
+
+    Positive: the unit's absence lowers them, so the unit speaks for what the model said.
+
+    Attributes:
+        distance: What has no sign.
+    """
+
+    needs_answer: ClassVar[bool] = True
+    needs_odds: ClassVar[bool] = True
+
+    distance: Distance | TransportDistance
+
+    @property
+    def transports(self) -> bool:
+        """Whether the distance does."""
+        return self.distance.transports
+
+
+def signed(distance: Distance | TransportDistance) -> SignedDistance:
+    """The same with a direction; costs nothing but how likely the answer is."""
+    return SignedDistance(
+        f"{SIGNED_PREFIX}{distance.name}",
+        f"{distance.name} with the sign of the direction: positive where the unit speaks for what was said",
+        distance,
+    )
+
+
+def _refuses_none(backend: Scorer) -> None:
     """All models will do."""
 
 
@@ -130,7 +186,7 @@ class PromptMethod:
     name: str
     summary: str
     score: Callable[[MethodContext], Sequence[float]]
-    refuses: Callable[[Backend], str | None] = _refuses_none
+    refuses: Callable[[Scorer], str | None] = _refuses_none
     unavailable: str | None = None
     needs_answer: bool = False
 
@@ -142,7 +198,7 @@ class CoalitionValues(Protocol):
     """What coalitions are worth."""
 
     def means(self, measure: str) -> list[float]:
-        """Mean over the positions, one a coalition."""
+        """Mean over the positions, one a coalition; the sum for measures that are one."""
         ...
 
 
@@ -183,6 +239,11 @@ class PromptGame(Protocol):
         """What the model answers to the full prompt."""
         ...
 
+    @property
+    def flips(self) -> Flips | None:
+        """What comes out when the model answers anew without each unit; None where nobody can say."""
+        ...
+
     def values(
         self,
         absent: Sequence[Absent] | NDArray[np.bool_] | torch.Tensor,
@@ -202,7 +263,7 @@ class MethodContext:
         seed: For methods that draw random numbers.
     """
 
-    backend: Backend
+    backend: Scorer
     game: PromptGame
     seed: int = 0
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gilot_plugin.attribution.distance.ground_costs import COSINE, GroundCost
-from gilot_plugin.attribution.methods import AttributionMethod
+from gilot_plugin.attribution.methods import AttributionMethod, OutcomeMethod
+from gilot_plugin.attribution.names import LEAVE_ONE_OUT
 from gilot_plugin.attribution.prompt.absence import AbsenceContext, AbsenceOperator
 from gilot_plugin.attribution.schemes.leave_one_out import leave_one_out
 from gilot_plugin.attribution.schemes.protocol import Scheme
@@ -34,7 +35,9 @@ class Recipe:
         top_k: Largest support of each distribution.
         ground_cost: What it costs to move probability between outcomes.
         scheme: How scores come from coalitions.
+        scheme_name: Value of the setting that names it.
         seed: For methods that draw random numbers.
+        step_scores: Whether the scores at every single position are kept.
     """
 
     num_beams: int
@@ -47,7 +50,14 @@ class Recipe:
     top_k: int
     ground_cost: GroundCost = COSINE
     scheme: Scheme = leave_one_out
+    scheme_name: str = LEAVE_ONE_OUT
     hypotheses: Literal["regenerate", "shared", "response"] = "regenerate"
     steps: Literal["last", "mean"] = "last"
     choice_scoring: Literal["sum", "norm"] = "sum"
     seed: int = 0
+    step_scores: bool = True
+
+    @property
+    def needs_odds(self) -> bool:
+        """Whether a measure asks how likely the answer is against everything else."""
+        return any(isinstance(method, OutcomeMethod) and method.needs_odds for method in self.methods)

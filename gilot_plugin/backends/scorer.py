@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gilot_plugin.backends.cache_use import CacheUse
-    from gilot_plugin.backends.protocol import Row
+    from gilot_plugin.backends.rows import Row
 
 #: Tokens that come after a prompt.
 TokenIds = tuple[int, ...]
@@ -346,15 +346,17 @@ class ReadTokens(NamedTuple):
 
 
 class Scorer(Protocol):
-    """A causal language model that says what it would say.
+    """A causal language model that says what it would say."""
 
-    Attributes:
-        limits: What it can do.
-        embeddings: Vectors of its tokens.
-    """
+    @property
+    def limits(self) -> Limits:
+        """What it can do."""
+        ...
 
-    limits: Limits
-    embeddings: EmbeddingTable
+    @property
+    def embeddings(self) -> EmbeddingTable:
+        """Vectors of its tokens."""
+        ...
 
     @property
     def model_tokens(self) -> int:
@@ -401,9 +403,15 @@ class Scorer(Protocol):
         ...
 
     def search(
-        self, rows: Sequence[Row], search: BeamSearch, room: Room
+        self, rows: Sequence[Row], search: BeamSearch, room: Room, beside: Row | None = None
     ) -> Iterator[Mapping[Row, Hypotheses]]:
         """Search hypotheses after each row; distributions along them are not asked for.
+
+        Args:
+            rows: The prompts.
+            search: What is searched; its depths do not matter.
+            room: How much may be read together.
+            beside: The full prompt, if rows of it are going to be asked for as long as this object lives.
 
         Yields:
             Some of the rows at a time, in no certain order; equal ones once.

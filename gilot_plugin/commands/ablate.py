@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gilot_plugin.commands.shared import Subcommands, add_choice, add_output, count, positive
+from gilot_plugin.commands.shared import Subcommands, add_choice, add_lm, add_output, count, positive
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -38,11 +38,7 @@ def add_parser(commands: Subcommands) -> None:
     parser.add_argument(
         "--cluster", metavar="FIELD", help="field of the documents that tells which ones belong together"
     )
-    parser.add_argument("--include_path", metavar="DIR", help="folder of task files, as for lm-eval")
-    parser.add_argument("--model", help="lm-eval's model class (default: the run's)")
-    parser.add_argument("--model_args", help="its arguments (default: the run's)")
-    parser.add_argument("--device", help="where to load the model (default: the run's)")
-    parser.add_argument("--batch_size", help="of lm-eval's model (default: the run's)")
+    add_lm(parser, model="the run's", batch_size=" (default: the run's)")
     add_output(parser, "DIR", "beside the run's samples")
     parser.set_defaults(command=run)
 

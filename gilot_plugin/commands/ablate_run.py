@@ -15,7 +15,7 @@ from gilot_plugin.analysis.ablation_groups import groups_around
 from gilot_plugin.artifacts.ablations import TaskAblation, read_ablations
 from gilot_plugin.artifacts.evaluations import PastEvaluation, find_evaluation, named_tasks
 from gilot_plugin.artifacts.writer import check_writable
-from gilot_plugin.commands.shared import DONE, FAILED, say
+from gilot_plugin.commands.shared import DONE, FAILED, named_lm, say
 from gilot_plugin.errors import ArtifactError, ConfigError, GilotError
 from gilot_plugin.reports.ablation import show_ablations
 from gilot_plugin.settings.ablation import AUTO_ARMS, Ablation, ablation_functions, arms_named, lending_tasks
@@ -107,13 +107,7 @@ def _asked(
     from gilot_plugin.harness.entry.loading import load_lm, model_source
     from gilot_plugin.harness.keeping.locking import locked
 
-    source = model_source(
-        past.arguments,
-        model=options.model,
-        model_args=options.model_args,
-        device=options.device,
-        batch_size=options.batch_size,
-    )
+    source = model_source(past.arguments, **named_lm(options))
     manager = task_manager(past, options.include_path)
     check_tasks(manager, [*tasks, *lending_tasks(ablation)], options.include_path)
     found: list[TaskAblation] = []

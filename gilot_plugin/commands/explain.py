@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gilot_plugin.commands.shared import DONE, UNEXPLAINED, Subcommands, add_choice, add_settings
+from gilot_plugin.commands.shared import (
+    DONE,
+    UNEXPLAINED,
+    Subcommands,
+    add_choice,
+    add_lm,
+    add_settings,
+    named_lm,
+)
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -21,11 +29,7 @@ def add_parser(commands: Subcommands) -> None:
     add_choice(parser, "--run_model")
     parser.add_argument("--tasks", metavar="NAME,...", help="only these tasks or groups (default: all)")
     add_settings(parser)
-    parser.add_argument("--include_path", metavar="DIR", help="folder of task files, as for lm-eval")
-    parser.add_argument("--model", help="lm-eval's model class (default: the run's, or hf)")
-    parser.add_argument("--model_args", help="its arguments (default: the run's)")
-    parser.add_argument("--device", help="where to load the model (default: the run's)")
-    parser.add_argument("--batch_size", help="of lm-eval's model; attributions find their own")
+    add_lm(parser, model="the run's, or hf", batch_size="; attributions find their own")
     parser.set_defaults(command=run)
 
 
@@ -70,13 +74,7 @@ def run(options: argparse.Namespace) -> int:
 
     for place in functions_in(given.get("select")):
         load_function(place)
-    source = model_source(
-        past.arguments,
-        model=options.model,
-        model_args=options.model_args,
-        device=options.device,
-        batch_size=options.batch_size,
-    )
+    source = model_source(past.arguments, **named_lm(options))
     source = as_hf(source, named=options.model is not None)
     attachment = Attachment(given, None)
     found, complete = explain_past(

@@ -90,8 +90,32 @@ def add_choice(parser: argparse.ArgumentParser, model: str = "--model") -> None:
     parser.add_argument("--date", help="the run of this date, as file names spell it (default: the newest)")
 
 
+#: What :func:`add_lm` adds, as :func:`gilot_plugin.harness.entry.loading.model_source` calls it.
+_OF_THE_MODEL = ("model", "model_args", "device", "batch_size")
+
+
+def add_lm(parser: argparse.ArgumentParser, model: str, batch_size: str) -> None:
+    """Add lm-eval's options of a model and of its task files, for a run that is taken up again.
+
+    Args:
+        parser: Of the command.
+        model: Which class is loaded without ``--model``, in words.
+        batch_size: What ``--batch_size`` means, in words.
+    """
+    parser.add_argument("--include_path", metavar="DIR", help="folder of task files, as for lm-eval")
+    parser.add_argument("--model", help=f"lm-eval's model class (default: {model})")
+    parser.add_argument("--model_args", help="its arguments (default: the run's)")
+    parser.add_argument("--device", help="where to load the model (default: the run's)")
+    parser.add_argument("--batch_size", help=f"of lm-eval's model{batch_size}")
+
+
+def named_lm(options: argparse.Namespace) -> dict[str, str | None]:
+    """What the options of :func:`add_lm` say of the model; None where a run is to say it."""
+    return {name: getattr(options, name) for name in _OF_THE_MODEL}
+
+
 def chosen_run(
-    folder: Path, *, model: str | None, date: str | None, option: str = "--model"
+    folder: Path, *, model: str | None, date: str | None, option: str = "--model", ablated: bool = False
 ) -> tuple[Path, str]:
     """Folder and date of a run; where there are other models' beside it, which one it is is said.
 
@@ -100,13 +124,14 @@ def chosen_run(
         model: See there.
         date: See there.
         option: What chooses the model, for the message.
+        ablated: See there.
 
     Raises:
         ArtifactError: There is no such run.
     """
     from gilot_plugin.artifacts.finding import choose_run
 
-    run, others = choose_run(folder, model=model, date=date)
+    run, others = choose_run(folder, model=model, date=date, ablated=ablated)
     if others and model is None:
         Console(stderr=True).print(
             f"{folder}: taken is the run of {run.model} of {run.date}; there are runs of "

@@ -9,7 +9,8 @@ import numpy as np
 import scipy.stats
 
 from gilot_plugin.analysis.segments import segment_shares
-from gilot_plugin.artifacts.typed import Record, RecordedTarget
+from gilot_plugin.artifacts.models import RecordedTarget
+from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.comparison.pairs import Pair
 
 #: Pieces at the top that are compared as a set.

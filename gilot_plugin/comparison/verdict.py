@@ -54,7 +54,7 @@ def verdict_lines(audit: Audit) -> list[str]:
         found = [shift for shift in shifts if shift.is_finding]
         lines += [shift_words(shift) for shift in found[:_NAMED]]
         if len(found) > _NAMED:
-            lines.append(f"{len(found) - _NAMED} more {several} changed their weight by more than chance.")
+            lines.append(f"{len(found) - _NAMED} more {several} weigh more or less, by more than chance.")
         if shifts and not found:
             lines.append(_nothing_words(kind, shifts))
     lines += [ablation_words(found) for found in audit.ablations if found.is_finding]

@@ -12,14 +12,25 @@ from gilot_plugin.attribution.methods import (
     Interval,
     Measurement,
     MethodContext,
+    OddsDrop,
     OutcomeMethod,
     PromptGame,
     PromptMethod,
+    SignedDistance,
     TransportDistance,
 )
 from gilot_plugin.attribution.prompt.absence import AbsenceContext, AbsenceOperator
-from gilot_plugin.attribution.types import Absent, Attribution, Prompt, Token, Unit
-from gilot_plugin.backends.protocol import Backend, Row
+from gilot_plugin.attribution.schemes.protocol import (
+    Interrupted,
+    Scheme,
+    SchemeOffer,
+    SchemeOptions,
+    SchemeResult,
+    UnitsGame,
+)
+from gilot_plugin.attribution.types import Absent, Attribution, Interaction, Prompt, Token, Unit
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.errors import ConfigError, GilotError, PromptError
 from gilot_plugin.extension.feeds import Feed
 from gilot_plugin.extension.runs import RunView, TaskView
@@ -33,7 +44,6 @@ __all__ = [
     "AnswerDrop",
     "Attribution",
     "AttributionMethod",
-    "Backend",
     "ChosenSample",
     "CoalitionValues",
     "ConfigError",
@@ -41,9 +51,12 @@ __all__ = [
     "Distance",
     "Feed",
     "GilotError",
+    "Interaction",
+    "Interrupted",
     "Interval",
     "Measurement",
     "MethodContext",
+    "OddsDrop",
     "Options",
     "OutcomeMethod",
     "Prompt",
@@ -54,12 +67,19 @@ __all__ = [
     "RunView",
     "Sample",
     "SampleIdentity",
+    "Scheme",
+    "SchemeOffer",
+    "SchemeOptions",
+    "SchemeResult",
+    "Scorer",
     "SelectionContext",
     "SelectionStrategy",
+    "SignedDistance",
     "TaskView",
     "Token",
     "TransportDistance",
     "Unit",
+    "UnitsGame",
     "attributed_record",
     "unattributed_record",
 ]

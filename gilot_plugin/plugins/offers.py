@@ -1,4 +1,4 @@
-"""What plugins offer to the settings: attribution methods, absences, selection strategies."""
+"""What plugins offer to the settings: attribution methods, absences, schemes, selection strategies."""
 
 from __future__ import annotations
 
@@ -7,22 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from gilot_plugin.attribution.methods import Distance, TransportDistance, signed
 from gilot_plugin.errors import GilotError, one_of
 from gilot_plugin.plugins.manager import manager
 
 if TYPE_CHECKING:
     from gilot_plugin.attribution.methods import AttributionMethod
     from gilot_plugin.attribution.prompt.absence import AbsenceOperator
+    from gilot_plugin.attribution.schemes.protocol import SchemeOffer
     from gilot_plugin.extension.strategies import SelectionStrategy
 
 
 def attribution_methods() -> dict[str, AttributionMethod]:
-    """All methods by name, in order of registration.
+    """All methods by name, in order of registration; after them every distance with its sign.
 
     Raises:
         GilotError: Two plugins offer the same name.
     """
-    return _collect("attribution method", manager().hook.gilot_attribution_methods)
+    offered = _collect("attribution method", manager().hook.gilot_attribution_methods)
+    distances = [one for one in offered.values() if isinstance(one, (Distance, TransportDistance))]
+    directed = {one.name: one for one in map(signed, distances)}
+    return offered | {name: one for name, one in directed.items() if name not in offered}
 
 
 def absence_operators() -> dict[str, AbsenceOperator]:
@@ -32,6 +37,15 @@ def absence_operators() -> dict[str, AbsenceOperator]:
         GilotError: Two plugins offer the same name.
     """
     return _collect("absence operator", manager().hook.gilot_absence_operators)
+
+
+def schemes() -> dict[str, SchemeOffer]:
+    """All schemes by name.
+
+    Raises:
+        GilotError: Two plugins offer the same name.
+    """
+    return _collect("scheme", manager().hook.gilot_schemes)
 
 
 def selection_strategies() -> dict[str, SelectionStrategy]:

@@ -32,6 +32,15 @@ class Theme(NamedTuple):
         scale = self.positive if level > 0 else self.negative
         return scale[abs(level) - 1] if level else self.paper
 
+    def grey(self, level: int) -> str:
+        """The ground of a level from 1 to 9 of what has no direction; the ink stands out on each."""
+        share = level / MAX_LEVEL / 3
+        mixed = (
+            round(int(paper, 16) + (int(ink, 16) - int(paper, 16)) * share)
+            for paper, ink in zip(_channels(self.paper), _channels(self.ink), strict=True)
+        )
+        return "#" + "".join(f"{channel:02x}" for channel in mixed)
+
     def ink_on(self, level: int) -> str:
         """Text on the ground of a level: black or white, whichever stands out more."""
         ground = self.ground(level)
@@ -94,6 +103,10 @@ def contrast(first: str, second: str) -> float:
 
 
 def _luminance(colour: str) -> float:
-    channels = (int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5))
+    channels = (int(channel, 16) / 255 for channel in _channels(colour))
     linear = (value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4 for value in channels)
     return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def _channels(colour: str) -> tuple[str, str, str]:
+    return colour[1:3], colour[3:5], colour[5:7]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.style import Style
@@ -14,41 +14,45 @@ from rich.text import Text
 
 from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.artifacts.verdicts import is_correct, metric_words
-from gilot_plugin.attribution.types import Flow, Hypothesis
+from gilot_plugin.attribution.types import Flow
 from gilot_plugin.errors import one_of
+from gilot_plugin.reports.estimates import (
+    pair_numbers,
+    pair_words,
+    pairs_of,
+    quality_words,
+    rank_words,
+    redundancy_words,
+    speaks_for,
+)
 from gilot_plugin.reports.heat import heat_pieces
+from gilot_plugin.reports.lines import Lines
 from gilot_plugin.reports.palette import LIGHT, MAX_LEVEL, heat_levels
-from gilot_plugin.reports.visible import Glyphs, crop, glyphs_for, visible
+from gilot_plugin.reports.said import said_lines
+from gilot_plugin.reports.visible import crop, visible
 from gilot_plugin.reports.wording import noise_words
 
 _TOP_UNITS = 10
-_TOP_TOTALS = 3
+_PAIRS = 3
 _BAR_CELLS = 10
 _WIDE = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class Sheet(Lines):
     """One sample on a console.
 
     The scale needs a light ground, so the prompt stands on paper of its own, whatever the terminal's is.
 
     Attributes:
-        console: Where it is printed.
         record: The sample.
         method: Whose scores are shown.
         titled: Whether task, document and metrics are named.
     """
 
-    console: Console
     record: Record
     method: str
     titled: bool = True
-
-    @property
-    def glyphs(self) -> Glyphs:
-        """Signs that the console can show."""
-        return glyphs_for(self.console.encoding)
 
     @property
     def in_colour(self) -> bool:
@@ -71,7 +75,7 @@ class Sheet:
         if self.titled:
             yield self._header()
         if self.record.status != "ok":
-            yield self._line(f"{self.record.status}: {self.record.reason}")
+            yield self.line(f"{self.record.status}: {self.record.reason}")
             return
         scores = self.record.scores.get(self.method)
         if scores is None and self.method in self.record.failed_methods:
@@ -79,7 +83,7 @@ class Sheet:
             return
         if scores is None:
             there = one_of(list(self.record.scores))
-            yield self._line(f"no scores by method {self.method!r}; there are {there}")
+            yield self.line(f"no scores by method {self.method!r}; there are {there}")
             return
         if self.titled:
             yield Text()
@@ -88,10 +92,12 @@ class Sheet:
         yield Text()
         yield self._top_units(scores)
         if noise := noise_words(self.record, self.method):
-            yield self._line(f"(in brackets) {noise}", "dim")
+            yield self.line(f"(in brackets) {noise}", "dim")
+        yield from self._pairs()
+        if quality := quality_words(self.record, self.method):
+            yield self.line(quality, "dim")
         yield Text()
-        yield from self._outcomes()
-        yield from self._total_flows()
+        yield from said_lines(self, self.record, self.method)
         yield Text()
         yield self._diagnostics()
         for method in self.record.failed_methods:
@@ -99,26 +105,17 @@ class Sheet:
 
     def _failure(self, method: str) -> Text:
         reason = self.record.failed_methods[method]
-        return self._line(f"no scores by method {method!r}, it failed: {reason}", "red")
-
-    def _visible(self, text: str) -> str:
-        return visible(text, self.console.encoding)
-
-    def _quoted(self, text: str, cells: int) -> str:
-        return f'"{crop(self._visible(text), cells, self.glyphs.ellipsis)}"'
-
-    def _line(self, text: str, style: str = "") -> Text:
-        return Text(self._visible(text), style)
+        return self.line(f"no scores by method {method!r}, it failed: {reason}", "red")
 
     def _header(self) -> Text:
         record = self.record
         header = Text()
-        header.append(self._visible(record.task), "bold")
+        header.append(self.visible(record.task), "bold")
         parts = [Text(f"doc {record.doc_id}"), Text(record.status)]
         for (metric, value), words in zip(record.metrics.items(), metric_words(record.metrics), strict=True):
             style = {True: "green", False: "red", None: ""}[is_correct(metric, value)]
-            parts.append(Text(crop(self._visible(words), 60, self.glyphs.ellipsis), style))
-        parts.append(self._line(record.model))
+            parts.append(Text(crop(self.visible(words), 60, self.glyphs.ellipsis), style))
+        parts.append(self.line(record.model))
         for part in parts:
             header.append(f" {self.glyphs.dot} ").append_text(part)
         return header
@@ -147,7 +144,7 @@ class Sheet:
         """A text made visible, apart from the white space around it, unless it is nothing else."""
         core = text.strip()
         if not core:
-            return "", self._visible(text), "\n" * text.count("\n")
+            return "", self.visible(text), "\n" * text.count("\n")
         before, _, after = text.partition(core)
         encoding = self.console.encoding
         return (
@@ -157,10 +154,13 @@ class Sheet:
         )
 
     def _legend(self, scores: Sequence[float]) -> Text:
-        largest, method = max(map(abs, scores)), self._visible(self.method)
+        largest, method = max(map(abs, scores)), self.visible(self.method)
         if largest <= 0:
             return Text(f"{method}: every score is 0", "dim")
+        speaks = speaks_for(self.record, self.method)
         against = "; -N: the other way" if min(scores) < 0 else ""
+        if speaks is not None:
+            against = f"; N speaks for {speaks}, -N against it"
         if not self.in_colour:
             return Text(
                 f"{self.glyphs.opening}unit:N{self.glyphs.closing} N tenths of the largest {method}, "
@@ -170,7 +170,8 @@ class Sheet:
         legend = Text().append(f"{method} ", "dim")
         for level in range(-MAX_LEVEL if against else 0, MAX_LEVEL + 1):
             legend.append(f" {level} ", _level_style(level))
-        legend.append(f" tenths of {largest:.4g}, the largest {self.glyphs.dot} ", "dim")
+        direction = "" if speaks is None else f"; above 0 speaks for {speaks}, below 0 against it"
+        legend.append(f" tenths of {largest:.4g}, the largest{direction} {self.glyphs.dot} ", "dim")
         return legend.append("not a unit", f"{LIGHT.faint} on {LIGHT.paper}")
 
     def _top_units(self, scores: Sequence[float]) -> Table:
@@ -183,20 +184,21 @@ class Sheet:
         differ = len(set(levels)) > 1
         if differ:
             table.add_column("level", no_wrap=True, overflow="crop")
-        table.add_column(self._line(self.method), justify="right", no_wrap=True, overflow="crop")
+        table.add_column(self.line(self.method), justify="right", no_wrap=True, overflow="crop")
         table.add_column("", no_wrap=True, overflow="crop", min_width=_BAR_CELLS)
         table.add_column("largest flow" if self._is_wide else "largest flow without it", overflow="fold")
         unit_cells = max(10, self.console.width // 5)
         ranked = sorted(range(len(scores)), key=lambda index: -abs(scores[index]))[:_TOP_UNITS]
         largest = abs(scores[ranked[0]])
         noise = self.record.below_floor(self.method)
-        for rank, index in enumerate(ranked, start=1):
+        places = rank_words(self.record, self.method)
+        for index in ranked:
             unit = self.record.units[index]
             table.add_row(
-                str(rank),
-                Text(self._quoted(unit.text.strip() or unit.text, unit_cells)),
-                Text(crop(self._visible(unit.segment), 12, self.glyphs.ellipsis)),
-                *((Text(self._visible(levels[index])),) if differ else ()),
+                self.line(places[index]),
+                Text(self.quoted(unit.text.strip() or unit.text, unit_cells)),
+                Text(crop(self.visible(unit.segment), 12, self.glyphs.ellipsis)),
+                *((Text(self.visible(levels[index])),) if differ else ()),
                 Text(f"({scores[index]:.4g})" if index in noise else f"{scores[index]:.4g}"),
                 Text(self._bar(abs(scores[index]) / largest if largest > 0 else 0.0)),
                 self._flow(unit.text, self.record.flows[index]),
@@ -207,8 +209,8 @@ class Sheet:
         if not flows:
             return Text("")
         largest = flows[0]
-        source, target = (self._quoted(end, 20) for end in largest[:2])
-        without = f"without {self._quoted(unit.strip() or unit, 20)}: " if self._is_wide else ""
+        source, target = (self.quoted(end, 20) for end in largest[:2])
+        without = f"without {self.quoted(unit.strip() or unit, 20)}: " if self._is_wide else ""
         return Text(f"{without}{source} {self.glyphs.arrow} {target} {largest.mass:.2g}")
 
     def _bar(self, share: float) -> str:
@@ -216,41 +218,13 @@ class Sheet:
         whole, part = divmod(round(max(share, 0.0) * _BAR_CELLS * parts), parts)
         return self.glyphs.bar * whole + (self.glyphs.part_bars[part - 1] if part else "")
 
-    def _outcomes(self) -> Iterator[Text]:
-        target = self.record.target
-        if target is None:
-            return
-        outcomes = target.outcomes
-        title = "the model's choice" if target.choices else "the model would say"
-        yield Text("explained of the answer" if target.followed else title, "bold")
-        likeliest = sorted(range(len(outcomes)), key=lambda index: -outcomes[index].probability)
-        cells = max(20, self.console.width - 24)
-        for index in likeliest:
-            outcome = outcomes[index]
-            ended = isinstance(outcome, Hypothesis) and outcome.ended
-            notes = (ended and "ends here", index in target.gold and "gold")
-            note = "".join(f" {self.glyphs.dot} {words}" for words in notes if words)
-            text = self._quoted(outcome.text, cells)
-            share = "" if target.followed else f"{outcome.probability:.3f}  "
-            yield Text(f"  {share}{text}{note}", overflow="fold")
-        if target.margin is not None:
-            yield self._line(f"  margin: {target.margin:.4g} nats")
-        if target.response is not None:
-            yield self._line("  response: ").append(self._quoted(target.response, cells))
-
-    def _total_flows(self) -> Iterator[Text]:
-        """What the words move together, where more than one of them moves it."""
-        totals = [total for total in self.record.total_flows if total.units > 1]
-        if totals:
-            yield Text()
-            yield Text("where the probability went, over all words", "bold")
-        for total in totals[:_TOP_TOTALS]:
-            source, target = (self._quoted(end, 20) for end in total[:2])
-            yield Text(
-                f"  {total.mass:.2g}  {source} {self.glyphs.arrow} {target} "
-                f"{self.glyphs.dot} by {total.units} units",
-                overflow="fold",
-            )
+    def _pairs(self) -> Iterator[Text]:
+        pairs = pairs_of(self.record, self.method)
+        for pair in pairs[:_PAIRS]:
+            first, second = (self.quoted(self.record.units[unit].text.strip(), 20) for unit in pair.units)
+            yield Text(f"{first} and {second} {pair_words(pair)} ({pair_numbers(pair)})", overflow="fold")
+        if words := redundancy_words(pairs):
+            yield Text(words, "dim")
 
     def _diagnostics(self) -> Text:
         known = self.record.diagnostics
@@ -264,7 +238,7 @@ class Sheet:
         if "total" in known.get("seconds", {}):
             parts.append(f"{known['seconds']['total']:.3g} s")
         if known.get("recomputed"):
-            parts.append(self._visible(f"no cache: {known['recomputed']}"))
+            parts.append(self.visible(f"no cache: {known['recomputed']}"))
         if known.get("truncated_tokens"):
             parts.append(f"{known['truncated_tokens']:,} tokens cut off on the left")
         return Text(f" {self.glyphs.dot} ".join(parts), "dim")

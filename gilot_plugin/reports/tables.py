@@ -8,7 +8,8 @@ from statistics import fmean
 from typing import Any
 
 from gilot_plugin.analysis.segments import segment_shares
-from gilot_plugin.artifacts.typed import Record, RecordedTarget
+from gilot_plugin.artifacts.models import RecordedTarget
+from gilot_plugin.artifacts.typed import Record
 
 #: Columns of :func:`sample_rows`.
 COLUMNS = ("task", "doc_id", "status", "reason", "prompt", "target", "method", "top units", "metrics")

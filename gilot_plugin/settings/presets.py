@@ -33,7 +33,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 WORK_SETTINGS = frozenset(
     {
         *("batch_size", "memory_budget", "num_threads", "output_path", "resume", "budget", "noise_floor"),
-        "ablate",
+        *("ablate", "step_scores"),
     }
 )
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from gilot_plugin.artifacts.loading import LoadedRun
-from gilot_plugin.artifacts.models import SCHEMA_VERSION
-from gilot_plugin.artifacts.typed import Record, RecordedTarget
+from gilot_plugin.artifacts.models import SCHEMA_VERSION, RecordedTarget
+from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.attribution.types import Choice, Token, TotalFlow, Unit
 
 DATE = "2026-05-17T09-30-00.123456"
@@ -52,7 +52,7 @@ def make_record(
         request_type="multiple_choice",
         status=status,
         reason=None if status == "ok" else "out of memory",
-        tokens=tuple(tokens),
+        prompt_tokens=tuple(tokens),
         units=units,
         target=target or two_choices(0.7),
         scores={name: tuple(map(float, values)) for name, values in named.items()},
@@ -64,6 +64,7 @@ def make_record(
         config_hash="c" * 64,
         model="tiny",
         schema_version=schema_version,
+        record_sha256="0" * 64,
     )
 
 

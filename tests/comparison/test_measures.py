@@ -6,7 +6,8 @@ import numpy as np
 import ot
 import pytest
 
-from gilot_plugin.artifacts.typed import Record, RecordedTarget
+from gilot_plugin.artifacts.models import RecordedTarget
+from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.attribution.types import Choice, Hypothesis, TotalFlow
 from gilot_plugin.comparison.measures import Measures, dissimilarities, measure_pair
 from gilot_plugin.comparison.pairs import Pair

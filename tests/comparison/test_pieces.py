@@ -37,7 +37,7 @@ def refined(
 
     return replace(
         make_record(list(units.values()), words=[(text, "question") for text in units], doc=doc),
-        tokens=tuple(tokens),
+        prompt_tokens=tuple(tokens),
         units=tuple(map(unit, units)),
         coarse_units=tuple(CoarseUnit(unit(name), {"ot": score}) for name, score in (coarse or {}).items()),
     )

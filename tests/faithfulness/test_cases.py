@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from gilot_plugin.artifacts.typed import Record, RecordedTarget
+from gilot_plugin.artifacts.models import RecordedTarget
+from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.errors import ConfigError, PromptError
 from gilot_plugin.faithfulness.cases import TOGETHER, Case, case_of_record, in_groups, ranked_sample
 from gilot_plugin.faithfulness.experiment import removing, settings_of_samples

@@ -48,7 +48,7 @@ def shared(*units: tuple[int, int], tokens: Sequence[tuple[str, int, int]] | Non
     tokens = tokens or [("a", 0, 1), ("é", 1, 2), ("é", 1, 2), ("é", 1, 2), ("b", 2, 3)]
     return dataclasses.replace(
         Record.from_json(factories.make_record()),
-        tokens=tuple(Token(1, *token) for token in tokens),
+        prompt_tokens=tuple(Token(1, *token) for token in tokens),
         units=tuple(Unit(start, end, "", "content") for start, end in units),
     )
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 from rich.console import Console
 
 from gilot_plugin.artifacts.reader import StoredRun
-from gilot_plugin.attribution.types import Flow, Hypothesis
+from gilot_plugin.attribution.types import Flips, Flow, Hypothesis
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.terminal import Filter, show_run
 from tests.artifacts import factories
+from tests.reports import answers
 
 #: Of the factories' text: Is the film not good ?
 SCORES = {"ot": [0.0, 0.01, 0.05, 0.5, 0.25, -0.1], "kl": [0.4, 0.0, 0.0, 0.0, 0.0, 0.0]}
@@ -320,3 +322,59 @@ def test_the_overview_counts_and_shares() -> None:
     first = next(line for line in shown.splitlines() if line.startswith("films"))
     assert first.split() == ["films", "3", "of", "4", "2", "of", "4", "1.2", "content", "100%"]
     assert "not shown: 3 more" in shown
+
+
+def test_the_answer_is_told_token_by_token() -> None:
+    shown = plain(answers.capital(), method="ot", width=140)
+    assert "the model's answer, the scored part in «»\n" in shown
+    assert "the second city of the country. ####« Lyon.»\n" in shown
+    assert '" Lyon" hangs on "hash" 0.3, "word" 0.05, "France" 0.02\n' in shown
+    assert '"." hangs on "France" 0.61, "rivers" 0.42, "two" 0.4\n' in shown
+    assert "explained of the answer" not in shown
+    # By a method without scores of single tokens, the answer alone.
+    assert "hangs on" not in plain(answers.four_choices(), method="margin")
+
+
+def test_scores_with_a_sign_say_what_they_speak_for() -> None:
+    assert "N speaks for what the model said, -N against it" in plain(answers.capital(), method="signed_ot")
+    told = SELECT_GRAPHICS.sub("", coloured(answers.four_choices(), method="signed_ot"))
+    assert "above 0 speaks for the model's choice, below 0 against it" in " ".join(told.split())
+
+
+def test_ties_pairs_and_quality_are_told() -> None:
+    lines = plain(answers.capital(), method="ot", width=160).splitlines()
+    assert [line.split()[:2] for line in lines if '"rivers" ' in line or '"two" ' in line][:2] == [
+        ["2-3", '"rivers"'],
+        ["2-3", '"two"'],
+    ]
+    pair = '"two" and "rivers" work only together: where one is absent, the other says little'
+    assert f"{pair} (ot 0.14, between 0.08 and 0.2)" in lines
+    assert any("16 sets of absent units" in line and "rank correlation 0.93" in line for line in lines)
+    assert "Taking one unit away at a time would have missed units that stand in for each other." in lines
+
+
+def test_a_long_answer_is_shown_around_its_explained_part() -> None:
+    said = " step" * 900 + " 42"
+    attribution = factories.make_attribution()
+    steps = {"ot": [[0.1] for _ in attribution.units]}
+    record = answers.record_of(answers.answered(attribution, said, (900,), steps), said=said)
+    shown = plain(record)
+    assert "« 42»" in shown
+    assert shown.count("step") < 90
+
+
+def test_a_window_that_was_not_found_says_why() -> None:
+    record = factories.edited(answers.capital(), lambda found: found["answer"].update(reason="no filter"))
+    assert "what was to be explained was not found, so the start is: no filter" in plain(record)
+
+
+def test_what_comes_out_anew_is_told() -> None:
+    attribution = factories.make_attribution()
+    units = len(attribution.units)
+    into = ("7", None, *("9",) * (units - 2))
+    record = answers.record_of(replace(attribution, flips=Flips("9", into, 2 / units)), said="So 9")
+    shown = plain(record)
+    first, second = (f'"{unit.text.strip()}"' for unit in attribution.units[:2])
+    assert f"another answer comes out for 2 of {units} ({2 / units:.0%})" in shown
+    assert f'without {first}: "7", was "9"\n' in shown
+    assert f'without {second}: nothing, was "9"\n' in shown

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 from gilot_plugin.attribution.types import CONTENT_SEGMENT, SPECIAL_SEGMENT, Prompt, Segment, Token
@@ -31,24 +32,31 @@ def token_label(tokenizer: Any, token_id: int) -> str:
 
 
 def locate_tokens(tokenizer: Any, token_ids: Sequence[int]) -> tuple[str, tuple[Token, ...]]:
-    """Decode a prompt and find the characters of each of its tokens.
+    """Decode a prompt and find the characters of each of its tokens, see :func:`locate`."""
+    return locate(partial(decode, tokenizer), token_ids)
+
+
+def locate(
+    decoded: Callable[[Sequence[int]], str], token_ids: Sequence[int]
+) -> tuple[str, tuple[Token, ...]]:
+    """Decode ids and find the characters of each of them.
 
     A token that holds only a piece of a character waits for the rest; all pieces then share the whole
     character, so no span ever splits one.
 
     Args:
-        tokenizer: A transformers tokenizer.
-        token_ids: The fed ids.
+        decoded: Text of ids.
+        token_ids: The ids.
 
     Returns:
         The decoded text, and one token per id whose spans lie in it, in order and without gaps.
     """
     ids = list(token_ids)
-    text = decode(tokenizer, ids)
+    text = decoded(ids)
     spans: list[tuple[int, int]] = []
     context_start = reached = 0
     for index in range(len(ids)):
-        end = _characters_up_to(tokenizer, ids[: index + 1], context_start, len(spans), text, reached)
+        end = _characters_up_to(decoded, ids[: index + 1], context_start, len(spans), text, reached)
         if index + 1 == len(ids):
             end = len(text)
         if end is None:
@@ -68,19 +76,24 @@ def locate_tokens(tokenizer: Any, token_ids: Sequence[int]) -> tuple[str, tuple[
 
 
 def _characters_up_to(
-    tokenizer: Any, ids: Sequence[int], context_start: int, group_start: int, text: str, reached: int
+    decoded: Callable[[Sequence[int]], str],
+    ids: Sequence[int],
+    context_start: int,
+    group_start: int,
+    text: str,
+    reached: int,
 ) -> int | None:
     """How much of the text the ids stand for; None if they end within a character.
 
     Tokens are decoded after the group before them, because decoders strip the space before a first word.
     Where that is not like the whole text (bytes that are no characters), everything up to them is decoded.
     """
-    context = decode(tokenizer, ids[context_start:group_start])
-    extended = decode(tokenizer, ids[context_start:])
+    context = decoded(ids[context_start:group_start])
+    extended = decoded(ids[context_start:])
     if extended.startswith(context) and len(ids) - group_start <= _MAX_PIECES:
         piece = extended[len(context) :]
         return reached + len(piece) if text.startswith(piece, reached) else None
-    prefix = decode(tokenizer, ids)
+    prefix = decoded(ids)
     return len(prefix) if len(prefix) >= reached and text.startswith(prefix) else None
 
 

@@ -75,7 +75,7 @@ def ablate(
         },
     )
     path = None if job.folder is None else job.folder / ablations_name(bench.name, job.date)
-    with closing(Ledger(plan, path)) as ledger:
+    with closing(Ledger(plan, path, bench.team)) as ledger:
         for arm in (_FULL_ARM, *arms):
             if ledger.is_finished(arm.name):
                 advance(len(samples.documents))

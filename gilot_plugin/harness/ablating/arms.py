@@ -92,11 +92,12 @@ def changed(full: Built, built: Built, documents: Sequence[int]) -> Iterator[boo
 def _preview(bench: Bench) -> Bench:
     """The same task with its first documents only."""
     arguments: dict[str, Any] = {**bench.arguments}
+    some = max(_PREVIEW, bench.team.size)
     if bench.samples is not None:
-        arguments["samples"] = {bench.name: sorted(bench.samples)[:_PREVIEW]}
+        arguments["samples"] = {bench.name: sorted(bench.samples)[:some]}
     else:
         limit = arguments.get("limit")
-        arguments["limit"] = _PREVIEW if limit is None or limit >= _PREVIEW or limit < 1 else limit
+        arguments["limit"] = some if limit is None or limit >= some or limit < 1 else limit
     return replace(bench, arguments=arguments)
 
 

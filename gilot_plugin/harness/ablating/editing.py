@@ -17,7 +17,7 @@ from typing import Any
 import regex
 
 from gilot_plugin.harness.ablating.choices import without_choices
-from gilot_plugin.harness.recording.parts import literal_end
+from gilot_plugin.harness.watching.parts import literal_end
 from gilot_plugin.settings.ablation import Arm
 
 #: Changes the text of a part: ``(text, doc, part) -> text``.

@@ -14,7 +14,7 @@ import jinja2
 from gilot_plugin.reports.html.packing import Packed
 from gilot_plugin.reports.palette import MAX_LEVEL, THEMES, Theme
 
-_SHARED_SCRIPTS = ("common.js", "listing.js")
+_SHARED_SCRIPTS = ("common.js", "heat.js", "describe.js", "listing.js")
 
 
 def render_page(
@@ -107,6 +107,7 @@ def _theme_variables(name: str, theme: Theme) -> str:
     for level in range(1, MAX_LEVEL + 1):
         for sign, value in (("p", level), ("n", -level)):
             rules.append(f"--{sign}{level}:{theme.ground(value)};--{sign}{level}i:{theme.ink_on(value)};")
+        rules.append(f"--g{level}:{theme.grey(level)};")
     return "".join(rules)
 
 

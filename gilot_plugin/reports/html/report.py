@@ -8,21 +8,25 @@ from typing import Any
 
 from gilot_plugin.analysis.contrast import contrasts
 from gilot_plugin.analysis.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
-from gilot_plugin.artifacts.ablations import read_ablations
 from gilot_plugin.artifacts.faithfulness import read_faithfulness
 from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
 from gilot_plugin.artifacts.typed import chosen_method
 from gilot_plugin.attribution.types import SHOT_PREFIX, TEMPLATE_SEGMENT
 from gilot_plugin.errors import ArtifactError
+from gilot_plugin.reports.estimates import qualities_words
 from gilot_plugin.reports.html.ablation import ablation_section
+from gilot_plugin.reports.html.answers import report_view
 from gilot_plugin.reports.html.contrast import contrast_section
 from gilot_plugin.reports.html.faithfulness import faithfulness_section
 from gilot_plugin.reports.html.packing import CHUNK, Packed, pack, pack_chunks, shown
 from gilot_plugin.reports.html.page import render_page
-from gilot_plugin.reports.html.samples import list_row, sample_view, search_text
+from gilot_plugin.reports.html.samples import list_row, search_text
 from gilot_plugin.reports.wording import cache_use_lines, score_words, selection_error, selection_words
 from gilot_plugin.statistics.intervals import CONFIDENCE
 from gilot_plugin.version import VERSION
+
+#: Scripts of the page, beside those that pages share.
+REPORT_SCRIPTS = ("sample.js", "report.js")
 
 
 def report_page(run: LoadedRun) -> str:
@@ -32,12 +36,12 @@ def report_page(run: LoadedRun) -> str:
         run: See :func:`gilot_plugin.load_run`.
 
     Raises:
-        ArtifactError: The run has no records, or broken figures of its faithfulness.
+        ArtifactError: The run has neither records nor ablations, or broken figures of its faithfulness.
     """
-    if not run.records:
+    if not run.records and not run.ablations:
         raise ArtifactError(f"{run.folder}: the run has no records to report; `gilot show` says why")
     data = _data(run, chosen_method(run.records))
-    return render_page("report.html", ("report.js",), data, report_values(run))
+    return render_page("report.html", REPORT_SCRIPTS, data, report_values(run))
 
 
 def report_values(run: LoadedRun) -> dict[str, Any]:
@@ -47,8 +51,8 @@ def report_values(run: LoadedRun) -> dict[str, Any]:
         ArtifactError: The run has broken figures of its faithfulness.
     """
     method = chosen_method(run.records)
-    named = str((run.manifest or {}).get("model", {}).get("name", ""))
-    models = ", ".join(dict.fromkeys(record.model for record in run.records)) or named
+    models = ", ".join(run.models)
+    hanging = "answers" if run.records else "scores"
     faithfulness = read_faithfulness(run.folder, run.date)
     segments = summarize_tasks(run.explained, method)
     reasons = Counter(f"{record.status}: {record.reason}" for record in run.records if record.status != "ok")
@@ -58,7 +62,7 @@ def report_values(run: LoadedRun) -> dict[str, Any]:
         for name, reason in record.failed_methods.items()
     )
     return {
-        "title": shown(f"What the answers of {models.rpartition('/')[2]} hang on"),
+        "title": shown(f"What the {hanging} of {models.rpartition('/')[2]} hang on"),
         "subtitle": shown(f"{models} · {run.date}"),
         "version": VERSION,
         "chunk": CHUNK,
@@ -66,12 +70,12 @@ def report_values(run: LoadedRun) -> dict[str, Any]:
         "confidence": f"{CONFIDENCE:.0%}",
         "explained": len(run.explained),
         "chosen": len(run.records),
-        "notes": [shown(line) for line in _notes(run)],
+        "notes": [shown(line) for line in _notes(run, method)],
         "reasons": [(shown(reason), count) for reason, count in reasons.most_common(5)],
         "tasks": [task_row(run, task, segments.get(task, ())) for task in run.tasks],
         "segments_verdict": shown(verdict_line(segments)),
         "faithfulness": None if faithfulness is None else faithfulness_section(faithfulness),
-        "ablation": ablation_section(read_ablations(run.folder, run.date)),
+        "ablation": ablation_section(run.ablations),
         "contrast": contrast_section(
             contrasts(run, method=method), {record.key: record for record in run.records}
         ),
@@ -81,10 +85,12 @@ def report_values(run: LoadedRun) -> dict[str, Any]:
     }
 
 
-def _notes(run: LoadedRun) -> Iterator[str]:
+def _notes(run: LoadedRun, method: str) -> Iterator[str]:
     """What a reader should know before any number."""
     if run.without_first_position:
         yield f"{len(run.without_first_position)} were {FIRST_POSITION_LEFT_OUT}."
+    if quality := qualities_words(run.explained, method):
+        yield quality
     yield from cache_use_lines((run.manifest or {}).get("cache_use"))
 
 
@@ -92,7 +98,7 @@ def _data(run: LoadedRun, method: str) -> Iterator[Packed]:
     samples = run.sample_of
     yield pack("list", [list_row(record, method) for record in run.records])
     yield pack("texts", [search_text(record) for record in run.records])
-    yield from pack_chunks([sample_view(record, samples.get(record.key)) for record in run.records])
+    yield from pack_chunks([report_view(record, samples.get(record.key)) for record in run.records])
 
 
 def task_row(run: LoadedRun, task: str, segments: Sequence[SegmentShare]) -> dict[str, Any]:

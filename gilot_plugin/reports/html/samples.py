@@ -1,4 +1,4 @@
-"""What the page knows of each sample: a row of its list, and all that its own view shows."""
+"""What pages know of each sample: a row of a list, its heat map, what the model would say."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from gilot_plugin.analysis.segments import dominant_segment, segment_shares
 from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.artifacts.verdicts import metric_words
 from gilot_plugin.attribution.types import FIXED_SEGMENTS, Hypothesis
+from gilot_plugin.reports.estimates import speaks_for
 from gilot_plugin.reports.heat import heat_pieces
 from gilot_plugin.reports.html.packing import rounded, shown
 from gilot_plugin.reports.wording import noise_words
@@ -18,7 +19,6 @@ from gilot_plugin.reports.wording import noise_words
 _EXCERPT = 140
 _TOP_UNITS = 4
 _FLOWS = 6
-_TOTAL_FLOWS = 8
 
 
 def sample_link(record: Record) -> str:
@@ -52,7 +52,7 @@ def search_text(record: Record) -> str:
 
 
 def sample_view(record: Record, sample: Mapping[str, Any] | None) -> dict[str, Any]:
-    """All that a sample's view shows.
+    """What every page shows of a sample.
 
     Args:
         record: The record.
@@ -90,6 +90,7 @@ def heat_view(record: Record) -> dict[str, Any]:
         ],
         "method": record.method,
         "noise": {name: list(below) for name in record.scores if (below := record.below_floor(name))},
+        "signed": {name: words for name in record.scores if (words := speaks_for(record, name))},
         "scores": {name: list(map(rounded, values)) for name, values in record.scores.items()},
         "flows": [
             [
@@ -124,10 +125,6 @@ def _outcomes(record: Record) -> dict[str, Any]:
         ],
         "margin": None if target.margin is None else rounded(target.margin),
         "response": None if target.response is None else shown(target.response),
-        "total_flows": [
-            [shown(flow.from_token), shown(flow.to_token), rounded(flow.mass), flow.units]
-            for flow in record.total_flows[:_TOTAL_FLOWS]
-        ],
     }
 
 

@@ -9,6 +9,15 @@ from typing import Any, NamedTuple
 from markupsafe import escape
 
 from gilot_plugin.artifacts.typed import Record
+from gilot_plugin.reports.estimates import (
+    pair_words,
+    pairs_of,
+    quality_words,
+    rank_words,
+    speaks_for,
+    tied_units,
+)
+from gilot_plugin.reports.heat import answer_pieces
 from gilot_plugin.reports.html.packing import shown
 from gilot_plugin.reports.html.samples import sample_view
 from gilot_plugin.reports.palette import MAX_LEVEL, heat_levels
@@ -18,9 +27,11 @@ from gilot_plugin.reports.wording import noise_words
 _MARKUP = 64
 #: Characters of a piece, where the prompt does not fit as a whole, and of other texts.
 _PIECE, _TEXT = 160, 200
+#: Pieces of an answer, which is one explained run in nearly all cases.
+_RUNS = 9
 #: Units around which a prompt that does not fit is shown.
 _KEPT = 8
-_UNITS, _OUTCOMES, _METHODS = 5, 4, 6
+_UNITS, _OUTCOMES, _METHODS, _PAIRS = 5, 4, 6, 3
 
 
 class Span(NamedTuple):
@@ -68,22 +79,46 @@ def static_sample(record: Record, budget: int, method: str | None = None) -> dic
     scores = record.scores[method]
     levels = heat_levels(scores)
     ranked = sorted(range(len(scores)), key=lambda index: -abs(scores[index]))
-    negative = any(score < 0 for score in scores)
+    negative = any(score < 0 for score in scores) or speaks_for(record, method) is not None
     methods = (method, *(name for name in record.scores if name != method))[:_METHODS]
     return told | {
         "method": method,
         "methods": [shorten(name, 40) for name in methods],
         "largest": number(abs(scores[ranked[0]])) if ranked and scores[ranked[0]] else "",
         "negative": negative,
+        "speaks": speaks_for(record, method) or "",
         "scale": [_ground(level) for level in range(-MAX_LEVEL if negative else 0, MAX_LEVEL + 1)],
         "spans": list(_spans(view["pieces"], scores, levels, budget)),
         "top": " ".join(
             quoted(shorten(record.units[index].text.strip(), 40)) for index in ranked[:3] if scores[index]
         ),
         "units": [_unit(record, index, methods, view) for index in ranked[:_UNITS]],
-        "notes": [shorten(words)] if (words := noise_words(record, method)) else [],
+        "tied": bool(tied_units(record, method)),
+        "pairs": [
+            {
+                "first": quoted(shorten(record.units[pair.units[0]].text.strip(), 40)),
+                "second": quoted(shorten(record.units[pair.units[1]].text.strip(), 40)),
+                "words": pair_words(pair),
+            }
+            for pair in pairs_of(record, method)[:_PAIRS]
+        ],
+        "notes": [
+            shorten(words) for words in (noise_words(record, method), quality_words(record, method)) if words
+        ],
+        "answer": _answer(record),
         **_outcomes(view),
     }
+
+
+def _answer(record: Record) -> list[dict[str, Any]]:
+    """What the model said: each run of explained tokens is one piece, and marked."""
+    if record.answer is None:
+        return []
+    runs = groupby(answer_pieces(record), key=lambda piece: bool(piece.units))
+    return [
+        {"text": shorten("".join(piece.text for piece in pieces), _PIECE), "marked": marked}
+        for marked, pieces in runs
+    ][:_RUNS]
 
 
 def _unit(record: Record, index: int, methods: Sequence[str], view: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,6 +127,7 @@ def _unit(record: Record, index: int, methods: Sequence[str], view: Mapping[str,
     return {
         "text": quoted(shorten(unit.text)),
         "segment": shorten(unit.segment, 40),
+        "place": rank_words(record, methods[0])[index],
         "scores": [number(record.scores[name][index]) for name in methods],
         "flow": " → ".join(quoted(shorten(end, 40)) for end in flows[0][:2]) + f" {number(flows[0][2])}"
         if flows

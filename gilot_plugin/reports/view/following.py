@@ -17,7 +17,8 @@ from gilot_plugin.artifacts.names import ARTIFACT_PATTERN, parse_name
 from gilot_plugin.artifacts.records import RecordKey
 from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.errors import ArtifactError
-from gilot_plugin.reports.html.samples import list_row, sample_link, sample_view, search_text
+from gilot_plugin.reports.html.answers import report_view
+from gilot_plugin.reports.html.samples import list_row, sample_link, search_text
 
 #: What comes of a line that is no record.
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
@@ -130,7 +131,7 @@ class Following:
             raise ArtifactError(f"{line.path}: {reason}")
         record = checked_record(value, self.folder)
         logged = LoadedRun(self.folder, self.date, manifest, (record,)).sample_of
-        return sample_view(record, logged.get(record.key))
+        return report_view(record, logged.get(record.key))
 
     def rows(self, method: str | None) -> list[dict[str, Any]]:
         """What the list of samples shows and filters by."""

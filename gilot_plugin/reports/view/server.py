@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from gilot_plugin.artifacts.typed import chosen_method
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.html.page import render_page
-from gilot_plugin.reports.html.report import report_values
+from gilot_plugin.reports.html.report import REPORT_SCRIPTS, report_values
 from gilot_plugin.reports.view.following import Following
 
 #: The one address that is served: nothing but this machine reaches it.
@@ -107,7 +107,7 @@ class ViewServer:
 
     def _page(self) -> str:
         values = report_values(self._following.run) | {"live": self._words()}
-        return render_page("report.html", ("live.js", "report.js"), (), values, connects=True)
+        return render_page("report.html", ("live.js", *REPORT_SCRIPTS), (), values, connects=True)
 
     def _state(self) -> dict[str, Any]:
         return {"version": list(self._following.version), "words": self._words()}

@@ -3,88 +3,37 @@
 from __future__ import annotations
 
 import copy
-import functools
 import logging
 
 import pytest
 import torch
-from transformers.cache_utils import Cache
 
 from gilot_plugin.backends._transformers.tree import reader
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.rows import Row
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.errors import ConfigError, NonFiniteLogitsError, UnsupportedModelError
+from gilot_plugin.errors import ConfigError, UnsupportedModelError
 from gilot_plugin.resolve import make_recipe
 from gilot_plugin.settings.config import GilotConfig
 from tests.attribution import engine_calls, serial
-from tests.attribution.altered_models import bias_output
 from tests.attribution.closeness import assert_close
 from tests.attribution.engine_calls import PROMPT, SPANS
+from tests.backends._transformers.altered_passes import (
+    around_forward,
+    cache_in,
+    confuse_runs,
+    count_attended,
+    fail_on_batches,
+    have_no_reorder,
+    ignore_mask,
+    refuse,
+    refuse_caches,
+    refuse_masks_of_the_past,
+    refuse_runs,
+    reorder_nothing,
+)
 from tests.backends.opening import opened
 
 SIZES = {"num_beams": 3, "max_new_tokens": 3}
-
-
-def around_forward(model, alter):
-    """Give the inputs of each pass to ``alter(inputs)``, which may change them or raise."""
-    forward = model.forward
-
-    @functools.wraps(forward)
-    def altered(**inputs):
-        alter(inputs)
-        return forward(**inputs)
-
-    model.forward = altered
-    return model
-
-
-def ignore_mask(inputs):
-    if "attention_mask" in inputs:
-        inputs["attention_mask"] = torch.ones_like(inputs["attention_mask"])
-
-
-def cache_in(inputs):
-    """The cache that a pass is given, whatever the installed transformers calls it."""
-    return next((value for value in inputs.values() if isinstance(value, Cache)), None)
-
-
-def reorder_nothing(inputs):
-    """The cache takes its rows as they come, whatever is asked for."""
-    cache = cache_in(inputs)
-    if cache is not None:
-        reorder = type(cache).reorder_cache
-
-        def no_reorder(source):
-            rows = cache.layers[0].keys.shape[0]
-            reorder(cache, torch.arange(len(source)) % rows)
-
-        cache.reorder_cache = no_reorder
-
-
-def have_no_reorder(inputs):
-    cache = cache_in(inputs)
-    if cache is not None:
-        cache.reorder_cache = None
-
-
-def refuse_caches(inputs):
-    if cache_in(inputs) is not None:
-        raise TypeError("forward() takes no cache\nand more lines")
-
-
-def refuse(name):
-    def check(inputs):
-        if inputs.get(name) is not None:
-            raise TypeError(f"forward() got an unexpected keyword argument '{name}'")
-
-    return check
-
-
-def count_attended(inputs):
-    """Count attended tokens instead of taking the given positions."""
-    if "position_ids" in inputs:
-        counted = inputs["attention_mask"].cumsum(dim=1) - 1
-        inputs["position_ids"] = counted.clamp(min=0)[:, -inputs["position_ids"].shape[1] :]
 
 
 @pytest.mark.parametrize(
@@ -237,15 +186,6 @@ def test_model_that_does_not_read_ids_is_refused(make_tiny_model):
             use()
 
 
-def test_batches_that_change_predictions(make_tiny_model):
-    def add_noise_to_batches(inputs):
-        if inputs.get("attention_mask") is not None:
-            inputs["input_ids"] = (inputs["input_ids"] + 1) % 320
-
-    backend = TransformersBackend(around_forward(make_tiny_model("llama"), add_noise_to_batches))
-    assert backend.recomputes == "it reads a batch otherwise than single sequences"
-
-
 def test_no_memory_is_no_finding(make_tiny_model):
     short = [True]
 
@@ -266,52 +206,6 @@ def test_no_memory_is_no_finding(make_tiny_model):
     assert backend.takes_positions
 
 
-@pytest.mark.parametrize(
-    ("dtype", "precision", "finding"),
-    [
-        (torch.float32, "highest", "it reads a batch otherwise than single sequences"),
-        # TF32, where the user has switched it on, is as coarse as half precision.
-        (torch.float32, "high", None),
-        (torch.float16, "highest", None),
-        (torch.bfloat16, "highest", None),
-    ],
-)
-def test_noise_as_of_coarse_products(make_tiny_model, dtype, precision, finding):
-    model = make_tiny_model("llama").to(dtype)
-    forward, draw = model.forward, torch.Generator().manual_seed(0)
-
-    @functools.wraps(forward)
-    def noisy(**inputs):
-        output = forward(**inputs)
-        if inputs.get("attention_mask") is not None:
-            output.logits = output.logits + 0.01 * torch.randn(output.logits.shape, generator=draw)
-        return output
-
-    model.forward = noisy
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        assert TransformersBackend(model).recomputes == finding
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-@pytest.mark.parametrize("others", [-1e4, float("-inf")])
-def test_logits_fixed_at_extremes(make_tiny_model, others):
-    model = bias_output(make_tiny_model("llama"), dict.fromkeys(range(20, 40), 0.0), others)
-    backend = TransformersBackend(model)
-    assert backend.recomputes is None
-    assert backend.takes_positions
-    assert TransformersBackend(around_forward(model, ignore_mask)).recomputes is not None
-
-
-def test_nan_is_refused_as_before(make_tiny_model):
-    model = make_tiny_model("llama")
-    torch.nn.init.constant_(model.model.norm.weight, float("nan"))
-    with pytest.raises(NonFiniteLogitsError):
-        engine_calls.generation(model, PROMPT, SPANS)
-
-
 @pytest.mark.parametrize("longest", [6, 7, 8, 12])
 def test_short_windows(make_tiny_model, longest):
     """Learned positions: the probe must not go beyond."""
@@ -320,22 +214,8 @@ def test_short_windows(make_tiny_model, longest):
     assert backend.takes_positions
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("alter", [ignore_mask, reorder_nothing])
-def test_round_off_of_half_precision_is_told_from_errors(make_tiny_model, dtype, alter):
-    for family in ("llama", "gpt2", "gemma2"):
-        assert TransformersBackend(make_tiny_model(family).to(dtype)).recomputes is None
-        broken = around_forward(make_tiny_model(family).to(dtype), alter)
-        assert TransformersBackend(broken).recomputes is not None
-
-
 def errors_of(model):
     return TransformersBackend(model).cache_use.errors
-
-
-def fail_on_batches(inputs):
-    if inputs.get("attention_mask") is not None:
-        raise RuntimeError("no batches here\nand more lines")
 
 
 def test_errors_of_the_probe_are_told(make_tiny_model, monkeypatch):
@@ -357,27 +237,6 @@ def test_errors_of_the_probe_are_told(make_tiny_model, monkeypatch):
     assert (use.key_value_cache, use.prefix_trees) == (True, False)
     assert use.reason == "trees cannot be read (AttributeError: the next release has renamed it)"
     assert use.errors == ("AttributeError: the next release has renamed it",)
-
-
-def follows_a_cache(inputs):
-    cache = cache_in(inputs)
-    return cache is not None and cache.get_seq_length() > 0
-
-
-def refuse_runs(inputs):
-    if follows_a_cache(inputs) and inputs["input_ids"].shape[1] > 1:
-        raise RuntimeError("one token at a time")
-
-
-def confuse_runs(inputs):
-    if follows_a_cache(inputs):
-        inputs["input_ids"] = inputs["input_ids"][:, :1].expand_as(inputs["input_ids"])
-
-
-def refuse_masks_of_the_past(inputs):
-    if follows_a_cache(inputs) and inputs.get("attention_mask") is not None:
-        raise RuntimeError("sizes must match")
-    refuse_runs(inputs)
 
 
 @pytest.mark.parametrize("alter", [refuse_runs, confuse_runs])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -43,11 +43,7 @@ def run() -> EvaluationRun:
 def told(run: EvaluationRun, count: int) -> dict[int, Any]:
     """Who explained what."""
     found = explained(run, iter(samples(count)))
-    return {
-        sample.identity.doc_id: record.get("by", record.get("reason"))
-        for some in found
-        for sample, record in some
-    }
+    return {sample.identity.doc_id: record.get("by", record.get("reason")) for sample, record in found}
 
 
 def test_what_one_leaves_out_the_next_is_asked(run: EvaluationRun, plugged: Plug) -> None:
@@ -61,8 +57,8 @@ def test_what_one_leaves_out_the_next_is_asked(run: EvaluationRun, plugged: Plug
 def test_records_come_as_they_are_ready(run: EvaluationRun, plugged: Plug) -> None:
     plugged(Explaining("all", range(9), together=2))
     given = iter(samples(4))
-    first = next(explained(run, given))
-    assert [sample.identity.doc_id for sample, _ in first] == [1]
+    first, _ = next(explained(run, given))
+    assert first.identity.doc_id == 1
     assert [sample.identity.doc_id for sample in given] == [2, 3]
 
 
@@ -97,9 +93,77 @@ def test_an_error_loses_nothing_that_is_ready(run: EvaluationRun, plugged: Plug)
     answers = explained(run, iter(samples(4)))
 
     def listen() -> None:
-        for some in answers:
-            found.extend(sample.identity.doc_id for sample, _ in some)
+        found.extend(sample.identity.doc_id for sample, _ in answers)
 
     with pytest.raises(KeyboardInterrupt):
         listen()
     assert found == [0, 1]
+
+
+class Marking:
+    """A wrapper in the present style: notes what passes, and marks the records."""
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+        self.seen: list[int] = []
+
+    @hookimpl(wrapper=True)
+    def gilot_attribute_samples(self) -> Generator[None, list[Any], list[Any]]:
+        answers = yield
+        return [self._marked(own) for own in answers]
+
+    def _marked(self, answers: Iterator[tuple[Sample, Any]]) -> Iterator[tuple[Sample, Any]]:
+        for sample, record in answers:
+            self.seen.append(sample.identity.doc_id)
+            yield sample, None if record is None else {"by": f"{record['by']}, {self.mark}"}
+
+
+class OldMarking(Marking):
+    """The same in the older style."""
+
+    @hookimpl(hookwrapper=True)
+    def gilot_attribute_samples(self) -> Generator[None, Any, None]:
+        outcome = yield
+        outcome.force_result([self._marked(own) for own in outcome.get_result()])
+
+
+@pytest.mark.parametrize("style", [Marking, OldMarking])
+def test_wrappers_see_what_all_plugins_answered(
+    run: EvaluationRun, plugged: Plug, style: type[Marking]
+) -> None:
+    wrapper = plugged(style("seen"))
+    plugged(Explaining("last", range(3)))
+    plugged(Explaining("first", (1,)))
+    assert told(run, 4) == {0: "last, seen", 1: "first, seen", 2: "last, seen", 3: "no plugin explained it"}
+    assert sorted(wrapper.seen) == [0, 1, 2, 3]
+
+
+def test_wrappers_wrap_one_another_as_pluggy_has_it(run: EvaluationRun, plugged: Plug) -> None:
+    class Outermost(Marking):
+        @hookimpl(wrapper=True, tryfirst=True)
+        def gilot_attribute_samples(self) -> Generator[None, list[Any], list[Any]]:
+            return (yield from super().gilot_attribute_samples())
+
+    class Innermost(Marking):
+        @hookimpl(wrapper=True, trylast=True)
+        def gilot_attribute_samples(self) -> Generator[None, list[Any], list[Any]]:
+            return (yield from super().gilot_attribute_samples())
+
+    for wrapper in (Outermost("4"), Marking("2"), OldMarking("3"), Innermost("1"), Innermost("0")):
+        plugged(wrapper)
+    plugged(Explaining("all", range(9)))
+    assert told(run, 1) == {0: "all, 0, 1, 2, 3, 4"}
+
+
+def test_a_wrapper_that_filters_leaves_samples_unexplained(run: EvaluationRun, plugged: Plug) -> None:
+    class Odd:
+        @hookimpl(wrapper=True)
+        def gilot_attribute_samples(self) -> Generator[None, list[Any], list[Any]]:
+            answers = yield
+            return [
+                ((sample, found) for sample, found in own if sample.identity.doc_id % 2) for own in answers
+            ]
+
+    plugged(Explaining("all", range(9)))
+    plugged(Odd())
+    assert told(run, 3) == {0: "no plugin explained it", 1: "all", 2: "no plugin explained it"}

@@ -74,6 +74,22 @@ def test_a_unit_under_the_pointer_is_told_on_both_sides(audit: Audit, open_page:
     assert "50" in tuned.inner_text()
 
 
+def test_directions_are_told_without_colour(open_page: Open) -> None:
+    named = {"ot": scores(good=5), "signed_ot": scores(good=-5)}
+    audit = audit_runs(make_run([make_record(named)]), make_run([make_record(named, correct=False)]))
+    page = open_page(comparison_page(audit), "#films/0/p0")
+    page.select_option("#sample select", "signed_ot")
+    heat = page.locator("#sample .heat").first
+    lines = {
+        name: heat.locator("span", has_text=name).evaluate("node => getComputedStyle(node).textDecoration")
+        for name in ("good", "Tuesday")
+    }
+    assert "dashed" in lines["good"]
+    assert "underline" in lines["Tuesday"]
+    assert "dashed" not in lines["Tuesday"]
+    assert "speaks against" in page.inner_text("#sample .legend >> nth=0")
+
+
 def test_the_verdict_and_the_tests_are_shown(open_page: Open) -> None:
     base, tuned, repeated = noisy_runs(1, 40, 3, lifted={"Tuesday": 20.0})
     page = open_page(comparison_page(audit_runs(base, tuned, noise=[repeated])))

@@ -19,6 +19,7 @@ from gilot_plugin.comparison.audit import audit_runs
 from gilot_plugin.reports.html.notebook import LIMIT
 from gilot_plugin.reports.palette import DARK, LIGHT, Theme
 from tests.artifacts import factories
+from tests.reports import answers
 from tests.reports.html.pages import HOSTILE, SCORES, Open, loaded
 
 NOTEBOOK = (
@@ -227,3 +228,25 @@ def test_every_number_of_noise_is_told(tmp_path: Path) -> None:
     (record,) = loaded(tmp_path, factories.edited(factories.make_record(scores=SCORES), noisy)).records
     assert isinstance(record, Record)
     assert "4 of 6 scores by ot cannot be told from 0" in record._repr_html_()
+
+
+def test_the_answer_its_explained_part_ties_pairs_and_quality(open_page: Open) -> None:
+    record = Record.from_json(answers.capital())
+    page = open_page(notebook(record._repr_html_()))
+    said = page.inner_text("main")
+    assert page.locator("u").inner_text().strip() == "Lyon."
+    assert "“two” and “rivers” work only together" in said
+    assert "rank correlation 0.93" in said
+    assert page.locator("tbody tr").nth(1).locator("td").first.inner_text() == "2-3"
+
+
+def test_what_speaks_against_is_dashed(
+    open_page: Open, accessibility_problems: Callable[[Page], list[str]]
+) -> None:
+    scores = {"signed_ot": [0.0, 0.0, -0.05, 0.41, 0.0, 0.0]}
+    page = open_page(notebook(factories.make_attribution(scores=scores)._repr_html_()))
+    assert "−0.41" in page.inner_text(".legend")
+    assert "speaks for what the model said, by signed_ot" in page.inner_text(".legend")
+    against = page.locator(".heat .n1").first
+    assert "dashed" in against.evaluate("node => getComputedStyle(node).textDecoration")
+    assert accessibility_problems(page) == []

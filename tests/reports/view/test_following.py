@@ -11,7 +11,7 @@ import pytest
 from gilot_plugin.artifacts import names
 from gilot_plugin.artifacts.writer import RecordWriter, write_manifest
 from gilot_plugin.errors import ArtifactError
-from gilot_plugin.reports.html.samples import sample_view
+from gilot_plugin.reports.html.answers import report_view
 from gilot_plugin.reports.view.following import Following
 from tests.artifacts import factories
 from tests.reports.html.pages import SCORES, loaded
@@ -111,7 +111,7 @@ def test_a_sample_is_checked_and_shown_as_in_the_report(tmp_path: Path) -> None:
     run = loaded(tmp_path, factories.make_record(scores=SCORES))
     following = Following(tmp_path)
     following.refresh()
-    assert following.sample("films/0/p0") == sample_view(run.records[0], None)
+    assert following.sample("films/0/p0") == report_view(run.records[0], None)
     with pytest.raises(KeyError):
         following.sample("films/1/p1")
 

@@ -94,8 +94,8 @@ def test_the_page_is_that_of_the_report(folder: Path, serve: Serve, look: Look, 
         assert page.locator(part).first.inner_text() == other.locator(part).first.inner_text()
     documents(page).first.click()
     documents(other).first.click()
-    expect(page.locator("#sample .heat")).to_be_visible()
-    expect(other.locator("#sample .heat")).to_be_visible()
+    expect(page.locator("#sample .asked .heat")).to_be_visible()
+    expect(other.locator("#sample .asked .heat")).to_be_visible()
     assert page.locator("#sample").inner_text() == other.locator("#sample").inner_text()
 
 
@@ -110,7 +110,7 @@ def test_what_is_explained_meanwhile_appears(folder: Path, serve: Serve, look: L
     assert page.input_value("#task") == "films"
     assert page.input_value("#sort") == "largest"
     page.click("text=document\xa01")
-    expect(page.locator("#sample .heat")).to_contain_text("cats")
+    expect(page.locator("#sample .asked .heat")).to_contain_text("cats")
     records = [factories.make_record(doc_id=number) for number in range(3)]
     (manifest,) = folder.glob("attributions_manifest_*")
     write_manifest(manifest, factories.make_manifest(records))
@@ -139,7 +139,7 @@ def test_accessible(
     page = look(serve(folder).address, scheme=scheme)
     assert accessibility_problems(page) == []
     documents(page).first.click()
-    page.locator("#sample .heat").focus()
+    page.locator("#sample .asked .heat").focus()
     assert accessibility_problems(page) == []
 
 
@@ -158,8 +158,10 @@ def test_texts_run_nothing(tmp_path: Path, serve: Serve, look: Look) -> None:
     factories.write_run(tmp_path, [record, factories.make_skipped("films", reason=HOSTILE)])
     page = look(serve(tmp_path).address)
     documents(page).last.click()
-    expect(page.locator("#sample .heat")).to_be_visible()
-    assert "<img src=x onerror=alert(2)> {{7*7}} \\x1b[31m" in page.locator("#sample .heat").inner_text()
+    expect(page.locator("#sample .asked .heat")).to_be_visible()
+    assert (
+        "<img src=x onerror=alert(2)> {{7*7}} \\x1b[31m" in page.locator("#sample .asked .heat").inner_text()
+    )
     assert page.locator("img").count() == 0
 
 

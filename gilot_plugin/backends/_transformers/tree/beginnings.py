@@ -17,7 +17,7 @@ from gilot_plugin.backends._transformers.tree.pass_view import KeyValues
 from gilot_plugin.backends._transformers.tree.reader import TreeReader
 from gilot_plugin.backends._transformers.tree.session import TreeSession
 from gilot_plugin.backends._transformers.tree.shared import NOTHING, ReadPrompt
-from gilot_plugin.backends.protocol import Batch, Row, common_beginning
+from gilot_plugin.backends.rows import Row, common_beginning
 
 #: A path costs a pass for itself and one for the rows that follow it, which then share none with others.
 _PASSES = 2
@@ -70,7 +70,7 @@ def read_prompt(reader: TreeReader, row: Row) -> ReadPrompt:
 def _read(reader: TreeReader, rows: Sequence[Row], known: Sequence[ReadPrompt]) -> list[ReadPrompt]:
     """Read rows but for their last tokens, each from where it leaves what is known, and keep that."""
     starts = [row.start(len(row.token_ids) - 1) for row in rows]
-    session = TreeSession(reader, Batch(starts, known), room=0)
+    session = TreeSession(reader, starts, known, room=0)
     session.read()
     found = []
     for place, (row, start, prompt) in enumerate(zip(rows, starts, known, strict=True)):

@@ -21,11 +21,14 @@ function filter() {
 // One model's side. What is pointed at in one heat map is also marked in the other where the units are alike.
 function side(view, words, others) {
   const panel = el("div", { class: "panel", "aria-live": "polite" }, el("p", { class: "faint" }, POINT));
-  const heat = new HeatMap(view, "Prompt, with the scores of the " + words, (unit) => {
+  const texts = view.units.map(([text]) => text);
+  const heat = new HeatMap(view.pieces, texts, "Prompt, with the scores of the " + words, (unit) => {
+    if (unit === null) return;
+    heat.mark(unit);
     describe(unit);
     for (const other of others) if (other.heat !== heat) other.follow(unit, view);
   });
-  const scale = el("div", {});
+  const colours = el("div", {});
   const describe = (unit) => panel.replaceChildren(...describeUnit(view, unit).filter(Boolean));
   const found = {
     heat,
@@ -35,15 +38,15 @@ function side(view, words, others) {
       describe(unit);
     },
     paint: () => {
-      heat.paint(state.method, state.numbers);
-      scale.replaceChildren(legend(heat.scores, state.method));
+      heat.paint(view.scores[state.method], { numbers: state.numbers, signed: state.method in view.signed });
+      colours.replaceChildren(legend(heat.scores, state.method, view.signed[state.method]));
     },
     node: el(
       "section",
       { "aria-label": words },
       el("h3", {}, words, " ", el("span", { class: "faint" }, view.model)),
       el("p", { class: "faint" }, view.metrics.join(" \u00b7 ")),
-      scale,
+      colours,
       heat.node,
       panel,
       el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Outcomes of the " + words },

@@ -1,7 +1,7 @@
 
 // A list that grows as one scrolls, and a view of each of its items under an address of its own. A page gives
 // `row(item)`, which makes a row, and `show(view, link)`, which makes the children of a view.
-const state = { rows: [], oneTask: false, shown: [], texts: null, method: null, numbers: false, index: new Map() };
+const state = { rows: [], oneTask: false, shown: [], texts: null, method: null, numbers: false, index: new Map(), opened: null, leave: null };
 const STEP = 200;
 const CHUNK = Number(byId("run").dataset.chunk);
 
@@ -58,15 +58,18 @@ let sample = async (link) => {
 
 async function open(link) {
   const view = await sample(link);
+  const children = await show(view);
   // Somebody went on while it was unpacked.
   if (address() !== link) return;
   const title = el("h2", { tabindex: "-1" }, view.title[0] + " \u00b7 document " + view.title[1]);
-  byId("sample").replaceChildren(neighbours(link), title, ...show(view).filter((child) => child !== null));
+  const head = el("div", { class: "sample-head" }, title, neighbours(link));
+  byId("sample").replaceChildren(head, ...children.filter((child) => child !== null));
   byId("sample").hidden = false;
   byId("run").hidden = true;
   document.title = title.textContent;
   title.focus({ preventScroll: true });
   scrollTo(0, 0);
+  state.opened?.();
 }
 
 function address() {
@@ -101,7 +104,9 @@ async function start(filter) {
   byId("more").addEventListener("click", more);
   addEventListener("hashchange", route);
   addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !byId("sample").hidden) location.hash = "";
+    if (event.key !== "Escape" || byId("sample").hidden) return;
+    // First what was chosen in the sample is let go.
+    if (!state.leave?.()) location.hash = "";
   });
   await filter();
   await route();

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gilot_plugin.backends._transformers.tree.beginnings import heavy_path
-from gilot_plugin.backends.protocol import Batch, Row
+from gilot_plugin.backends.rows import Row
 from gilot_plugin.backends.transformers import TransformersBackend
 from tests.backends.plain import plain_logprobs, prompt_of
 
@@ -34,12 +34,10 @@ def test_pairs_of_absent_units(tiny_model, family):
     model = tiny_model(family)
     backend = TransformersBackend(model, pass_tokens=64)
     rows = [without(*pair) for pair in combinations(range(8), 2)]
-    known = backend.read_prompt(Row(PROMPT))
-    before = backend.model_tokens
-    session = backend.prefill(Batch(rows, [known] * len(rows)), 2)
+    session = backend.prefill(rows, 2, [Row(PROMPT)] * len(rows))
     for row, logits in zip(rows, session.prompt.logits(), strict=True):
         torch.testing.assert_close(logits.log_softmax(-1), plain_logprobs(model, row), rtol=1e-4, atol=1e-4)
-    read = backend.model_tokens - before
+    read = backend.model_tokens - 119
     # From the first unit on, once; from the second one on, for each row.
     alone = sum(len(row.token_ids) - row.begins_like(Row(PROMPT)) for row in rows)
     firsts = sum(120 - 15 * (first + 1) for first in range(7))
@@ -53,7 +51,7 @@ def test_prompts_that_begin_alike_share_that_too(tiny_model):
     model = tiny_model("llama")
     backend = TransformersBackend(model, pass_tokens=64)
     rows = [Row((*PROMPT, *prompt_of(10 + place)[-5:], place + 5)) for place in range(6)]
-    session = backend.prefill(Batch(rows), 1)
+    session = backend.prefill(rows, 1)
     for row, logits in zip(rows, session.prompt.logits(), strict=True):
         torch.testing.assert_close(logits.log_softmax(-1), plain_logprobs(model, row), rtol=1e-4, atol=1e-4)
     assert backend.model_tokens <= 120 + 6 * 6
@@ -62,7 +60,7 @@ def test_prompts_that_begin_alike_share_that_too(tiny_model):
 def test_little_in_common_is_not_worth_a_pass(tiny_model):
     backend = TransformersBackend(tiny_model("llama"))
     rows = [Row((*PROMPT[:20], place + 5, 7)) for place in range(4)]
-    _ = backend.prefill(Batch(rows), 1).prompt
+    _ = backend.prefill(rows, 1).prompt
     assert backend.model_tokens == 4 * 22
 
 
@@ -71,7 +69,7 @@ def test_rows_that_hide_tokens_read_what_they_do_not_share_with_their_prompt(tin
     backend = TransformersBackend(model, pass_tokens=16)
     shown = [tuple(place not in (3, 40 + row) for place in range(120)) for row in range(5)]
     rows = [Row(PROMPT, tuple(range(120)), one) for one in shown]
-    session = backend.prefill(Batch(rows, [backend.read_prompt(Row(PROMPT))] * 5), 1)
+    session = backend.prefill(rows, 1, [Row(PROMPT)] * 5)
     for row, logits in zip(rows, session.prompt.logits(), strict=True):
         torch.testing.assert_close(logits.log_softmax(-1), plain_logprobs(model, row), rtol=1e-4, atol=1e-4)
     assert backend.model_tokens == 119 + 5 * (120 - 3 - 2)
