@@ -25,11 +25,11 @@ from faithfulness_arms import PARTS, Arm
 from faithfulness_tables import Attributed, report
 from rich.console import Console
 from rich.progress import Progress
-from subject import smollm2
+from workload import smollm2
 
+from gilot_plugin.attribution.prediction.greedy import Decoding
 from gilot_plugin.attribution.prompt.units import make_units
 from gilot_plugin.errors import ConfigError
-from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.cases import Case, Scored
 from gilot_plugin.faithfulness.controls import control_rankings, sample_seed
 from gilot_plugin.faithfulness.curves import (

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from gilot_plugin.attribution.builtins import FLIP
 from gilot_plugin.attribution.distance.flows import readable_flows, total_flows
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.methods import Measurement, MethodContext, PromptMethod
@@ -23,10 +24,10 @@ from gilot_plugin.attribution.types import (
     SchemeUse,
     Unit,
 )
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import Scorer
 
 
-def assembled(backend: Backend, game: Game, result: SchemeResult, coarse: Sequence[Unit]) -> Attribution:
+def assembled(backend: Scorer, game: Game, result: SchemeResult, coarse: Sequence[Unit]) -> Attribution:
     """The attribution of a prompt; methods that are no measures are computed now.
 
     Args:
@@ -42,7 +43,7 @@ def assembled(backend: Backend, game: Game, result: SchemeResult, coarse: Sequen
         raise next(iter(others.failures.values()))
     rows = [_measurements(game, unit) for unit in game.units]
     moves = [next((one.moves for one in row if one.moves), ()) for row in rows]
-    geometry, described = game.target.geometry, game.target.description(game.full.logprobs)
+    geometry, described = game.target.geometry, game.target.description(game.full)
     bounds = [next((one.interval for one in row if one.interval is not None), None) for row in rows]
     measured = [one for row in rows for one in row]
     name = game.recipe.scheme_name
@@ -58,6 +59,7 @@ def assembled(backend: Backend, game: Game, result: SchemeResult, coarse: Sequen
         choices=described.choices,
         margin=described.margin,
         answer=described.answer,
+        flips=game.flips if FLIP.name in others.scores else None,
         step_scores=_step_scores(game, described.answer),
         intervals=result.intervals,
         scheme=scheme if game.measures and name != LEAVE_ONE_OUT else None,
@@ -125,7 +127,7 @@ class _Others(NamedTuple):
     model_tokens: int
 
 
-def _prompt_methods(backend: Backend, game: Game) -> _Others:
+def _prompt_methods(backend: Scorer, game: Game) -> _Others:
     """Ask the methods of the recipe that are no measures; one that fails takes no other along."""
     context = MethodContext(backend, game, game.recipe.seed)
     scores: dict[str, tuple[float, ...]] = {}

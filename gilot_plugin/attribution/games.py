@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.builtins import LOGPROB, margin_drop
 from gilot_plugin.attribution.distance.geometry import Labels
+from gilot_plugin.attribution.execution import Execution
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.measuring import Progress
 from gilot_plugin.attribution.prediction.answers import Answer
 from gilot_plugin.attribution.prediction.choices import ChoicesTarget, has_margin
+from gilot_plugin.attribution.prediction.flips import Verdict
 from gilot_plugin.attribution.prediction.generation import generation_target
 from gilot_plugin.attribution.prediction.sequences import AnswerTarget
 from gilot_plugin.attribution.prediction.targets import PromptRows
@@ -19,14 +20,14 @@ from gilot_plugin.attribution.prompt.units import Refinement
 from gilot_plugin.attribution.prompt.windows import Window
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Prompt, Unit
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import Scorer
 
 #: As much as the machine gives.
 DEFAULT_EXECUTION = Execution()
 
 
 def generation_game(
-    backend: Backend,
+    backend: Scorer,
     prompt: Prompt,
     units: Sequence[Unit] | Refinement,
     recipe: Recipe,
@@ -36,6 +37,7 @@ def generation_game(
     progress: Progress | None = None,
     *,
     answer: Sequence[int] | Window | None = None,
+    verdict: Verdict | None = None,
 ) -> Game:
     """What the model would generate after the prompt.
 
@@ -51,6 +53,7 @@ def generation_game(
         progress: Told of measured units.
         answer: Tokens that the model answered, or a window of them, for ``hypotheses: response`` and the
             method ``logprob``; None for its greedy continuation.
+        verdict: What the metric sees of answers, for the method ``flip``; None where nobody can say.
 
     Raises:
         UnsupportedModelError: The absence needs explicit positions, which the model does not take.
@@ -70,15 +73,16 @@ def generation_game(
         prompt,
         units,
         recipe,
-        lambda: generation_target(backend, prompt, recipe, labels, decode, token_ids, window),
+        lambda: generation_target(backend, prompt, recipe, labels, decode, execution, token_ids, window),
         execution,
         progress,
         said=0 if window is None else window.start,
+        verdict=verdict,
     )
 
 
 def choices_game(
-    backend: Backend,
+    backend: Scorer,
     prompt: Prompt,
     units: Sequence[Unit] | Refinement,
     choices: Sequence[Sequence[int]],
@@ -125,7 +129,7 @@ def choices_game(
 
 
 def answer_game(
-    backend: Backend,
+    backend: Scorer,
     prompt: Prompt,
     units: Sequence[Unit],
     recipe: Recipe,
@@ -143,5 +147,5 @@ def answer_game(
         execution: How the work is carried out.
     """
     recipe = replace(recipe, methods=(LOGPROB,))
-    rows = PromptRows(backend, prompt, recipe)
-    return Game(backend, prompt, units, recipe, lambda: AnswerTarget(backend, rows, answer), execution)
+    rows = PromptRows(prompt, recipe)
+    return Game(backend, prompt, units, recipe, lambda: AnswerTarget(rows, answer), execution)

@@ -11,24 +11,21 @@ from gilot_plugin.attribution.types import Absent
 from gilot_plugin.errors import NonFiniteLogitsError
 
 
-def with_gaps(game: Game, absent: Sequence[Absent], error: NonFiniteLogitsError) -> Values | Exception:
+def with_gaps(game: Game, absent: Sequence[Absent]) -> Values | Exception:
     """Read coalitions some of which fail, by halves.
 
     Args:
         game: The game.
         absent: What was asked for.
-        error: What came of it.
 
     Returns:
-        Values, NaN where there is none; the error where the full prompt or all coalitions fail.
+        Values, NaN where there is none; the error where the full prompt fails.
     """
     full = read_together({game: ()})[game]
     if isinstance(full, Exception):
         return full
     parts = list(_by_halves(game, absent))
-    found = next((part for part in parts if isinstance(part, Values)), None)
-    if found is None:
-        return error
+    found = next((part for part in parts if isinstance(part, Values)), full)
     return Values(
         {
             name: np.concatenate(

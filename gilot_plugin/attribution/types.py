@@ -198,6 +198,26 @@ class ExplainedAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Flips:
+    """What comes out when the model answers anew without each unit.
+
+    Attributes:
+        answer: What the metric sees of its answer to the full prompt; None where it sees nothing.
+        into: The same without each unit.
+        rate: Flip rate: share of the units without which something else comes out.
+    """
+
+    answer: str | None
+    into: tuple[str | None, ...]
+    rate: float
+
+    @property
+    def changed(self) -> tuple[bool, ...]:
+        """For each unit, whether something else comes out."""
+        return tuple(text != self.answer for text in self.into)
+
+
+@dataclass(frozen=True, slots=True)
 class SchemeUse:
     """How scores came from coalitions of absent units.
 
@@ -330,6 +350,7 @@ class Attribution(Displayed):
             empty for schemes that estimate nothing.
         scheme: How scores came from coalitions.
         interactions: The strongest pairs of units, strongest first.
+        flips: What comes out when the model answers anew without each unit; None where that was not asked.
         diagnostics: Cost and accuracy of the computation.
     """
 
@@ -348,6 +369,7 @@ class Attribution(Displayed):
     intervals: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     scheme: SchemeUse | None = None
     interactions: tuple[Interaction, ...] = ()
+    flips: Flips | None = None
 
     def __repr__(self) -> str:
         texts = [unit.text for unit in self.units]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gilot_plugin.attribution.builtins import BUILTIN_METHODS
+from gilot_plugin.attribution.builtins import BUILTIN_METHODS, FLIP
 from gilot_plugin.attribution.methods import AttributionMethod
 from gilot_plugin.attribution.names import LEAVE_ONE_OUT
 from gilot_plugin.attribution.prompt.absence import BUILTIN_ABSENCES, AbsenceOperator
@@ -13,8 +13,8 @@ from gilot_plugin.hookspecs import hookimpl
 
 @hookimpl
 def gilot_attribution_methods() -> tuple[AttributionMethod, ...]:
-    """Distances between outcome distributions."""
-    return BUILTIN_METHODS
+    """Distances between outcome distributions, and whether the answer flips."""
+    return (*BUILTIN_METHODS, FLIP)
 
 
 @hookimpl

@@ -161,3 +161,34 @@ def test_a_broken_plugin_is_named_with_its_package(
     assert "'broken_plugin' (broken_module) of somebodys cannot be loaded" in message
     assert reason in message
     assert "update or uninstall" in message
+
+
+def test_schemes_of_other_packages_are_offered(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    install(
+        "halves",
+        """
+        from gilot_plugin import hookimpl
+        from gilot_plugin.extension import SchemeOffer, SchemeResult
+
+        def make(options):
+            def front_and_back(game):
+                middle = len(game.units) // 2
+                values = yield [game.units[:middle], game.units[middle:]]
+                places = range(len(game.units))
+                return SchemeResult({
+                    one.name: tuple(values.means(one.name)[place >= middle] for place in places)
+                    for one in game.measures
+                })
+            return front_and_back
+
+        @hookimpl
+        def gilot_schemes():
+            return [SchemeOffer("halves", "the half that a unit lies in", make, budgeted=False)]
+        """,
+    )
+    assert list(offers.schemes()) == ["leave_one_out", "shapley", "banzhaf", "lime", "auto", "halves"]
+    assert GilotConfig(scheme="halves").scheme == "halves"
+    assert cli.main(["methods"]) == 0
+    assert "the half that a unit lies in" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="scheme='quarters': 'quarters' is unknown: allowed are"):
+        GilotConfig(scheme="quarters")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from gilot_plugin.attribution.builtins import FLIP
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.games import choices_game, generation_game
 from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, token_label
@@ -22,7 +24,7 @@ from gilot_plugin.harness.asking.prompts import (
     generation_prompt,
     rolling_prompt,
 )
-from gilot_plugin.harness.asking.windows import answer_window
+from gilot_plugin.harness.asking.windows import answer_verdict, answer_window
 from gilot_plugin.harness.state.run import EvaluationRun, TaskInfo
 from gilot_plugin.resolve import make_execution, make_recipe, unit_plan
 
@@ -72,8 +74,16 @@ def sample_game(run: EvaluationRun, sample: Sample, *, measured: bool = True) ->
     window = None
     if answer is not None and not of_choices:
         window = answer_window(
-            task, config, sample, fed.response or "", answer, tokenizer, backend.eos_token_ids
+            task, config, sample, fed.response or "", answer, tokenizer, backend.limits.eos_token_ids
         )
+    verdict = None
+    if window is not None and measured and task.output_type == "generate_until":
+        # Where hypotheses are the model's own anew, so is the way to what is scored.
+        anew = config.hypotheses == "regenerate" and not window.is_start
+        if anew or FLIP in recipe.methods:
+            verdict = answer_verdict(run, task, sample, fed.response or "", len(window.tokens))
+    if verdict is not None:
+        recipe = replace(recipe, methods=tuple(dict.fromkeys((*recipe.methods, FLIP))))
     prompt = fed.prompt if window is None else continued(fed.prompt, window.before)
     units: Sequence[Unit] | Refinement = ()
     if measured:
@@ -106,6 +116,7 @@ def sample_game(run: EvaluationRun, sample: Sample, *, measured: bool = True) ->
         make_execution(config),
         run.progress.units_done,
         answer=window,
+        verdict=verdict,
     )
     said = {"response": fed.response, "response_ids": answer, "response_doubt": fed.response_doubt}
     described = {name: value for name, value in said.items() if value is not None}

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lm_eval.models.utils import postprocess_generated_text
+
+from gilot_plugin.attribution.prediction.flips import Verdict
 from gilot_plugin.attribution.prompt.tokens import locate_tokens
 from gilot_plugin.attribution.prompt.windows import (
     AUTO,
@@ -18,8 +21,11 @@ from gilot_plugin.attribution.prompt.windows import (
 )
 from gilot_plugin.extension.samples import Sample
 from gilot_plugin.harness.asking.filters import AnswerFilter, Extracted
-from gilot_plugin.harness.state.run import TaskInfo
+from gilot_plugin.harness.state.run import EvaluationRun, TaskInfo
 from gilot_plugin.settings.config import GilotConfig
+
+#: Tokens by which another answer may be longer at least.
+_MORE = 16
 
 
 def windowed(task: TaskInfo, config: GilotConfig) -> str | Mapping[str, str]:
@@ -71,6 +77,40 @@ def answer_window(
         reason = "the answer's tokens do not spell the text that the filters were given"
         return start_window(tokens, config.max_new_tokens, SCORED, reason)
     return span_window(tokens, span, SCORED, found.text)
+
+
+def answer_verdict(
+    run: EvaluationRun, task: TaskInfo, sample: Sample, response: str, length: int
+) -> Verdict | None:
+    """What the metric sees of other answers to a sample, by the filter that tells what it saw of this one.
+
+    Args:
+        run: The run.
+        task: Of the sample.
+        sample: The sample.
+        response: What lm-eval's filters were given.
+        length: Tokens of the answer.
+
+    Returns:
+        The verdict on answers that may be a quarter longer; None where the task's filters are not known.
+    """
+    filters = _filters(task)
+    if not filters:
+        return None
+    found = _extracted(task, sample, response)
+    filtering = next((one for one in filters if one.name == found.filter), filters[0])
+    settings = sample.arguments[0][1]
+    until = settings.get("until") or []
+    until = [until] if isinstance(until, str) else list(until)
+
+    def of(token_ids: Sequence[int]) -> str | None:
+        text = str(run.lm.tok_decode(list(token_ids)))
+        thought = getattr(run.lm, "think_end_token", None)
+        cut = postprocess_generated_text(text, until, thought if isinstance(thought, str) else None)
+        return filtering.extracted(cut, sample.doc).text
+
+    most = int(settings.get("max_gen_toks") or getattr(run.lm, "max_gen_toks", 256))
+    return Verdict(of, max(1, min(most, length + max(_MORE, length // 4))))
 
 
 def _extracted(task: TaskInfo, sample: Sample, response: str) -> Extracted:

@@ -121,9 +121,10 @@ def test_what_is_known_when_somebody_interrupts():
 
 def test_a_hundred_thousand_units_are_looked_at_in_parts():
     game = TableGame(100_000, lambda absent: float(77_777 in absent) + 0.2 * (3 in absent))
-    found = auto(game, coalitions=150)
-    assert found.coalitions <= 150
-    assert ranked(found.scores["v"])[:2] == [77_777, 3]
+    found = auto(game, coalitions=90)
+    assert found.coalitions <= 90
+    assert ranked(found.scores["v"])[0] == 77_777
+    assert found.scores["v"][3] > 0
     assert sum(found.scores["v"]) == pytest.approx(1.2)
 
 
