@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +55,25 @@ def fed(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     return prompts
 
 
+def apart(call: Callable[[], Any]) -> Any:
+    """Calls in a thread of its own: inspect_ai runs an event loop, as a browser of other tests does here."""
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(call).result()
+
+
 def evaluated(model: str, folder: Path, samples: list[Sample], **model_args: Any) -> EvalLog:
     task = Task(dataset=samples, solver=generate(), scorer=includes(), name="questions")
-    (log,) = eval(
-        task,
-        model=model,
-        model_args=model_args,
-        log_dir=str(folder),
-        max_tokens=4,
-        seed=1,
-        display="none",
-        log_format="json",
+    (log,) = apart(
+        lambda: eval(
+            task,
+            model=model,
+            model_args=model_args,
+            log_dir=str(folder),
+            max_tokens=4,
+            seed=1,
+            display="none",
+            log_format="json",
+        )
     )
     assert log.status == "success"
     return log
@@ -96,7 +105,7 @@ def test_the_command_adds_attributions_of_what_the_model_was_fed(
         "none",
     ]
     monkeypatch.chdir(tmp_path)  # where the scorer's name is no path, as it is in this repository
-    inspect_command.main([*command, *options], standalone_mode=False)
+    apart(lambda: inspect_command.main([*command, *options], standalone_mode=False))
 
     scored = read_eval_log(str(written))
     assert scored.results is not None
@@ -130,7 +139,7 @@ def test_scores_are_those_of_the_prompt_by_itself(
 ) -> None:
     model_args = {"model_path": str(model_folder), "device": "cpu", "do_sample": False}
     log = evaluated("hf/tiny", tmp_path, [Sample(input=TALK, target="x")], **model_args)
-    scored = score(log, attribution(**SETTINGS), display="none")
+    scored = apart(lambda: score(log, attribution(**SETTINGS), display="none"))
     (sample,) = scored.samples or ()
     assert sample.scores is not None
     record = sample.scores["attribution"].metadata["gilot"]  # type: ignore[index]
@@ -157,7 +166,7 @@ def test_scores_are_those_of_the_prompt_by_itself(
 def test_models_without_distributions_are_named(model_folder: Path, tmp_path: Path) -> None:
     model_args = {"model_path": str(model_folder), "device": "cpu", "do_sample": False}
     log = evaluated("hf/tiny", tmp_path, [Sample(input="One?", target="x")], **model_args)
-    scored = score(log, attribution(), model="mockllm/model", display="none")
+    scored = apart(lambda: score(log, attribution(), model="mockllm/model", display="none"))
     (sample,) = scored.samples or ()
     assert sample.scores is not None
     found = sample.scores["attribution"]
