@@ -23,12 +23,9 @@ def answer_change(logprobs: _Pair, logodds: _Pair | None, positions: int) -> Ans
         positions: Of the outcome.
     """
     rows, full = (np.maximum(part, IMPOSSIBLE) for part in logprobs)
-    impossible = (rows <= IMPOSSIBLE) | (full <= IMPOSSIBLE)
-    # What comes after a token that cannot be makes the answer no less likely.
-    fell = np.where(impossible.cumsum(axis=1) > impossible, 0.0, full - rows)
     if logodds is None:
-        return AnswerChange(fell, None, None)
-    return AnswerChange(fell, logodds[1] - logodds[0], _directions(logodds, positions))
+        return AnswerChange(full - rows, None, None)
+    return AnswerChange(full - rows, logodds[1] - logodds[0], _directions(logodds, positions))
 
 
 def logprob_of_odds(odds: FloatArray) -> FloatArray:
