@@ -104,25 +104,27 @@ COALITIONS = tuple(
 #: Twenty positions of the answer, for what is compared by price.
 _FAR = {"hypotheses": "response", "steps": "mean", "max_new_tokens": 20}
 
-#: Which coalitions are worth their price: single units, and sets of absent ones at several budgets. Measures
-#: are arms of their own, for what the model reads hangs on them.
-SCHEMES = tuple(
-    Arm(label, (measure,), {**_FAR, **settings})
-    for measure in ("logprob", "kl", "ot")
-    for label, settings in (
-        ("one at a time", {}),
-        ("auto", {"scheme": "auto"}),
-        *(
-            (f"{scheme}, {count}", {"scheme": scheme, "coalitions": count})
-            for scheme, counts in (
-                ("auto", (64, 128)),
-                ("shapley", (64, 128)),
-                ("banzhaf", (64, 128)),
-                ("lime", (32, 64, 128)),
-            )
-            for count in counts
-        ),
-    )
+#: Which coalitions are worth their price: single units, and sets of absent ones at several budgets. By sets,
+#: measures are arms of their own, for what the model reads hangs on them.
+SCHEMES = (
+    Arm("one at a time", ("logprob", "kl", "ot"), _FAR),
+    *(
+        Arm(label, (measure,), {**_FAR, **settings})
+        for measure in ("logprob", "kl", "ot")
+        for label, settings in (
+            ("auto", {"scheme": "auto"}),
+            *(
+                (f"{scheme}, {count}", {"scheme": scheme, "coalitions": count})
+                for scheme, counts in (
+                    ("auto", (64, 128)),
+                    ("shapley", (64, 128)),
+                    ("banzhaf", (64, 128)),
+                    ("lime", (32, 64, 128)),
+                )
+                for count in counts
+            ),
+        )
+    ),
 )
 
 PARTS: Mapping[str, tuple[Arm, ...]] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from cells import cell, code, table
 
-from gilot_plugin.plugins.offers import absence_operators, attribution_methods, selection_strategies
+from gilot_plugin.plugins.offers import absence_operators, attribution_methods, schemes, selection_strategies
 from gilot_plugin.settings.config import GilotConfig
 from gilot_plugin.settings.presets import PRESETS
 from gilot_plugin.settings.schema import settings_schema
@@ -92,6 +92,7 @@ def offered_names(notes: Mapping[str, str]) -> str:
     del notes
     offers: Mapping[str, Mapping[str, Any]] = {
         "methods": attribution_methods(),
+        "scheme": schemes(),
         "absence": absence_operators(),
         "select.strategy": selection_strategies(),
     }

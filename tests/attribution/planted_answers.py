@@ -21,7 +21,11 @@ NOTES, ANSWERS = range(40, 45), range(45, 50)
 NOTE_AT = len(PHRASE)
 ANSWER_AT = 2 * len(PHRASE) + 1
 
-_MOST_STEPS, _BATCH, _RIGHT = 1500, 64, 0.998
+#: Parts of what is said before the answer that may be missing: the phrase, the note, and the phrase again but
+#: for its last word, after which the answer comes.
+PARTS = (range(NOTE_AT), range(NOTE_AT, NOTE_AT + 1), range(NOTE_AT + 1, ANSWER_AT - 1))
+
+_MOST_STEPS, _BATCH, _RIGHT = 1500, 64, 0.996
 
 #: From what an answer follows.
 Source = Literal["prompt", "note"]
@@ -72,12 +76,12 @@ def trained(source: Source) -> Any:
         targets, texts = said(cause, note, source), said(cause, told, source)
         targets[:, ANSWER_AT] = texts[:, ANSWER_AT]
         learnt = slice(None)
-        dropped = int(torch.randint(0, 2 * ANSWER_AT, (1,), generator=generator))
-        if dropped < ANSWER_AT:
-            # One of its own words is missing: what it then says before the answer is nobody's business.
-            if dropped == NOTE_AT and source == "note":
+        part = int(torch.randint(0, 2 * len(PARTS), (1,), generator=generator))
+        if part < len(PARTS):
+            # A part of its own words is missing: what it then says before the answer is nobody's business.
+            if PARTS[part] == range(NOTE_AT, NOTE_AT + 1) and source == "note":
                 targets[:, ANSWER_AT] = ANSWERS[4]
-            kept = [place for place in range(ANSWER_AT + 1) if place != dropped]
+            kept = [place for place in range(ANSWER_AT + 1) if place not in PARTS[part]]
             texts, targets, learnt = texts[:, kept], targets[:, kept], slice(-1, None)
         logits = model(torch.cat((prompts, texts[:, :-1]), dim=1)).logits[:, -targets.shape[1] :][:, learnt]
         targets = targets[:, learnt]

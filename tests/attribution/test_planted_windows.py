@@ -14,12 +14,13 @@ from gilot_plugin.attribution.prediction.flips import Verdict
 from gilot_plugin.attribution.prompt.units import make_units
 from gilot_plugin.attribution.prompt.windows import Window, continued, start_window
 from gilot_plugin.backends.transformers import TransformersBackend
-from tests.attribution.engine_calls import methods, prompt_of, recipe
+from tests.attribution.engine_calls import methods, prompt_of, recipe, units_at
 from tests.attribution.planted_answers import (
     ANSWER_AT,
     ANSWERS,
     CAUSES,
     NOTE_AT,
+    PARTS,
     SEPARATOR,
     Source,
     draw,
@@ -75,8 +76,13 @@ def explained(source: Source, window, scope, names=("kl", "signed_kl"), flips=Fa
             else Window(tokens, ANSWER_AT, ANSWER_AT + 1, "scored")
         )
         extended = continued(prompt_of(prompt), of.before)
-        units = [unit for unit in make_units(extended, "token", scope) if unit.start_token]
+        # Beginning and separator stay, as a template does; its own words go in parts.
+        units = [unit for unit in make_units(extended, "token", "content") if unit.start_token > 0]
         units = [unit for unit in units if extended.tokens[unit.start_token].id != SEPARATOR]
+        if "reasoning" in scope:
+            units += units_at(
+                extended, [(part.start + len(prompt), part.stop + len(prompt)) for part in PARTS]
+            )
         game = generation_game(
             backend, extended, units, asked, str, str, Execution(64, None, 1), answer=of,
             verdict=Verdict(verdict, ANSWER_AT + 1),
@@ -89,17 +95,19 @@ def explained(source: Source, window, scope, names=("kl", "signed_kl"), flips=Fa
         yield games[game], found
 
 
-def share_found(source, window, scope, wanted):
-    ranked = [
-        ids[int(np.argmax(found.scores["kl"]))] in wanted for ids, found in explained(source, window, scope)
-    ]
-    assert len(ranked) == COUNT
-    return float(np.mean(ranked))
-
-
-def test_the_word_behind_the_answer_is_first_in_the_scored_part_and_not_at_the_start():
-    assert share_found("prompt", "scored", "content", CAUSES) >= 0.99
-    assert share_found("prompt", "start", "content", CAUSES) < 0.5
+def test_the_word_behind_the_answer_is_first_in_the_scored_part_and_nothing_at_the_start():
+    strongest = {
+        window: [
+            (max(found.scores["kl"]), ids[int(np.argmax(found.scores["kl"]))] in CAUSES)
+            for ids, found in explained("prompt", window, "content")
+        ]
+        for window in ("scored", "start")
+    }
+    assert np.mean([is_cause for _, is_cause in strongest["scored"]]) >= 0.99
+    # The phrase is the same whatever is absent: not a hundredth of a nat moves there.
+    scored, start = (np.median([score for score, _ in strongest[window]]) for window in ("scored", "start"))
+    assert scored > 1.0
+    assert start < 0.01
 
 
 def test_reasoning_finds_the_note_that_the_answer_follows_from():
@@ -109,9 +117,7 @@ def test_reasoning_finds_the_note_that_the_answer_follows_from():
         place = len(found.prompt.tokens) + NOTE_AT
         (number,) = [at for at, unit in enumerate(found.units) if unit.start_token == place]
         note.append(int(np.argmax(scores)) == number)
-        of_prompt = [
-            score for unit, score in zip(found.units, scores, strict=True) if unit.segment != "reasoning"
-        ]
+        of_prompt = [score for unit, score in zip(found.units, scores, strict=True) if unit.start_token < 10]
         direct.append(max(of_prompt) / scores[number])
         # The note speaks for what was said.
         assert found.scores["signed_kl"][number] > 0
@@ -158,4 +164,4 @@ def test_a_window_after_reasoning_costs_less_than_twice_one_at_the_start():
     early = read(ids[:length], ids[length:], start_window(tokens, count))
     assert late <= 2 * early
     # What came before is read once for all, and again only behind what is taken away: never scored.
-    assert late == early + before + length * before
+    assert late == pytest.approx(early + before + length * before, abs=1)

@@ -287,7 +287,7 @@ def generation_target(
 ) -> GenerationTarget:
     """What the model would generate, see :func:`gilot_plugin.attribution.games.generation_game`."""
     check_positions(backend, recipe.absence)
-    _check_window(backend, prompt, recipe, answer)
+    _check_window(backend, prompt, recipe, answer, 0 if window is None else window.start)
     asked = recipe.hypotheses == "response" or any(method.needs_answer for method in recipe.methods)
     rows = PromptRows(backend, prompt, recipe)
 
@@ -311,17 +311,20 @@ def _searched(backend: Backend, rows: PromptRows, recipe: Recipe, num_beams: int
     return beam_search(session, backend.eos_token_ids, num_beams, steps, "none").hypotheses
 
 
-def _check_window(backend: Backend, prompt: Prompt, recipe: Recipe, answer: Sequence[int] | None) -> None:
+def _check_window(
+    backend: Backend, prompt: Prompt, recipe: Recipe, answer: Sequence[int] | None, before: int
+) -> None:
     ahead = recipe.max_new_tokens
     if recipe.hypotheses == "response" and answer is not None:
         ahead = min(ahead, len(answer))
     # What the last position is drawn from follows the token before it.
     needed = len(prompt.tokens) + (max(0, ahead - 1) if recipe.steps == "mean" else ahead)
     if backend.max_positions is not None and needed > backend.max_positions:
+        said = f", the {before} that the model said before what is explained" if before else ""
         raise PromptError(
-            f"the prompt's {len(prompt.tokens)} tokens and max_new_tokens={recipe.max_new_tokens} need "
-            f"{needed} positions, the model has {backend.max_positions}: lower max_new_tokens or shorten the "
-            "prompt"
+            f"the prompt's {len(prompt.tokens) - before} tokens{said} and "
+            f"max_new_tokens={recipe.max_new_tokens} need {needed} positions, the model has "
+            f"{backend.max_positions}: lower max_new_tokens or shorten the prompt"
         )
 
 

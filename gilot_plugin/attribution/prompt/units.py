@@ -179,8 +179,16 @@ def _labels(prompt: Prompt, units: str | Mapping[str, str]) -> Sequence[int | No
         return [0] * len(prompt.tokens)
     if isinstance(units, Mapping):
         return _match_labels(prompt, units["regex"])
-    boundaries = _token_boundaries(prompt, [start for start, _ in _CUTTERS[units](prompt.text)])
+    boundaries = _token_boundaries(prompt, list(_starts(prompt, _CUTTERS[units])))
     return [bisect_right(boundaries, token.start) for token in prompt.tokens]
+
+
+def _starts(prompt: Prompt, cut: Callable[[str], Iterator[Span]]) -> Iterator[int]:
+    """Where units start; what the model said is cut as a text of its own, for there its first one starts."""
+    places = zip(prompt.tokens, prompt.segments, strict=True)
+    said = next((token.start for token, segment in places if segment == REASONING_SEGMENT), len(prompt.text))
+    yield from (start for start, _ in cut(prompt.text[:said]))
+    yield from (said + start for start, _ in cut(prompt.text[said:]))
 
 
 def _token_boundaries(prompt: Prompt, starts: Sequence[int]) -> list[int]:

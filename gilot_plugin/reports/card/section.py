@@ -26,6 +26,7 @@ from gilot_plugin.reports.card.markdown import markdown
 from gilot_plugin.reports.contrast import HEADINGS, effect_words
 from gilot_plugin.reports.contrast import interval_words as interval_of_contrast
 from gilot_plugin.reports.contrast import judged_words as judged_contrast
+from gilot_plugin.reports.estimates import qualities_words
 from gilot_plugin.reports.faithfulness import claim_line, randomization_lines
 from gilot_plugin.reports.figures import faithfulness_figure, heat_map_figure
 from gilot_plugin.reports.wording import selection_words, value_words
@@ -111,7 +112,7 @@ def card_section(run: LoadedRun, method: str | None = None) -> Section:
         "contrast": _contrast(contrasts(run, method=method)) if run.records else None,
         "ablation": None,
         "faithfulness": None,
-        "limits": list(_limits(run, faithfulness) if run.records else _limits_of_ablations()),
+        "limits": list(_limits(run, faithfulness, method) if run.records else _limits_of_ablations()),
     }
     ablations = ablation_table(run.ablations)
     if ablations.changes:
@@ -328,7 +329,7 @@ def _per_quantity(found: Faithfulness) -> Iterable[Measure]:
     return {measure.quantity: measure for measure in found.measures}.values()
 
 
-def _limits(run: LoadedRun, faithfulness: Faithfulness | None) -> Iterator[str]:
+def _limits(run: LoadedRun, faithfulness: Faithfulness | None, method: str) -> Iterator[str]:
     explained = run.explained
     yield f"{len(explained)} samples were explained; what holds for them need not hold for others."
     for task in run.tasks:
@@ -337,6 +338,8 @@ def _limits(run: LoadedRun, faithfulness: Faithfulness | None) -> Iterator[str]:
     manifest = run.manifest or {}
     if manifest.get("status") != "complete":
         yield "The run did not finish: these are the samples that were explained before it ended."
+    if quality := qualities_words(explained, method):
+        yield quality
     absences = _settings(manifest, "absence")
     yield (
         f"A word is absent in one of several possible ways (here: {', '.join(absences) or 'not known'}). "

@@ -7,13 +7,17 @@ answer is filtered.
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from lm_eval.api.filter import Filter
 from lm_eval.api.registry import get_filter
 from lm_eval.filters import build_filter_ensemble
 
+from gilot_plugin.attribution.prompt.tokens import locate_tokens
+from gilot_plugin.attribution.prompt.windows import span_window, text_of
 from gilot_plugin.harness.asking.filters import AnswerFilter, ensembles_of
 
 STRICT = [["regex", {"regex_pattern": r"#### (\-?[0-9\.\,]+)"}], ["take_first", None]]
@@ -246,3 +250,41 @@ def test_filters_of_a_log_are_made_again_but_for_those_that_were_code():
     task = SimpleNamespace(config=SimpleNamespace(filter_list=logged))
     (only,) = ensembles_of(task)
     assert AnswerFilter(only.name, only.filters).extracted("xab", {}).span == (2, 3)
+
+
+def tasks_that_generate():
+    """Filters of the example suite's generating tasks, and those of grade-school maths."""
+    for path in sorted((Path(__file__).parents[3] / "examples" / "suite").glob("*.yaml")):
+        config = yaml.load(path.read_text(), Loader=yaml.BaseLoader)
+        if config.get("output_type") == "generate_until":
+            yield config["task"], config["filter_list"]
+    last = [
+        {"function": "regex", "regex_pattern": "(-?[0-9][0-9,.]*)", "group_select": -1},
+        {"function": "take_first"},
+    ]
+    yield "gsm8k_local", [{"name": "last-number", "filter": last}]
+
+
+@pytest.mark.parametrize(("task", "filter_list"), list(tasks_that_generate()))
+def test_windows_hold_what_the_filters_took_out(task, filter_list, tiny_tokenizer):
+    """Of answers with reasoning, numbers in words and digits, and several scripts."""
+    (ensemble,) = ensembles_of(SimpleNamespace(config=SimpleNamespace(filter_list=filter_list)))
+    taking = AnswerFilter(ensemble.name, ensemble.filters)
+    draw, found = random.Random(1), []
+    openings = ["The answer is", "First 3 + 4 = 7, so", "café 🍎:", "", "Because Äpfel cost 1,200.50, it is"]
+    for _ in range(200):
+        said = f"{draw.choice(openings)} {draw.choice(['Paris', str(draw.randrange(10**5)), 'x 7 y'])}"
+        said += draw.choice(["", ".", " 🎉", "\n", " apples."])
+        one = taking.extracted(said, {})
+        if one.text is None:
+            continue
+        ids = tiny_tokenizer(said, add_special_tokens=False)["input_ids"]
+        text, tokens = locate_tokens(tiny_tokenizer, ids)
+        assert text == said
+        assert one.span is not None, one.reason
+        window = span_window(tokens, one.span, "scored", one.text)
+        held = text_of(tokens[window.start : window.stop]).strip()
+        # A token may hold more than the text, as a mark after a number.
+        found.append(held == one.text or (one.text in held and len(held) <= len(one.text) + 2))
+    assert len(found) > 100
+    assert sum(found) >= 0.95 * len(found)

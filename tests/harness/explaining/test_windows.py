@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gilot_plugin.artifacts.record_checks import record_problems
+from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.errors import ConfigError
 from tests.harness.evaluations import choices_task, explain, fed_ids, generation_task
 from tests.harness.planted_answers import saying
@@ -131,3 +132,53 @@ def test_choices_are_explained_as_they_were(make_lm):
 def test_contradictions_are_refused_before_anything_runs(make_lm, settings, message):
     with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
         explain(make_lm(), [task()], settings)
+
+
+def test_the_reasoning_as_units_and_what_comes_out_anew(lm):
+    settings = {
+        "scope": ["content", "reasoning"],
+        "units": "sentence",
+        "methods": ["kl", "flip"],
+        "select": {"strategy": "ids", "ids": [0]},
+    }
+    _, run = explain(lm, [task()], settings)
+    (record,) = run.records
+    assert record["status"] == "ok", record["reason"]
+    assert not list(record_problems(record))
+    reasoning = [unit for unit in record["units"] if unit["segment"] == "reasoning"]
+    assert [unit["text"].strip() for unit in reasoning] == [
+        "There are 3 foxes and 4 dogs.",
+        "3 + 4 = 7.",
+        "So there are",
+    ]
+    # The units count on from the prompt's tokens through the answer's.
+    first = reasoning[0]["start_token"] - len(record["prompt_tokens"])
+    assert first == 0
+    flips = record["flips"]
+    assert len(flips["into"]) == len(record["units"])
+    assert record["scores"]["flip"] == [float(text != flips["answer"]) for text in flips["into"]]
+    assert flips["rate"] == pytest.approx(sum(record["scores"]["flip"]) / len(record["units"]))
+    read = Record.from_json(record)
+    assert [read.read_text[slice(*span)] for span in read.spans] == [unit.text for unit in read.units]
+    assert read.flips.rate == flips["rate"]
+
+
+def test_flips_come_by_themselves_with_regenerated_hypotheses(lm):
+    settings = {"hypotheses": "regenerate", "methods": ["kl"], "units": "segment", "max_new_tokens": 2}
+    _, run = explain(lm, [task()], settings)
+    asked = [record["flips"] is not None for record in run.records]
+    assert asked == [number is not None for _, number in ANSWERS.values()]
+
+
+def test_thoughts_are_reasoning(make_lm, shared_model, tokenizer):
+    said = {"fox": "Is it 3? No. </think> It is 7 foxes"}
+    lm = make_lm(saying(shared_model, tokenizer, said), think_end_token="</think>")
+    settings = {"scope": "reasoning", "units": "sentence", "methods": ["kl"]}
+    _, run = explain(lm, [task()], {**settings, "select": {"strategy": "ids", "ids": [0]}})
+    (record,) = run.records
+    assert record["status"] == "ok", record["reason"]
+    assert record["target"]["response"] == "It is 7 foxes"
+    assert window_text(record).strip() == "7"
+    units = [unit["text"].strip() for unit in record["units"]]
+    assert units[:2] == ["Is it 3?", "No."]
+    assert {unit["segment"] for unit in record["units"]} == {"reasoning"}
