@@ -124,7 +124,8 @@ def _labels_in(text: str) -> list[str]:
         return own_lines
     for line in text.splitlines():
         if line.lstrip().startswith("(A) "):
-            return [*takewhile(lambda one, line=line: f"({one}) " in line, ascii_uppercase)]
+            listed = [f"({one}) " in line for one in ascii_uppercase]
+            return list(ascii_uppercase[: (*listed, False).index(False)])
     return []
 
 
