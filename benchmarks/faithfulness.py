@@ -25,7 +25,7 @@ from faithfulness_arms import PARTS, Arm
 from faithfulness_tables import Attributed, report
 from rich.console import Console
 from rich.progress import Progress
-from subject import smollm2
+from workload import smollm2
 
 from gilot_plugin.attribution.prediction.greedy import Decoding
 from gilot_plugin.attribution.prompt.units import make_units

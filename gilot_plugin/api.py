@@ -22,7 +22,7 @@ from gilot_plugin.attribution.prompt.tokens import (
 from gilot_plugin.attribution.prompt.windows import AUTO, SCORED, START, Window, continued, find_window
 from gilot_plugin.attribution.types import Attribution, Prompt, Segment
 from gilot_plugin.backends.modes import evaluation_mode
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import ConfigError, PromptError
 from gilot_plugin.resolve import make_execution, make_recipe, unit_plan
@@ -67,7 +67,7 @@ def attribute(
             "target='choices': a single prompt has no choices; allowed are 'auto' and 'generation'"
         )
     backend = TransformersBackend(model)
-    ids = _token_ids(prompt, tokenizer, backend.vocab_size)
+    ids = _token_ids(prompt, tokenizer, backend.limits.vocab_size)
     recipe = make_recipe(config, backend, tokenizer)
     made = make_prompt(tokenizer, ids, segments)
     window = _window(config, backend, tokenizer, made, response)
@@ -97,7 +97,7 @@ def attribute(
 
 def _window(
     config: GilotConfig,
-    backend: Backend,
+    backend: Scorer,
     tokenizer: Any,
     prompt: Prompt,
     response: str | Sequence[int] | None,
@@ -117,7 +117,7 @@ def _window(
             raise ConfigError(f"explain={config.explain!r} is a part of an answer: give the response")
         return None
     ids = continuation_ids(tokenizer, prompt, response) if isinstance(response, str) else list(response)
-    ends = (place for place, token in enumerate(ids) if token in backend.eos_token_ids)
+    ends = (place for place, token in enumerate(ids) if token in backend.limits.eos_token_ids)
     _, tokens = locate_tokens(tokenizer, ids[: next(ends, len(ids))])
     explain = START if config.explain == AUTO else config.explain
     return find_window(tokens, explain, config.max_new_tokens)

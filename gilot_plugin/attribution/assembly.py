@@ -24,10 +24,10 @@ from gilot_plugin.attribution.types import (
     SchemeUse,
     Unit,
 )
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import Scorer
 
 
-def assembled(backend: Backend, game: Game, result: SchemeResult, coarse: Sequence[Unit]) -> Attribution:
+def assembled(backend: Scorer, game: Game, result: SchemeResult, coarse: Sequence[Unit]) -> Attribution:
     """The attribution of a prompt; methods that are no measures are computed now.
 
     Args:
@@ -43,7 +43,7 @@ def assembled(backend: Backend, game: Game, result: SchemeResult, coarse: Sequen
         raise next(iter(others.failures.values()))
     rows = [_measurements(game, unit) for unit in game.units]
     moves = [next((one.moves for one in row if one.moves), ()) for row in rows]
-    geometry, described = game.target.geometry, game.target.description(game.full.logprobs)
+    geometry, described = game.target.geometry, game.target.description(game.full)
     bounds = [next((one.interval for one in row if one.interval is not None), None) for row in rows]
     measured = [one for row in rows for one in row]
     name = game.recipe.scheme_name
@@ -127,7 +127,7 @@ class _Others(NamedTuple):
     model_tokens: int
 
 
-def _prompt_methods(backend: Backend, game: Game) -> _Others:
+def _prompt_methods(backend: Scorer, game: Game) -> _Others:
     """Ask the methods of the recipe that are no measures; one that fails takes no other along."""
     context = MethodContext(backend, game, game.recipe.seed)
     scores: dict[str, tuple[float, ...]] = {}

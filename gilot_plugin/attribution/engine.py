@@ -9,9 +9,9 @@ A prompt's way from :func:`gilot_plugin.api.attribute` to its scores::
     game                  5  attribute_together    plays the games, several at once
         |   ^             6  refine, scheme        ask for coalitions of absent units, as often as they like
         |   | values      7  read_together         whatever no one has asked before, for all games
-        v   |             8  Measurer.measure      in batches that fit, distances beside the model
-    coalitions            9  target.compute        rows of token ids -> model -> outcomes
-        |                10  distance.measure      outcomes with and without the units -> measurements
+        v   |             8  target.query          coalitions -> rows of token ids, hypotheses after them
+    rows                  9  Scorer.score          rows -> the model -> nuclei, tails, reductions
+        |                10  Measurer.measure      transport beside the model -> measurements at each position
         v                11  scheme                values -> scores, intervals, pairs
     attribution          12  assembled             scores, flows, bounds, what it cost
 """
@@ -29,11 +29,11 @@ from gilot_plugin.attribution.gaps import with_gaps
 from gilot_plugin.attribution.prompt.refinement import Refined, refine
 from gilot_plugin.attribution.schemes.protocol import Interrupted, SchemeResult
 from gilot_plugin.attribution.types import Absent, Attribution
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.errors import NonFiniteLogitsError
 
 
-def attribute(backend: Backend, game: Game) -> Attribution:
+def attribute(backend: Scorer, game: Game) -> Attribution:
     """Explain one prompt.
 
     Raises:
@@ -48,7 +48,7 @@ def attribute(backend: Backend, game: Game) -> Attribution:
 
 
 def attribute_together(
-    backend: Backend, games: Sequence[Game]
+    backend: Scorer, games: Sequence[Game]
 ) -> Iterator[tuple[Game, Attribution | Exception]]:
     """Explain several prompts at once: what they ask for goes through the model together, round by round.
 
@@ -120,7 +120,7 @@ def _known_so_far(
             continue
 
 
-def _attribution(backend: Backend, game: Game) -> Asking[Attribution]:
+def _attribution(backend: Scorer, game: Game) -> Asking[Attribution]:
     """Explain the prompt of a game."""
     found = Refined(game.units, ())
     if game.refinement is not None:

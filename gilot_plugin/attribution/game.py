@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.builtins import LOGODDS, LOGPROB
+from gilot_plugin.attribution.execution import Execution
 from gilot_plugin.attribution.measuring import Measurer, Progress, Subject
 from gilot_plugin.attribution.methods import Measurement, OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer
@@ -22,9 +22,8 @@ from gilot_plugin.attribution.prediction.flips import Verdict, answered_anew
 from gilot_plugin.attribution.prediction.targets import Target
 from gilot_plugin.attribution.prompt.units import Refinement
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.attribution.reducing import Reference
 from gilot_plugin.attribution.types import Absent, Flips, Prompt, Unit
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import ReadTokens, Reference, Scorer, Want
 
 FloatArray = NDArray[np.float64]
 
@@ -127,7 +126,7 @@ class Game:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: Scorer,
         prompt: Prompt,
         units: Sequence[Unit] | Refinement,
         recipe: Recipe,
@@ -151,7 +150,7 @@ class Game:
         self._tokens = backend.model_tokens - tokens
         self.seconds = self._making_seconds = time.perf_counter() - started
         # What finds out about the full prompt beforehand reads what rows have in common with it.
-        self._unread = 0 if self._tokens else self.target.load(()).known
+        self._unread = 0 if self._tokens else self._reads(()).common
 
     def values(
         self,
@@ -182,9 +181,8 @@ class Game:
         """The outcome of the full prompt, which is read if nothing was yet."""
         if self._reference(self.target) is None:
             _read([(self, part) for part in self._unknown((), full=True)])
-        found = self._reference(self.target)
-        assert found is not None
-        return found
+        compared = (one.reference for one in self._subjects.values() if one.target is self.target)
+        return next(one for one in compared if one is not None)
 
     @property
     def answer(self) -> Answer:
@@ -210,15 +208,12 @@ class Game:
 
     def cost(self, absent: Absent) -> int:
         """About how many tokens the model will read for a coalition; with the full prompt, what all share."""
-        load = self.target.load(absent)
-        return load.own + load.room + (0 if absent else self._unread)
+        return self._reads(absent).own + (0 if absent else self._unread)
 
     @property
     def width(self) -> int:
         """About how many tokens its units bring into a pass, as far as they are known."""
-        return sum(
-            max(1, self.target.load(absent).together) for absent in ((), *((one,) for one in self.units))
-        )
+        return sum(max(1, self._reads(absent).together) for absent in ((), *((one,) for one in self.units)))
 
     @property
     def spent(self) -> Spent:
@@ -315,26 +310,29 @@ class Game:
         )
 
     def _reference(self, target: Target) -> Reference | None:
-        """What a target's outcomes are compared with, if that was read."""
-        known = {one.target: one.reference for one in self._subjects.values() if one.reference is not None}
-        if target not in known and LOGPROB in self.target.along and self.target in known:
+        """What the model says to the full prompt when it is asked for a target, if that was read."""
+        known = {one.target: one.known for one in self._subjects.values() if one.known is not None}
+        if target not in known and LOGPROB in self.target.along:
             # How likely the answer is was read with the outcome.
-            whole = known[self.target]
-            return Reference(torch.zeros(1, 1), whole.answer_logprobs, whole.answer_logodds, None)
+            return known.get(self.target)
         return known.get(target)
 
     def _subject(self, target: Target, measures: tuple[OutcomeMethod, ...]) -> Subject:
         """Where measures of a target are taken."""
-        found = self._subjects.get((target, measures))
-        if found is None:
-            found = Subject(target, measures, self.recipe, unread=self._unread)
-            self._subjects[target, measures], self._unread = found, 0
-        reference = self._reference(target)
-        if reference is not None and found.needs_odds and reference.answer_logodds is None:
+        if (target, measures) not in self._subjects:
+            self._subjects[target, measures] = Subject(target, measures, self.recipe)
+        found, known = self._subjects[target, measures], self._reference(target)
+        if known is not None and found.query(()).want.logodds and known.token_logodds is None:
             # Whoever read the full prompt did not ask for them: it is read again.
-            reference = None
-        found.reference = reference and reference.within(found.nucleus)
+            known = None
+        if known is not None:
+            found.learn(known)
         return found
+
+    def _reads(self, absent: Absent) -> ReadTokens:
+        """About what the model reads of the prompt without the units."""
+        query = self.target.query([absent], Want())
+        return self._backend.reads(query, query.rows[0])
 
 
 def read_together(wanted: Mapping[Game, Sequence[Absent]]) -> dict[Game, Values | Exception]:

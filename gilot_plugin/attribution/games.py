@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.builtins import LOGPROB, margin_drop
 from gilot_plugin.attribution.distance.geometry import Labels
+from gilot_plugin.attribution.execution import Execution
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.measuring import Progress
 from gilot_plugin.attribution.prediction.answers import Answer
@@ -20,14 +20,14 @@ from gilot_plugin.attribution.prompt.units import Refinement
 from gilot_plugin.attribution.prompt.windows import Window
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Prompt, Unit
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import Scorer
 
 #: As much as the machine gives.
 DEFAULT_EXECUTION = Execution()
 
 
 def generation_game(
-    backend: Backend,
+    backend: Scorer,
     prompt: Prompt,
     units: Sequence[Unit] | Refinement,
     recipe: Recipe,
@@ -73,7 +73,7 @@ def generation_game(
         prompt,
         units,
         recipe,
-        lambda: generation_target(backend, prompt, recipe, labels, decode, token_ids, window),
+        lambda: generation_target(backend, prompt, recipe, labels, decode, execution, token_ids, window),
         execution,
         progress,
         said=0 if window is None else window.start,
@@ -82,7 +82,7 @@ def generation_game(
 
 
 def choices_game(
-    backend: Backend,
+    backend: Scorer,
     prompt: Prompt,
     units: Sequence[Unit] | Refinement,
     choices: Sequence[Sequence[int]],
@@ -129,7 +129,7 @@ def choices_game(
 
 
 def answer_game(
-    backend: Backend,
+    backend: Scorer,
     prompt: Prompt,
     units: Sequence[Unit],
     recipe: Recipe,
@@ -147,5 +147,5 @@ def answer_game(
         execution: How the work is carried out.
     """
     recipe = replace(recipe, methods=(LOGPROB,))
-    rows = PromptRows(backend, prompt, recipe)
-    return Game(backend, prompt, units, recipe, lambda: AnswerTarget(backend, rows, answer), execution)
+    rows = PromptRows(prompt, recipe)
+    return Game(backend, prompt, units, recipe, lambda: AnswerTarget(rows, answer), execution)

@@ -29,7 +29,8 @@ from gilot_plugin.attribution.schemes.protocol import (
     UnitsGame,
 )
 from gilot_plugin.attribution.types import Absent, Attribution, Interaction, Prompt, Token, Unit
-from gilot_plugin.backends.protocol import Backend, Row
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.errors import ConfigError, GilotError, PromptError
 from gilot_plugin.extension.feeds import Feed
 from gilot_plugin.extension.runs import RunView, TaskView
@@ -43,7 +44,6 @@ __all__ = [
     "AnswerDrop",
     "Attribution",
     "AttributionMethod",
-    "Backend",
     "ChosenSample",
     "CoalitionValues",
     "ConfigError",
@@ -71,6 +71,7 @@ __all__ = [
     "SchemeOffer",
     "SchemeOptions",
     "SchemeResult",
+    "Scorer",
     "SelectionContext",
     "SelectionStrategy",
     "SignedDistance",

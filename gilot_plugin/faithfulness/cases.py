@@ -15,7 +15,7 @@ from gilot_plugin.attribution.games import choices_game, generation_game
 from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, token_label
 from gilot_plugin.attribution.prompt.windows import START, Window, continued
 from gilot_plugin.attribution.types import FIXED_SEGMENTS, TEMPLATE_SEGMENT, Attribution, Prompt, Unit
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.errors import GilotError, PromptError
 from gilot_plugin.faithfulness.controls import control_rankings, sample_seed
 from gilot_plugin.faithfulness.curves import SampleKey
@@ -194,7 +194,7 @@ def in_groups(cases: Sequence[Case]) -> Iterator[list[Case]]:
 
 
 def score(
-    backend: Backend,
+    backend: Scorer,
     tokenizer: Any,
     empty_prompt_id: int | None,
     cases: Sequence[Case],
@@ -236,7 +236,7 @@ def _scored(found: Attribution, methods: Sequence[str]) -> Scored | Exception:
 
 
 def _game(
-    backend: Backend, tokenizer: Any, empty_prompt_id: int | None, case: Case, methods: Sequence[str]
+    backend: Scorer, tokenizer: Any, empty_prompt_id: int | None, case: Case, methods: Sequence[str]
 ) -> Game:
     config = case.config.model_copy(update={"methods": tuple(methods)})
     recipe = make_recipe(config, backend, tokenizer, empty_prompt_id)

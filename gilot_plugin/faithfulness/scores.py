@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from gilot_plugin.artifacts.models import SCHEMA_VERSION
-from gilot_plugin.backends.protocol import Backend, Row
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.faithfulness.cases import Case, Scored, in_groups, score
 from gilot_plugin.faithfulness.store import NewNumber, ValueStore
 
 
 @dataclass(frozen=True, eq=False)
-class Scorer:
+class CaseScorer:
     """Computes scores that are not in the store, and keeps them there.
 
     Attributes:
@@ -24,7 +25,7 @@ class Scorer:
         weights_seed: Of the random weights that the model has at present; None for its own.
     """
 
-    backend: Backend
+    backend: Scorer
     tokenizer: Any
     empty_prompt_id: int | None
     store: ValueStore

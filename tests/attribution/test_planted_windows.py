@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.builtins import FLIP
 from gilot_plugin.attribution.engine import attribute_together
+from gilot_plugin.attribution.execution import Execution
 from gilot_plugin.attribution.games import generation_game
 from gilot_plugin.attribution.prediction.flips import Verdict
 from gilot_plugin.attribution.prompt.units import make_units

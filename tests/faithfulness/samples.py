@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gilot_plugin.attribution.batching import Execution
+from gilot_plugin.attribution.execution import Execution
 from gilot_plugin.attribution.prediction.greedy import Decoding
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.backends.transformers import TransformersBackend

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def test_log_probabilities_alone_feed_one_answer_and_each_reduced_prompt_once(
 ) -> None:
     """Fewer model tokens than one answer a reduced prompt would take."""
     backend = TransformersBackend(tiny_model("llama"))
-    backend.eos_token_ids = ()  # so that the answer is as long as it may be
+    backend.limits = replace(backend.limits, eos_token_ids=())  # so that the answer is as long as it may be
     (some, _) = measure_faithfulness(
         backend,
         Numbering(),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gilot_plugin.attribution.batching import Execution
+from gilot_plugin.attribution.execution import Execution
 from gilot_plugin.attribution.methods import MethodContext
 from gilot_plugin.attribution.prediction.greedy import Decoding, greedy_answers
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Flips, Prompt, Unit
-from gilot_plugin.backends.protocol import Backend, Row
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scorer import Scorer
 
 
 class Verdict(NamedTuple):
@@ -26,7 +27,7 @@ class Verdict(NamedTuple):
 
 
 def answered_anew(
-    backend: Backend,
+    backend: Scorer,
     prompt: Prompt,
     said: int,
     units: Sequence[Unit],
@@ -63,9 +64,9 @@ def answered_anew(
         kept.append((*ids[fed : unit.start_token], *ids[unit.end_token :]) if own else ())
     full = Row(ids[:fed])
     room = verdict.max_new_tokens
-    if backend.max_positions is not None:
+    if backend.limits.max_positions is not None:
         # The last token of an answer is never fed.
-        room = min(room, backend.max_positions - max(len(row.token_ids) for row in (full, *rows)) + 1)
+        room = min(room, backend.limits.max_positions - max(len(row.token_ids) for row in (full, *rows)) + 1)
     answers: dict[Row, tuple[int, ...]] = {}
     for batch in greedy_answers(backend, [full, *rows], Decoding(max(1, room), execution)):
         answers.update(batch)

@@ -74,7 +74,7 @@ def sample_game(run: EvaluationRun, sample: Sample, *, measured: bool = True) ->
     window = None
     if answer is not None and not of_choices:
         window = answer_window(
-            task, config, sample, fed.response or "", answer, tokenizer, backend.eos_token_ids
+            task, config, sample, fed.response or "", answer, tokenizer, backend.limits.eos_token_ids
         )
     verdict = None
     if window is not None and measured and task.output_type == "generate_until":

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from gilot_plugin.artifacts.records import RecordKey
 from gilot_plugin.artifacts.writer import RecordWriter
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.extension.runs import RunView, TaskView
 from gilot_plugin.extension.samples import ChosenSample, Sample
 from gilot_plugin.harness.state.model_arguments import ModelArguments
@@ -146,7 +146,7 @@ class EvaluationRun:
     budget: Budget | None = None
     loaded_as: ModelArguments | None = None
     has_template: bool = False
-    backend: Backend | None = None
+    backend: Scorer | None = None
     unsupported: str | None = None
     seen: Seen = field(default_factory=Seen)
     resumed: Resumed | None = None

@@ -1,13 +1,14 @@
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from gilot_plugin.attribution.batching import Execution
+from gilot_plugin.attribution.execution import Execution
 from gilot_plugin.attribution.prediction.greedy import Decoding, greedy_answers
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.rows import Row
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import BudgetError, NonFiniteLogitsError
 
@@ -32,7 +33,7 @@ def masked(row: Row) -> Row:
 
 def backend_of(model: Any, **settings: Any) -> TransformersBackend:
     backend = TransformersBackend(model, **settings)
-    backend.eos_token_ids = ENDS
+    backend.limits = replace(backend.limits, eos_token_ids=ENDS)
     return backend
 
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gilot_plugin.attribution.prediction.trie import Trie, TriePass, node_count, sequences_read
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scoring.trie import Trie, TriePass, read_sequences
 from gilot_plugin.backends.transformers import TransformersBackend
 from tests.attribution import serial
 from tests.attribution.engine_calls import PROMPT
@@ -34,15 +34,16 @@ def nodes_of(continuations):
 
 def logprobs_of(backend, rows, sequences):
     """Log-probabilities of the same sequences after each row."""
-    asked = [sequences] * len(rows)
-    return sequences_read(opened(backend, rows), asked, backend.device).totals(asked)
+    tries = [Trie((), (), sequences)] * len(rows)
+    odds = [False] * len(rows)
+    return read_sequences(opened(backend, rows), tries, backend.device, odds).logprobs.sum(2)
 
 
 def read_with(model, prompts, trie):
     """A reading of the same trie after each prompt, its visits and the backend."""
     backend = TransformersBackend(model)
     session = opened(backend, [Row(prompt) for prompt in prompts])
-    reading = TriePass(session, [trie] * len(prompts), backend.device)
+    reading = TriePass(session, [trie] * len(prompts), backend.device, [False] * len(prompts))
     return reading, list(reading.visits()), backend
 
 
@@ -75,7 +76,8 @@ def test_every_node_is_read_as_in_a_plain_pass(tiny_model, family, continuations
 def test_rows_with_tries_of_their_own(tiny_model):
     model, sequences = tiny_model("llama"), [[(5, 6, 7), (5,)], [(9,), ()], [(5, 6, 8), (6, 6, 6)]]
     session = opened(TransformersBackend(model), [Row(prompt) for prompt in PROMPTS])
-    found = sequences_read(session, sequences, torch.device("cpu")).totals(sequences)
+    tries = [Trie((), (), some) for some in sequences]
+    found = read_sequences(session, tries, torch.device("cpu"), [False] * 3).logprobs.sum(2)
     for prompt, wanted, logprobs in zip(PROMPTS, sequences, found, strict=True):
         read = serial.plain_reader(model, prompt)
         expected = [serial.sequence_logprob(read, sequence) for sequence in wanted]
@@ -93,7 +95,7 @@ def test_totals_of_sequences(tiny_model, family, sequences):
     found = logprobs_of(backend, [Row(prompt) for prompt in PROMPTS], sequences)
     assert found.shape == (len(PROMPTS), len(sequences))
     if family != "mamba":
-        fed = node_count([sequence[:-1] for sequence in sequences])
+        fed = len(nodes_of([sequence[:-1] for sequence in sequences]))
         assert backend.model_tokens == sum(map(len, PROMPTS)) + len(PROMPTS) * fed
     for row, prompt in enumerate(PROMPTS):
         read = serial.plain_reader(model, prompt)

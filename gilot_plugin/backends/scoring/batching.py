@@ -8,27 +8,14 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
-from gilot_plugin.backends.protocol import Backend, Need
+from gilot_plugin.backends.scorer import Room
+from gilot_plugin.backends.scoring.sessions import Need
 from gilot_plugin.errors import BudgetError
 
 _LOGGER = logging.getLogger(__name__)
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-
-class Execution(NamedTuple):
-    """How the work is carried out; no number depends on it beyond round-off.
-
-    Attributes:
-        batch_size: Prompts a batch; None for as many as the memory budget allows and as gain anything.
-        memory_budget: Bytes that a batch may take; None for what may be used beside the model.
-        num_threads: Worker threads of the measurements; None for one a core.
-    """
-
-    batch_size: int | None = None
-    memory_budget: int | None = None
-    num_threads: int | None = None
 
 
 class Size(NamedTuple):
@@ -70,10 +57,11 @@ class BatchPlan:
         self._reserved = 0
 
     @classmethod
-    def beside(cls, backend: Backend, execution: Execution) -> BatchPlan:
-        """For a loaded model."""
-        budget = execution.memory_budget
-        return cls(execution.batch_size, backend.free_memory() if budget is None else budget)
+    def within(cls, room: Room, free_memory: Callable[[], int]) -> BatchPlan:
+        """For as much as may be read together; what is free is asked for if nothing else is said."""
+        plan = cls(room.batch_size, free_memory() if room.memory is None else room.memory)
+        plan.reserve(room.reserved)
+        return plan
 
     def reserve(self, size: int) -> None:
         """So many bytes of the budget are taken by something else for now."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from gilot_plugin.attribution.logprobs import finite_log_softmax
-from gilot_plugin.backends.predictions import Predictions
+from gilot_plugin.backends.scoring.logprobs import finite_log_softmax
+from gilot_plugin.backends.scoring.predictions import Predictions
 
 
 class Mixture:

@@ -49,6 +49,21 @@ def log_odds(logprobs: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     return torch.cat(found)
 
 
-def logprob_of_odds(odds: torch.Tensor) -> torch.Tensor:
-    """Log-probability, in nats, from log-odds of whatever shape; keeps what a probability near 1 lacks."""
-    return torch.nn.functional.logsigmoid(odds)
+def total(values: torch.Tensor) -> torch.Tensor:
+    """Sum over the last dimension; what float32 rounds off is summed beside it, in pairs (two-sum)."""
+    if values.dtype == torch.float64:
+        return values.sum(-1)
+    lost = torch.zeros_like(values)
+    while values.shape[-1] > 1:
+        if values.shape[-1] % 2:
+            values, lost = (torch.nn.functional.pad(part, (0, 1)) for part in (values, lost))
+        (one, other), (lost_one, lost_other) = (part.tensor_split(2, dim=-1) for part in (values, lost))
+        values = one + other
+        back = values - one
+        lost = lost_one + lost_other + ((one - (values - back)) + (other - back))
+    return (values + lost)[..., 0]
+
+
+def entropy(logprobs: torch.Tensor) -> torch.Tensor:
+    """Entropy over all outcomes, in nats, ``[...]`` of ``[..., outcomes]``."""
+    return -total(logprobs.exp().mul_(logprobs.clamp(min=IMPOSSIBLE)))

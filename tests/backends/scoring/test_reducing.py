@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from gilot_plugin.attribution import reducing
 from gilot_plugin.attribution.builtins import BUILTIN_METHODS
-from gilot_plugin.attribution.distances import entropy
 from gilot_plugin.attribution.methods import Distance
-from gilot_plugin.attribution.prediction.targets import Outcomes
-from gilot_plugin.attribution.reducing import Nucleus, Reference, reduce, to_host
+from gilot_plugin.backends.scorer import Nucleus, Want
+from gilot_plugin.backends.scoring import reducing
+from gilot_plugin.backends.scoring.distributions import Distributions
+from gilot_plugin.backends.scoring.logprobs import entropy
+from gilot_plugin.backends.scoring.reducing import DenseReference, reduce, to_host
+from gilot_plugin.backends.scoring.trie import SequenceReading
 
-DISTANCES = [method for method in BUILTIN_METHODS if isinstance(method, Distance)]
+DISTANCES = tuple(method for method in BUILTIN_METHODS if isinstance(method, Distance))
+NOTHING = SequenceReading(torch.zeros(3, 0, 0), None)
 LEAST = float(np.finfo(np.float32).tiny)
 
 
@@ -50,19 +53,22 @@ def outcomes(rows, steps, count, *, near):
 def test_distances(monkeypatch, rows, steps, block, near):
     monkeypatch.setattr(reducing, "block_size", lambda device: block)
     logprobs = outcomes(1 + rows, steps, 2000, near=near)
-    answers = -torch.arange(1.0, 2.0 + rows)[:, None]
-    reference = Reference.of(Outcomes(logprobs, answers), None)
-    reduction = reduce(Outcomes(logprobs[1:], answers[1:]), reference, DISTANCES, None)
-    (arrived,) = to_host([reduction])
+    answers = -torch.arange(1.0, 2.0 + rows)[:, None, None]
+    every = Distributions(logprobs, SequenceReading(answers, None))
+    reference = DenseReference.of(every, None)
+    (arrived,) = to_host([reduce(every.after(1), reference, Want(None, DISTANCES))])
     found = arrived()
-    assert found.numbers.shape == (4, rows, steps)
-    assert found.numbers.dtype == np.float64
+    numbers = np.stack([found.reductions[distance.name] for distance in DISTANCES])
+    assert numbers.shape == (4, rows, steps)
+    assert numbers.dtype == np.float64
     masses = logprobs.double().exp().numpy()
     for row in range(rows):
         for step in range(steps):
             expected = definitions(masses[0, step], masses[row + 1, step])
-            np.testing.assert_allclose(found.numbers[:, row, step], expected, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(found.answer_drops, 1.0 + np.arange(rows)[:, None])
+            np.testing.assert_allclose(numbers[:, row, step], expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(found.token_logprobs, answers[1:])
+    np.testing.assert_array_equal(reference.token_logprobs, answers[0])
+    assert found.token_logodds is None
     assert found.added is None
     expected = -np.where(masses[0] > 0, masses[0] * np.log(np.maximum(masses[0], 1e-300)), 0.0).sum(1)
     assert reference.entropy == pytest.approx(expected.mean(), abs=1e-9)
@@ -84,15 +90,17 @@ def test_sums_of_single_precision_keep_a_millionth(count, near):
 def test_a_batch_with_nothing_but_the_full_prompt():
     logprobs = outcomes(1, 2, 50, near=True)
     nucleus = Nucleus(0.9, 10)
-    reference = Reference.of(Outcomes(logprobs), nucleus)
-    (arrived,) = to_host([reduce(Outcomes(logprobs[1:]), reference, DISTANCES, nucleus)])
-    assert arrived().numbers.shape == (4, 0, 2)
-    assert np.isnan(float(reference.answer_logprob))
+    every = Distributions(logprobs, NOTHING)
+    reference = DenseReference.of(every, nucleus)
+    (arrived,) = to_host([reduce(every.after(1), reference, Want(nucleus, DISTANCES))])
+    assert {found.shape for found in arrived().reductions.values()} == {(0, 2)}
+    assert reference.token_logprobs.shape == (0, 0)
 
 
 def test_distance_of_the_wrong_shape_is_refused():
     logprobs = outcomes(3, 2, 50, near=True)
-    reference = Reference.of(Outcomes(logprobs), None)
+    every = Distributions(logprobs, NOTHING)
+    reference = DenseReference.of(every, None)
     wrong = Distance("wrong", "", lambda present, absent: absent.sum(0))
     with pytest.raises(ValueError, match=r"'wrong' gave numbers of the shape \[2, 50\]: .* \[2, 2\]"):
-        reduce(Outcomes(logprobs[1:]), reference, [wrong], None)
+        reduce(every.after(1), reference, Want(None, (wrong,)))

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from gilot_plugin.attribution.logprobs import finite_log_softmax
-from gilot_plugin.backends.predictions import Predictions
-from gilot_plugin.backends.protocol import DecodingSession
+from gilot_plugin.backends.scorer import BeamSearch
+from gilot_plugin.backends.scoring.logprobs import finite_log_softmax
+from gilot_plugin.backends.scoring.predictions import Predictions
+from gilot_plugin.backends.scoring.sessions import DecodingSession
 
 
 @dataclass(frozen=True, slots=True)
-class Hypotheses:
+class Beams:
     """The K hypotheses of each row of a batch.
 
     Attributes:
@@ -70,18 +71,17 @@ class SearchResult:
     """Hypotheses and what the model would say along them.
 
     Attributes:
-        hypotheses: The K hypotheses of each row.
+        beams: The K hypotheses of each row.
         last_tokens: ``[rows, beams]``, the last token of each.
-        steps: The outcome after J tokens; if all positions of the answer were asked for, after 0, 1, ...,
-            J - 1; nothing if none was.
+        steps: The outcome at each depth that was asked for.
     """
 
-    hypotheses: Hypotheses
+    beams: Beams
     last_tokens: torch.Tensor
     steps: tuple[StepOutcome, ...]
 
 
-class _Beams:
+class _Slots:
     """A fixed number of the best sequences of each row; slots that are not filled have score ``-inf``.
 
     ``lineage[..., j]`` is the place that the sequence's first j tokens had among the running ones.
@@ -98,7 +98,7 @@ class _Beams:
 
     _FIELDS = ("tokens", "lineage", "lengths", "scores", "logprobs", "ended")
 
-    def best_with(self, other: _Beams) -> None:
+    def best_with(self, other: _Slots) -> None:
         """Keep the best of these and the other ones, as many as there are slots."""
         slots = self.scores.shape[1]
         chosen = torch.cat((self.scores, other.scores), dim=1).topk(slots, dim=1).indices
@@ -113,22 +113,13 @@ def _take(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     return values.gather(1, index)
 
 
-def beam_search(
-    session: DecodingSession,
-    eos_token_ids: Sequence[int],
-    num_beams: int,
-    max_new_tokens: int,
-    outcomes: Literal["none", "after", "along"] = "after",
-) -> SearchResult:
+def beam_search(session: DecodingSession, eos_token_ids: Sequence[int], search: BeamSearch) -> SearchResult:
     """Search the hypotheses of every row, all rows and beams in one batch a step.
 
     Args:
         session: The prompts; there must be room for :func:`tokens_fed` tokens after each.
         eos_token_ids: Ids that end a hypothesis.
-        num_beams: K.
-        max_new_tokens: J.
-        outcomes: Whether the outcome after J tokens is wanted, or those that the J tokens are drawn from,
-            after 0, ..., J - 1.
+        search: Size of the search, and the depths at which outcomes are wanted.
 
     Returns:
         The hypotheses of each row and the outcomes along them.
@@ -136,25 +127,26 @@ def beam_search(
     Raises:
         NonFiniteLogitsError: The model returned NaN.
     """
+    num_beams, max_new_tokens = search.beams, search.tokens
     after = session.prompt
     rows, device = len(after), after.device
     eos = torch.tensor(eos_token_ids, dtype=torch.long, device=device)
     # As many candidates as leave num_beams open ones even if each beam's ends are all among them.
     candidates = max(2, 1 + len(eos)) * num_beams
-    finished = _Beams(rows, num_beams, max_new_tokens, device)
+    finished = _Slots(rows, num_beams, max_new_tokens, device)
     open_rows = torch.ones(rows, 1, dtype=torch.bool, device=device)
-    running = _Beams(rows, 1, max_new_tokens, device)
+    running = _Slots(rows, 1, max_new_tokens, device)
     running.logprobs.fill_(0.0)
-    passed: list[tuple[torch.Tensor, Predictions]] = []
+    passed: dict[int, tuple[torch.Tensor, Predictions]] = {}
     for step in range(max_new_tokens):
-        if outcomes == "along":
-            passed.append((running.logprobs, after))
+        if step in search.depths:
+            passed[step] = running.logprobs, after
         logprobs, parents, tokens = _likeliest(running.logprobs, after, candidates)
         ended = torch.isin(tokens, eos)
         closes = ended if step + 1 < max_new_tokens else torch.ones_like(ended)
         may_close = closes & open_rows & (torch.arange(tokens.shape[1], device=device) < num_beams)
 
-        reached = _Beams(rows, tokens.shape[1], max_new_tokens, device)
+        reached = _Slots(rows, tokens.shape[1], max_new_tokens, device)
         reached.tokens, reached.lineage = _take(running.tokens, parents), _take(running.lineage, parents)
         reached.tokens[:, :, step], reached.lineage[:, :, step] = tokens, parents
         reached.lengths.fill_(step + 1)
@@ -169,36 +161,32 @@ def beam_search(
         if step + 1 == max_new_tokens or not open_rows.any():
             break
         after = session.advance(_take(parents, kept), _take(tokens, kept))
-    hypotheses = Hypotheses(
+    beams = Beams(
         finished.tokens,
         finished.lengths,
         finished.logprobs.masked_fill(finished.scores == float("-inf"), float("-inf")),
         finished.ended,
     )
     last = finished.tokens.gather(2, (finished.lengths - 1).clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    if outcomes == "none":
-        return SearchResult(hypotheses, last, ())
-    if outcomes == "along":
-        steps = [
-            _along(weights, predictions, finished.lineage[:, :, depth], hypotheses, depth)
-            for depth, (weights, predictions) in enumerate(passed)
-        ]
-        # Where all rows were closed early, every hypothesis had ended by then.
-        over = StepOutcome(hypotheses.logprobs, hypotheses.ended, None)
-        return SearchResult(hypotheses, last, (*steps, *(over,) * (max_new_tokens - len(steps))))
-    following: Predictions | None = None
-    if not bool(hypotheses.ended.all()):
+    # Where all rows were closed early, every hypothesis had ended by then.
+    over = StepOutcome(beams.logprobs, beams.ended, None)
+    steps = {
+        depth: _along(*at_depth, finished.lineage[:, :, depth], beams, depth)
+        for depth, at_depth in passed.items()
+    }
+    if max_new_tokens in search.depths and not bool(beams.ended.all()):
         # Ended hypotheses ride along on a parent that exists; what comes after them is not read.
-        following = session.advance(finished.lineage[:, :, -1].masked_fill(hypotheses.ended, 0), last)
-    return SearchResult(hypotheses, last, (StepOutcome(hypotheses.logprobs, hypotheses.ended, following),))
+        following = session.advance(finished.lineage[:, :, -1].masked_fill(beams.ended, 0), last)
+        steps[max_new_tokens] = over._replace(after=following)
+    return SearchResult(beams, last, tuple(steps.get(depth, over) for depth in search.depths))
 
 
-def tokens_fed(num_beams: int, max_new_tokens: int, outcomes: Literal["none", "after", "along"]) -> int:
+def tokens_fed(search: BeamSearch) -> int:
     """Most tokens that a beam search feeds after each prompt.
 
     The last token of a hypothesis is read only for what comes after it.
     """
-    return num_beams * (max_new_tokens if outcomes == "after" else max_new_tokens - 1)
+    return search.beams * (search.tokens if search.tokens in search.depths else search.tokens - 1)
 
 
 def _likeliest(
@@ -255,7 +243,7 @@ def _can_improve(finished_scores: torch.Tensor, best_running: torch.Tensor) -> t
 
 
 def _along(
-    running: torch.Tensor, after: Predictions, ancestors: torch.Tensor, hypotheses: Hypotheses, depth: int
+    running: torch.Tensor, after: Predictions, ancestors: torch.Tensor, beams: Beams, depth: int
 ) -> StepOutcome:
     """The outcome after ``depth`` tokens of the hypotheses, from that of all beams that ran then.
 
@@ -263,18 +251,18 @@ def _along(
         running: ``[rows, beams]``, log-probability of the beams that ran.
         after: What followed each.
         ancestors: ``[rows, hypotheses]``, the beam that each hypothesis was then.
-        hypotheses: The hypotheses.
+        beams: The hypotheses.
         depth: Number of tokens.
     """
-    over = hypotheses.ended & (hypotheses.lengths <= depth)
+    over = beams.ended & (beams.lengths <= depth)
     ancestors = ancestors.masked_fill(over, 0)
     same = ancestors.unsqueeze(2) == ancestors.unsqueeze(1)
-    exists = hypotheses.logprobs > float("-inf")
+    exists = beams.logprobs > float("-inf")
     runs = exists & ~over
     stands_for_both = same & runs.unsqueeze(1) & runs.unsqueeze(2)
     repeated = stands_for_both.tril(diagonal=-1).any(dim=2)
-    weights = torch.where(over, hypotheses.logprobs, running.gather(1, ancestors))
+    weights = torch.where(over, beams.logprobs, running.gather(1, ancestors))
     weights = weights.masked_fill(repeated | ~exists, float("-inf"))
-    rows, beams = running.shape
-    places = ancestors + torch.arange(rows, device=ancestors.device).unsqueeze(1) * beams
+    rows, width = running.shape
+    places = ancestors + torch.arange(rows, device=ancestors.device).unsqueeze(1) * width
     return StepOutcome(weights, over, after.at(places.flatten()))

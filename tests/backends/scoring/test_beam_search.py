@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from gilot_plugin.attribution.logprobs import finite_log_softmax
-from gilot_plugin.attribution.prediction.hypotheses import _largest, beam_search
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scorer import BeamSearch
+from gilot_plugin.backends.scoring.beam_search import _largest, beam_search
+from gilot_plugin.backends.scoring.logprobs import finite_log_softmax
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import NonFiniteLogitsError
 from tests.attribution import serial
@@ -23,7 +24,8 @@ PROMPTS = (PROMPT, PROMPT[3:], (5,), (0, 44, 17, 230), PROMPT[::-1])
 def search(backend, prompts, num_beams, max_new_tokens):
     """A beam search over prompts of which the first is read once."""
     session = opened(backend, [Row(prompt) for prompt in prompts], num_beams * (max_new_tokens + 1))
-    return beam_search(session, backend.eos_token_ids, num_beams, max_new_tokens)
+    asked = BeamSearch(num_beams, max_new_tokens, (max_new_tokens,))
+    return beam_search(session, backend.limits.eos_token_ids, asked)
 
 
 def distributions_after(found):
@@ -42,14 +44,14 @@ def test_hypotheses_are_those_of_generate(make_tiny_model, family, bias):
     ended = 0
     for row, prompt in enumerate(PROMPTS):
         sequences, scores = serial.generated(model, prompt, 4, 5, eos)
-        hypotheses = found.hypotheses.of_row(row)
+        hypotheses = found.beams.of_row(row)
         # Best first, and after its end each is filled.
         padded = [[*tokens, *eos[:1] * (len(sequences[0]) - len(tokens))] for tokens in hypotheses]
         assert padded == sequences
-        means = found.hypotheses.logprobs[row] / found.hypotheses.lengths[row]
+        means = found.beams.logprobs[row] / found.beams.lengths[row]
         np.testing.assert_allclose(means, scores, atol=1e-5)
-        assert found.hypotheses.ended[row].tolist() == [tokens[-1] in eos for tokens in hypotheses]
-        ended += int(found.hypotheses.ended[row].sum())
+        assert found.beams.ended[row].tolist() == [tokens[-1] in eos for tokens in hypotheses]
+        ended += int(found.beams.ended[row].sum())
     if bias:
         assert ended > 0
 
@@ -61,10 +63,10 @@ def test_distribution_after_each_hypothesis(make_tiny_model, bias):
     following = distributions_after(found)
     for row, prompt in enumerate(PROMPTS):
         read = serial.plain_reader(model, prompt)
-        for beam, tokens in enumerate(found.hypotheses.of_row(row)):
+        for beam, tokens in enumerate(found.beams.of_row(row)):
             logprobs = read(tokens)
             total = sum(logprobs[j, token] for j, token in enumerate(tokens))
-            assert found.hypotheses.logprobs[row, beam].item() == pytest.approx(total, abs=1e-4)
+            assert found.beams.logprobs[row, beam].item() == pytest.approx(total, abs=1e-4)
             assert found.last_tokens[row, beam] == tokens[-1]
             assert found.steps[-1].over[row, beam] == (tokens[-1] == 1)
             if tokens[-1] != 1:
@@ -76,7 +78,7 @@ def test_a_batch_is_its_rows(tiny_model):
     together = search(backend, PROMPTS, 4, 3)
     for row, prompt in enumerate(PROMPTS):
         alone = search(backend, [prompt], 4, 3)
-        assert together.hypotheses.of_row(row) == alone.hypotheses.of_row(0)
+        assert together.beams.of_row(row) == alone.beams.of_row(0)
         np.testing.assert_allclose(
             distributions_after(together)[row],
             distributions_after(alone)[0],
@@ -88,15 +90,15 @@ def test_a_batch_is_its_rows(tiny_model):
 def test_hypotheses_that_cannot_exist_have_probability_0(make_tiny_model):
     model = bias_output(make_tiny_model("llama"), dict.fromkeys((30, 31), 0.0), others=float("-inf"))
     found = search(TransformersBackend(model), [PROMPT], 6, 2)
-    assert sorted(found.hypotheses.of_row(0)) == [(30, 30), (30, 31), (31, 30), (31, 31)]
-    assert found.hypotheses.logprobs.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
-    assert (found.hypotheses.logprobs[0] == float("-inf")).sum() == 2
+    assert sorted(found.beams.of_row(0)) == [(30, 30), (30, 31), (31, 30), (31, 31)]
+    assert found.beams.logprobs.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
+    assert (found.beams.logprobs[0] == float("-inf")).sum() == 2
 
 
 def test_hypotheses_are_different(family_model):
     found = search(TransformersBackend(family_model), PROMPTS[:3], 6, 3)
     for row in range(3):
-        assert len(set(found.hypotheses.of_row(row))) == 6
+        assert len(set(found.beams.of_row(row))) == 6
 
 
 @pytest.mark.parametrize("vocab", [3, 320, 5000, 5120])

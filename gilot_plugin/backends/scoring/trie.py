@@ -8,11 +8,9 @@ from typing import NamedTuple
 
 import torch
 
-from gilot_plugin.attribution.logprobs import accurate, finite_log_softmax, log_odds
-from gilot_plugin.backends.protocol import DecodingSession, TokenTree
-
-#: A node of the trie: the tokens from the prompt's end up to it.
-Prefix = tuple[int, ...]
+from gilot_plugin.backends.scorer import TokenIds
+from gilot_plugin.backends.scoring.logprobs import accurate, finite_log_softmax, log_odds
+from gilot_plugin.backends.scoring.sessions import DecodingSession, TokenTree
 
 
 class Trie:
@@ -21,21 +19,29 @@ class Trie:
     Args:
         fed: Continuations that the model reads; may be empty, and each other's beginnings.
         predicted: Continuations whose last token is only predicted. What comes before it is read, too.
+        sequences: The same, of which every token is of interest.
 
     Attributes:
         prefixes: Nodes that are read, in the order of their depths.
     """
 
-    def __init__(self, fed: Sequence[Prefix], predicted: Sequence[Prefix] = ()) -> None:
+    def __init__(
+        self, fed: Sequence[TokenIds], predicted: Sequence[TokenIds] = (), sequences: Sequence[TokenIds] = ()
+    ) -> None:
+        predicted = [*predicted, *sequences]
         read = [*fed, *(known[:-1] for known in predicted)]
         beginnings = {known[:depth] for known in read for depth in range(1, len(known) + 1)}
         self.prefixes = tuple(sorted(beginnings, key=lambda prefix: (len(prefix), prefix)))
         ends = dict.fromkeys(known for known in predicted if known not in beginnings and known)
         #: Tokens whose log-probability is read: the nodes, then those that are only predicted.
-        self.edges: tuple[Prefix, ...] = (*self.prefixes, *ends)
+        self.edges: tuple[TokenIds, ...] = (*self.prefixes, *ends)
         self._columns = {prefix: column for column, prefix in enumerate(((), *self.edges))}
+        #: For each sequence, the columns of its tokens.
+        self.paths = tuple(
+            tuple(self.column(known[: depth + 1]) for depth in range(len(known))) for known in sequences
+        )
 
-    def column(self, prefix: Prefix) -> int:
+    def column(self, prefix: TokenIds) -> int:
         """Where :attr:`TriePass.logprobs` has a continuation."""
         return self._columns[prefix]
 
@@ -60,23 +66,22 @@ class Visit(NamedTuple):
     following: torch.Tensor
 
 
-class AnswerReading(NamedTuple):
-    """How likely answers are, token by token.
+class SequenceReading(NamedTuple):
+    """How likely sequences are, token by token.
 
     Attributes:
-        logprobs: ``[rows, tokens]``, log-probability of each token of the row's answer given what is before
-            it, in nats; 0 past its end.
-        logodds: ``[rows, tokens]``, log-odds of each against all other tokens, in nats; 0 past its end. None
-            if they were not asked for.
+        logprobs: ``[rows, sequences, longest]``, log-probability of each token given what is before it, in
+            nats; 0 past the end of a sequence.
+        logodds: The same of their log-odds against all other tokens together; None if nobody asked for them.
     """
 
     logprobs: torch.Tensor
     logodds: torch.Tensor | None
 
-    def of(self, rows: slice, tokens: int) -> AnswerReading:
-        """Those of some rows, whose answers have so many tokens."""
-        part = (rows, slice(0, tokens))
-        return AnswerReading(self.logprobs[part], None if self.logodds is None else self.logodds[part])
+    def of(self, rows: slice, sequences: Sequence[TokenIds]) -> SequenceReading:
+        """Those of some rows, which have these sequences."""
+        part = (rows, slice(0, len(sequences)), slice(0, max(map(len, sequences), default=0)))
+        return SequenceReading(self.logprobs[part], None if self.logodds is None else self.logodds[part])
 
 
 class TriePass:
@@ -86,7 +91,7 @@ class TriePass:
         session: The prompts.
         tries: One a row; the same for all where the backend's prompts share nothing.
         device: Where the logits are.
-        odds_along: For each row, a continuation the log-odds of whose tokens are wanted; None for none.
+        odds: Whether log-odds along the tries' sequences are wanted, for each row.
 
     Attributes:
         logprobs: ``[rows, 1 + edges]``, log-probability of each continuation given the prompt, in nats, the
@@ -99,7 +104,7 @@ class TriePass:
         session: DecodingSession,
         tries: Sequence[Trie],
         device: torch.device,
-        odds_along: Sequence[Prefix] | None = None,
+        odds: Sequence[bool],
     ) -> None:
         self._session, self._tries = session, tries
         most = max(len(trie.edges) for trie in tries)
@@ -114,12 +119,14 @@ class TriePass:
         )
         self.logprobs = torch.zeros(len(tries), 1 + most, device=device)
         self.steps = torch.zeros_like(self.logprobs)
-        self._with_odds: torch.Tensor | None = None
-        if odds_along is not None:
+        self._paths = _padded([trie.paths for trie in tries], device)
+        self._odds: torch.Tensor | None = None
+        if any(odds):
             self._odds = torch.zeros_like(self.logprobs, dtype=accurate(device))
             #: ``[rows, 1 + edges]``, whether log-odds are wanted.
             self._with_odds = torch.zeros_like(self.logprobs, dtype=torch.bool)
-            self._with_odds.scatter_(1, self._columns_along(odds_along), True)
+            wanted = torch.tensor(list(odds), device=device)[:, None].expand(-1, self._paths[0].numel())
+            self._with_odds.scatter_(1, self._paths.flatten(1), wanted)
 
     def visits(self) -> Iterator[Visit]:
         """Read everything once, a few nodes at a time: the prompts, then depth by depth.
@@ -141,84 +148,42 @@ class TriePass:
                 read = following[starts[row, edge] - part.start, self._tokens[row, edge]]
                 self.steps[row, edge + 1] = read
                 self.logprobs[row, edge + 1] = self.logprobs[row, self._parents[row, edge]] + read
-                if self._with_odds is not None:
+                if self._odds is not None:
                     asked = self._with_odds[row, edge + 1]
                     row, edge = row[asked], edge[asked]
                     place = starts[row, edge] - part.start
                     self._odds[row, edge + 1] = log_odds(following[place], self._tokens[row, edge])
                 yield Visit(rows[part], columns[part], following)
 
-    def along(self, answers: Sequence[Prefix]) -> AnswerReading:
-        """How likely a continuation of each row is, token by token, when all was read."""
-        columns = self._columns_along(answers)
-        return AnswerReading(
-            self.steps.gather(1, columns),
-            None if self._with_odds is None else self._odds.gather(1, columns),
-        )
-
-    def totals(self, sequences: Sequence[Sequence[Prefix]]) -> torch.Tensor:
-        """Log-probability of each sequence of each row, ``[rows, sequences]``, in nats, when all was read."""
-        columns = [
-            [trie.column(one) for one in row] for trie, row in zip(self._tries, sequences, strict=True)
-        ]
-        return self.logprobs.gather(1, torch.tensor(columns, device=self.logprobs.device))
-
-    def _columns_along(self, answers: Sequence[Prefix]) -> torch.Tensor:
-        """``[rows, tokens]``, where the beginnings of continuations are; 0 past their ends."""
-        longest = max(map(len, answers))
-        columns = [
-            [
-                *(trie.column(answer[: depth + 1]) for depth in range(len(answer))),
-                *(0,) * (longest - len(answer)),
-            ]
-            for trie, answer in zip(self._tries, answers, strict=True)
-        ]
-        return torch.tensor(columns, dtype=torch.long, device=self.logprobs.device)
+    def read(self) -> SequenceReading:
+        """How likely the sequences are, token by token, when all was visited."""
+        flat, shape = self._paths.flatten(1), self._paths.shape
+        odds = None if self._odds is None else self._odds.gather(1, flat).view(shape)
+        return SequenceReading(self.steps.gather(1, flat).view(shape), odds)
 
 
-def sequences_read(
-    session: DecodingSession,
-    sequences: Sequence[Sequence[Prefix]],
-    device: torch.device,
-    odds_along: Sequence[Prefix] | None = None,
-) -> TriePass:
-    """Read sequences after each prompt; last tokens are predicted, but not fed.
-
-    Args:
-        session: The prompts.
-        sequences: For each row, as many; an empty one is certain.
-        device: Where the logits are.
-        odds_along: See :class:`TriePass`; one of the row's sequences each.
+def read_sequences(
+    session: DecodingSession, tries: Sequence[Trie], device: torch.device, odds: Sequence[bool]
+) -> SequenceReading:
+    """Read tries of which nothing but their sequences is wanted.
 
     Raises:
         NonFiniteLogitsError: The model returned NaN.
     """
-    known: dict[tuple[Prefix, ...], Trie] = {}
-    tries = [known.setdefault(tuple(row), Trie((), [one for one in row if one])) for row in sequences]
-    reading = TriePass(session, tries, device, odds_along)
+    reading = TriePass(session, tries, device, odds)
     for _ in reading.visits():
         pass
-    return reading
+    return reading.read()
 
 
-def answer_logprobs(
-    session: DecodingSession, answers: Sequence[Prefix], device: torch.device, *, odds: bool
-) -> AnswerReading:
-    """How likely an answer is after each prompt, token by token; its last one is predicted, but not fed.
-
-    Args:
-        session: The prompts.
-        answers: One a row; an empty one is certain.
-        device: Where the logits are.
-        odds: Whether log-odds are wanted, too.
-
-    Raises:
-        NonFiniteLogitsError: The model returned NaN.
-    """
-    alone = [[answer] for answer in answers]
-    return sequences_read(session, alone, device, answers if odds else None).along(answers)
-
-
-def node_count(continuations: Sequence[Prefix]) -> int:
-    """Number of nodes of the trie, the prompt not counted: tokens that are fed after each prompt."""
-    return len(Trie(continuations).prefixes)
+def _padded(paths: Sequence[Sequence[Sequence[int]]], device: torch.device) -> torch.Tensor:
+    """Columns of the tokens of sequences, ``[rows, sequences, longest]``; 0, the prompt's, past an end."""
+    most = max(map(len, paths))
+    longest = max((len(path) for row in paths for path in row), default=0)
+    known: dict[int, list[list[int]]] = {}
+    for row in paths:
+        if id(row) not in known:
+            filled = [[*path, *(0,) * (longest - len(path))] for path in row]
+            known[id(row)] = filled + [[0] * longest] * (most - len(row))
+    padded = torch.tensor([known[id(row)] for row in paths], dtype=torch.long, device=device)
+    return padded.view(len(paths), most, longest)

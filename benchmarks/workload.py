@@ -28,7 +28,7 @@ _HEAD_SCALE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class Workload:
     """A model with a prompt.
 
     Attributes:
@@ -72,7 +72,7 @@ class Subject:
         """Inputs and outputs of the distinct matrix products, the output layer's included."""
         return sorted({(module.in_features, module.out_features) for module in _linear(self.model)})
 
-    def with_prompt(self, token_ids: list[int]) -> Subject:
+    def with_prompt(self, token_ids: list[int]) -> Workload:
         """The same model with another prompt."""
         return replace(self, token_ids=token_ids)
 
@@ -95,8 +95,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, help="J")
 
 
-def load(options: argparse.Namespace) -> Subject:
-    """The subject that the options name."""
+def load(options: argparse.Namespace) -> Workload:
+    """The workload that the options name."""
     beams, tokens, length = SHAPES.get(options.shape, (8, 10, 0))
     dtype = getattr(torch, options.dtype or ("bfloat16" if options.shape else "float32"))
     if options.shape:
@@ -107,7 +107,7 @@ def load(options: argparse.Namespace) -> Subject:
         tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
         model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=dtype).to(options.device)
         token_ids = chat_ids(tokenizer, QUESTION)
-    return Subject(model.eval(), tokenizer, token_ids, options.beams or beams, options.tokens or tokens)
+    return Workload(model.eval(), tokenizer, token_ids, options.beams or beams, options.tokens or tokens)
 
 
 def smollm2() -> dict[str, str]:

@@ -6,22 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from gilot_plugin.attribution.prediction.mixing import Mixture
-from gilot_plugin.attribution.prediction.outcomes import (
-    Continuation,
-    FixedHypotheses,
-    fixed_outcomes,
-    regenerated_outcomes,
-    rescored_outcomes,
-)
 from gilot_plugin.attribution.prompt.absence import BUILTIN_ABSENCES, AbsenceContext
 from gilot_plugin.attribution.types import Unit
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scorer import BeamSearch, Continuation, FixedHypotheses
+from gilot_plugin.backends.scoring.distributions import Reading, read_fixed, read_published, read_searched
+from gilot_plugin.backends.scoring.mixing import Mixture
 from gilot_plugin.backends.transformers import TransformersBackend
 from tests.attribution import serial
 from tests.attribution.altered_models import bias_output
 from tests.attribution.engine_calls import PROMPT
-from tests.backends.opening import batch_of
 
 
 def mixed(weights, following):
@@ -61,16 +55,16 @@ def test_mixture_with_certain_tokens():
 
 def given(backend, hypotheses, depths):
     """Outcomes of given hypotheses after the prompt."""
-    (outcomes,), _ = fixed_outcomes(
-        backend, batch_of(backend, [Row(PROMPT)]), [FixedHypotheses(tuple(hypotheses), depths)]
-    )
-    return outcomes
+    after = FixedHypotheses(tuple(hypotheses), depths)
+    (found,) = read_fixed(backend, [Reading([Row(PROMPT)], Row(PROMPT), after, (), False)])
+    return found.distributions.logprobs[0]
 
 
 def test_outcomes_are_distributions(family_model):
     backend = TransformersBackend(family_model)
     rows = [Row(PROMPT), Row(PROMPT[4:])]
-    outcomes = regenerated_outcomes(backend, batch_of(backend, rows), 4, 3).logprobs
+    (found,) = read_searched(backend, [Reading(rows, rows[0], BeamSearch(4, 3, (3,)), (), False)])
+    outcomes = found.distributions.logprobs
     assert outcomes.shape == (2, 1, 320)
     assert outcomes[:, 0].double().exp().sum(dim=1).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
 
@@ -83,9 +77,10 @@ def test_published_reading(make_tiny_model):
     search = published.without(PROMPT, absent, context)
     score = published.rescored_without(PROMPT, absent, context)
     backend = TransformersBackend(model)
-    searched, scored = (batch_of(backend, [row], Row(PROMPT)) for row in (search, score))
-    outcomes, found = rescored_outcomes(backend, searched, scored, 4, 5)
-    hypotheses = found.of_row(0)
+    asked = Reading([search], Row(PROMPT), BeamSearch(4, 5, (5,)), (), False, [score])
+    found = read_published(backend, asked)
+    outcomes = found.distributions.logprobs
+    hypotheses = [known.token_ids for known in found.searched.continuations]
     assert len({len(tokens) for tokens in hypotheses}) > 1
     longest = max(map(len, hypotheses))
     prompt = [*PROMPT[:3], 0, 0, *PROMPT[5:]]

@@ -7,8 +7,8 @@ import logging
 import pytest
 import torch
 
-from gilot_plugin.attribution.batching import BatchPlan, Size, in_batches
-from gilot_plugin.backends.protocol import Need
+from gilot_plugin.backends.scoring.batching import BatchPlan, Size, in_batches
+from gilot_plugin.backends.scoring.sessions import Need
 from gilot_plugin.errors import BudgetError
 
 MIB = 2**20
