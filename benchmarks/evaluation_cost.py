@@ -20,8 +20,8 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from rich.console import Console
 from rich.table import Table
-from subject import add_options, load
 from timing import number, spread, timed
+from workload import add_options, load
 
 import gilot_plugin
 
@@ -35,9 +35,9 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    subject = load(options)
+    workload = load(options)
     settings = {
-        "model": HFLM(pretrained=subject.model, tokenizer=subject.tokenizer, batch_size=options.batch_size),
+        "model": HFLM(pretrained=workload.model, tokenizer=workload.tokenizer, batch_size=options.batch_size),
         "task_manager": TaskManager(include_path=str(SUITE), include_defaults=False),
         "apply_chat_template": options.chat,
         "bootstrap_iters": 0,
@@ -49,8 +49,9 @@ def main() -> None:
         _add(table, task, settings, options)
     console = Console(width=132)
     console.print(
-        f"{subject.model.device}, {str(subject.model.dtype).removeprefix('torch.')}, K={subject.num_beams}, "
-        f"J={subject.max_new_tokens}, units: {options.units}, hypotheses: {options.hypotheses}, "
+        f"{workload.model.device}, {str(workload.model.dtype).removeprefix('torch.')}, "
+        f"K={workload.num_beams}, J={workload.max_new_tokens}, units: {options.units}, "
+        f"hypotheses: {options.hypotheses}, "
         f"{100 * options.share:g} % of the samples, at least one. Several values: median (least to most)."
     )
     console.print(table)

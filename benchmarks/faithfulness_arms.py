@@ -101,10 +101,37 @@ COALITIONS = tuple(
     Arm("J=5", (method,), {"max_new_tokens": 5}) for method in ("logprob", "lime", "lime_ot", "lime_kl")
 )
 
+#: Twenty positions of the answer, for what is compared by price.
+_FAR = {"hypotheses": "response", "steps": "mean", "max_new_tokens": 20}
+
+#: Which coalitions are worth their price: single units, and sets of absent ones at several budgets. By sets,
+#: measures are arms of their own, for what the model reads hangs on them.
+SCHEMES = (
+    Arm("one at a time", ("logprob", "kl", "ot"), _FAR),
+    *(
+        Arm(label, (measure,), {**_FAR, **settings})
+        for measure in ("logprob", "kl", "ot")
+        for label, settings in (
+            ("auto", {"scheme": "auto"}),
+            *(
+                (f"{scheme}, {count}", {"scheme": scheme, "coalitions": count})
+                for scheme, counts in (
+                    ("auto", (64, 128)),
+                    ("shapley", (64, 128)),
+                    ("banzhaf", (64, 128)),
+                    ("lime", (32, 64, 128)),
+                )
+                for count in counts
+            ),
+        )
+    ),
+)
+
 PARTS: Mapping[str, tuple[Arm, ...]] = {
     "grid": GRID,
     "modes": MODES,
     "costs": (*COSTS, *FLAT, *COSTS_ALONG_ANSWER),
     "others": OTHERS,
     "coalitions": COALITIONS,
+    "schemes": SCHEMES,
 }

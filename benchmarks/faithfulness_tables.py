@@ -27,6 +27,7 @@ _COLUMNS = (
     "sufficiency",
     "ranks like {against}",
     "s a prompt",
+    "tokens a prompt",
 )
 
 
@@ -36,10 +37,12 @@ class Attributed(NamedTuple):
     Attributes:
         rankings: For each sample and ranking, the units by relevance.
         seconds: For each ranking, seconds of each sample.
+        tokens: For each ranking, tokens that the model read of each sample, for all methods together.
     """
 
     rankings: Sequence[Mapping[str, Ranking]]
     seconds: Mapping[str, Sequence[float]]
+    tokens: Mapping[str, Sequence[float]]
 
     def agreement(self, one: str, other: str) -> float:
         """Spearman's correlation of the ranks that two rankings give to units, mean over the samples."""
@@ -133,9 +136,10 @@ def _table(rows: Sequence[_Row], attributed: Attributed, against: str, seed: int
             for name in ("area", "comprehensiveness", "sufficiency")
         )
         area, comprehensiveness, sufficiency = (_interval(interval_of(found)) for found in numbers)
-        agreement = spent = ""
+        agreement = spent = tokens = ""
         if row.name in attributed.seconds:
             spent = f"{np.mean(attributed.seconds[row.name]):.2f}"
+            tokens = f"{np.mean(attributed.tokens[row.name]):.0f}"
             if row.against is not None:
                 agreement = f"{attributed.agreement(row.name, against):.2f}"
         cells = (
@@ -147,6 +151,7 @@ def _table(rows: Sequence[_Row], attributed: Attributed, against: str, seed: int
             sufficiency,
             agreement,
             spent,
+            tokens,
         )
         yield "| " + " | ".join(cells) + " |"
 

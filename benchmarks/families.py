@@ -20,7 +20,8 @@ import torch
 import transformers
 from family_models import REACH, VOCAB_SIZE, families, tiny_model
 
-from gilot_plugin.backends.protocol import Batch, Row, TokenTree
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scoring.sessions import TokenTree
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import UnsupportedModelError
 
@@ -103,12 +104,12 @@ def errors(backend: TransformersBackend, model: Any) -> float:
     worst = [0.0]
     # Rows of one length, and of several.
     for together in (rows, rows[1:2]):
-        batch = Batch(together, [backend.read_prompt(rows[0])] * len(together))
-        for level in backend.prefill(batch, len(TREE.tokens)).read_trees([TREE] * len(together)):
+        beside = [rows[0]] * len(together)
+        for level in backend.prefill(together, len(TREE.tokens), beside).read_trees([TREE] * len(together)):
             places = zip(level.rows.tolist(), level.nodes.tolist(), strict=True)
             for (row, node), logits in zip(places, level.predictions.logits(), strict=True):
                 worst.append(difference(together[row].continued(_path(node)), logits))
-        session, sequences = backend.prefill(batch, 8), [[row] for row in together]
+        session, sequences = backend.prefill(together, 8, beside), [[row] for row in together]
         for parents, tokens in (([0, 0], [15, 16]), ([1, 0], [17, 18])):
             steps = torch.tensor([parents] * len(together)), torch.tensor([tokens] * len(together))
             logits = session.advance(*steps).logits()

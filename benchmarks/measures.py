@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from subject import Subject
 from timing import spread, times
+from workload import Workload
 
 import gilot_plugin
 
@@ -24,19 +24,19 @@ MODES: Mapping[str, Mapping[str, Any]] = {
 _SHORTER = 7
 
 
-def report(subject: Subject, repeats: int, console: Console) -> None:
+def report(workload: Workload, repeats: int, console: Console) -> None:
     """Print a table; seconds of the processor do not depend on what else the machine does."""
     table = Table("", "prompt", "outcomes", "kl, s", "ot, s", "times as much", "of the processor")
-    length = len(subject.token_ids) - _SHORTER
-    prompts = {"cut off": subject.token_ids[:length], "questions": subject.long_prompt(length)}
-    _seconds(subject, prompts["cut off"], "kl", {})  # warms up
+    length = len(workload.token_ids) - _SHORTER
+    prompts = {"cut off": workload.token_ids[:length], "questions": workload.long_prompt(length)}
+    _seconds(workload, prompts["cut off"], "kl", {})  # warms up
     for mode, settings in MODES.items():
         for name, token_ids in prompts.items():
             walls: dict[str, list[float]] = {"kl": [], "ot": []}
             processors: dict[str, list[float]] = {"kl": [], "ot": []}
             for _ in range(repeats):
                 for method in walls:
-                    wall, processor, found = _seconds(subject, token_ids, method, settings)
+                    wall, processor, found = _seconds(workload, token_ids, method, settings)
                     walls[method].append(wall)
                     processors[method].append(processor)
             sizes = found.diagnostics.support_size
@@ -50,10 +50,10 @@ def report(subject: Subject, repeats: int, console: Console) -> None:
 
 
 def _seconds(
-    subject: Subject, token_ids: list[int], method: str, settings: Mapping[str, Any]
+    workload: Workload, token_ids: list[int], method: str, settings: Mapping[str, Any]
 ) -> tuple[float, float, gilot_plugin.Attribution]:
     """Seconds of the clock and of the processor, and the attribution."""
     config = gilot_plugin.GilotConfig(units="token", scope="all", methods=[method], **settings)
     started, used = time.perf_counter(), time.process_time()
-    found = gilot_plugin.attribute(subject.model, subject.tokenizer, token_ids, config)
+    found = gilot_plugin.attribute(workload.model, workload.tokenizer, token_ids, config)
     return time.perf_counter() - started, time.process_time() - used, found

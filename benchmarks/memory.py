@@ -24,7 +24,7 @@ import torch
 from ours import MODES, run, token_config
 from rich.console import Console
 from rich.table import Table
-from subject import Subject, add_options, load
+from workload import Workload, add_options, load
 
 #: Seconds between two looks at the memory.
 _INTERVAL = 0.002
@@ -35,49 +35,49 @@ UNIT_BUDGET = 20_000
 MIB = 2**20
 
 
-def report(subject: Subject, options: argparse.Namespace, console: Console) -> None:
+def report(workload: Workload, options: argparse.Namespace, console: Console) -> None:
     """Print the peak of each mode, of long prompts too if these are asked for."""
     budget = options.memory_budget
     table = Table("", "prompt, tokens", "peak beyond the model, MiB", "memory_budget")
-    for length in (len(subject.token_ids), *((1024, 4096) if options.long else ())):
+    for length in (len(workload.token_ids), *((1024, 4096) if options.long else ())):
         for mode in MODES:
-            peak = _peak(subject, options, mode, length)
+            peak = _peak(workload, options, mode, length)
             table.add_row(mode, str(length), f"{peak / MIB:,.0f}", budget or "none")
     console.print(table)
     if options.long:
         console.print(f"Beyond the first prompt: units=auto, {UNIT_BUDGET:,} tokens.")
 
 
-def _peak(subject: Subject, options: argparse.Namespace, mode: str, length: int) -> int:
-    if subject.device.type == "cuda":
-        return measure(subject, mode, length, options.memory_budget)
+def _peak(workload: Workload, options: argparse.Namespace, mode: str, length: int) -> int:
+    if workload.device.type == "cuda":
+        return measure(workload, mode, length, options.memory_budget)
     given = {name: getattr(options, name) for name in ("model", "shape", "dtype", "memory_budget")}
-    given |= {"device": str(subject.device), "beams": subject.num_beams, "tokens": subject.max_new_tokens}
+    given |= {"device": str(workload.device), "beams": workload.num_beams, "tokens": workload.max_new_tokens}
     command = [sys.executable, str(Path(__file__)), "--hypotheses", mode, "--length", str(length)]
     command += [part for name, value in given.items() if value for part in (f"--{name}", str(value))]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return int(json.loads(done.stdout.splitlines()[-1]))
 
 
-def measure(subject: Subject, mode: str, length: int, budget: str | None) -> int:
+def measure(workload: Workload, mode: str, length: int, budget: str | None) -> int:
     """Peak bytes of one attribution beyond those that the model takes."""
     settings = {"memory_budget": budget} if budget else {}
-    if length != len(subject.token_ids):
-        subject = subject.with_prompt(subject.long_prompt(length))
+    if length != len(workload.token_ids):
+        workload = workload.with_prompt(workload.long_prompt(length))
         settings |= {"units": "auto", "unit_budget": UNIT_BUDGET}
-    config = token_config(subject, mode, **settings)
+    config = token_config(workload, mode, **settings)
     # What a first attribution loads for good is no part of it.
     tiny = config.model_copy(
         update={"num_beams": 1, "max_new_tokens": 1, "units": "line", "unit_budget": None}
     )
-    run(subject.with_prompt(subject.token_ids[:8]), tiny)
+    run(workload.with_prompt(workload.token_ids[:8]), tiny)
     gc.collect()
-    if subject.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(subject.device)
-        before = torch.cuda.memory_allocated(subject.device)
-        run(subject, config)
-        return int(torch.cuda.max_memory_allocated(subject.device) - before)
-    return _peak_growth(lambda: run(subject, config))
+    if workload.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(workload.device)
+        before = torch.cuda.memory_allocated(workload.device)
+        run(workload, config)
+        return int(torch.cuda.max_memory_allocated(workload.device) - before)
+    return _peak_growth(lambda: run(workload, config))
 
 
 def _peak_growth(call: Callable[[], object]) -> int:
@@ -114,9 +114,9 @@ def main() -> None:
     parser.add_argument("--memory_budget")
     parser.add_argument("--length", type=int, help="tokens of the prompt")
     options = parser.parse_args()
-    subject = load(options)
-    length = options.length or len(subject.token_ids)
-    print(json.dumps(measure(subject, options.hypotheses, length, options.memory_budget)))
+    workload = load(options)
+    length = options.length or len(workload.token_ids)
+    print(json.dumps(measure(workload, options.hypotheses, length, options.memory_budget)))
 
 
 if __name__ == "__main__":

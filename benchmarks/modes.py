@@ -8,24 +8,24 @@ from published import SampledCost, time_serially
 from rates import TOKENS, layer_rate, square_rate
 from rich.console import Console
 from rich.table import Table
-from subject import Subject
 from timing import number, spread, times
+from workload import Workload
 
 _GIGA = 1e9
 
 
-def report(subject: Subject, repeats: int, sampled: int, console: Console) -> None:
+def report(workload: Workload, repeats: int, sampled: int, console: Console) -> None:
     """Print both tables."""
-    ours = {mode: repeat(subject, token_config(subject, mode), repeats) for mode in MODES}
+    ours = {mode: repeat(workload, token_config(workload, mode), repeats) for mode in MODES}
     theirs = time_serially(
-        subject.model,
-        subject.token_ids,
-        subject.num_beams,
-        subject.max_new_tokens,
-        sampled or len(subject.token_ids),
+        workload.model,
+        workload.token_ids,
+        workload.num_beams,
+        workload.max_new_tokens,
+        sampled or len(workload.token_ids),
     )
     _against_published(ours, theirs, console)
-    _against_machine(subject, ours, console)
+    _against_machine(workload, ours, console)
 
 
 def _against_published(ours: dict[str, list[Run]], theirs: SampledCost, console: Console) -> None:
@@ -58,15 +58,15 @@ def _against_published(ours: dict[str, list[Run]], theirs: SampledCost, console:
     )
 
 
-def _against_machine(subject: Subject, ours: dict[str, list[Run]], console: Console) -> None:
-    dtypes = dict.fromkeys((torch.float32, torch.bfloat16, subject.model.dtype))
-    rates = {dtype: (square_rate(dtype, subject.device), layer_rate(subject, dtype)) for dtype in dtypes}
+def _against_machine(workload: Workload, ours: dict[str, list[Run]], console: Console) -> None:
+    dtypes = dict.fromkeys((torch.float32, torch.bfloat16, workload.model.dtype))
+    rates = {dtype: (square_rate(dtype, workload.device), layer_rate(workload, dtype)) for dtype in dtypes}
     for dtype, (square, layers) in rates.items():
         console.print(
             f"Matrix products in {str(dtype).removeprefix('torch.')}: {square / _GIGA:,.0f} GFLOP/s for "
             f"large square ones, {layers / _GIGA:,.0f} for the model's shapes with {TOKENS} tokens."
         )
-    best = max(rates[subject.model.dtype])
+    best = max(rates[workload.model.dtype])
     table = Table(
         "",
         "model tokens",
@@ -78,7 +78,7 @@ def _against_machine(subject: Subject, ours: dict[str, list[Run]], console: Cons
         title="Against the machine",
     )
     for mode, runs in ours.items():
-        work = flop(subject, token_config(subject, mode), runs[0])
+        work = flop(workload, token_config(workload, mode), runs[0])
         seconds = [run.model_seconds for run in runs]
         table.add_row(
             mode,
@@ -91,7 +91,7 @@ def _against_machine(subject: Subject, ours: dict[str, list[Run]], console: Cons
         )
     console.print(table)
     console.print(
-        f"{subject.layer_flop / _GIGA:.3f} GFLOP a token in the layers, {subject.head_flop / _GIGA:.3f} in "
+        f"{workload.layer_flop / _GIGA:.3f} GFLOP a token in the layers, {workload.head_flop / _GIGA:.3f} in "
         "the output layer where logits are read; attention's own products are not counted. The bound is all "
         "of it at the best rate above in the model's precision."
     )

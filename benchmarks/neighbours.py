@@ -17,8 +17,8 @@ import torch
 from ours import repeat, token_config
 from rich.console import Console
 from rich.table import Table
-from subject import Subject
 from timing import number, spread, timed, times
+from workload import Workload
 
 #: Interpolation steps of integrated gradients.
 STEPS = 20
@@ -43,15 +43,15 @@ class Measured:
     seconds: float
 
 
-def report(subject: Subject, repeats: int, sampled: int, console: Console) -> None:
+def report(workload: Workload, repeats: int, sampled: int, console: Console) -> None:
     """Print what the neighbours take beside ``response``, given the same answer."""
-    answer = greedy(subject)
-    config = token_config(subject, "response")
-    ours = [run.seconds for run in repeat(subject, config, repeats, answer)]
+    answer = greedy(workload)
+    config = token_config(workload, "response")
+    ours = [run.seconds for run in repeat(workload, config, repeats, answer)]
     table = Table("", "what it does", "timed, s", "whole answer, s", "ours is times faster")
     does = "each token is deleted; distribution after the answer, transport"
     table.add_row("gilot_plugin, response", does, spread(ours), spread(ours), "1")
-    for name, ask in _neighbours(subject, answer, sampled or len(answer)).items():
+    for name, ask in _neighbours(workload, answer, sampled or len(answer)).items():
         try:
             theirs = ask()
         except DifferentError as error:
@@ -67,72 +67,72 @@ def report(subject: Subject, repeats: int, sampled: int, console: Console) -> No
     )
 
 
-def greedy(subject: Subject) -> list[int]:
+def greedy(workload: Workload) -> list[int]:
     """The tokens that all of them explain, none of which ends the answer."""
-    ids = torch.tensor([subject.token_ids], device=subject.device)
+    ids = torch.tensor([workload.token_ids], device=workload.device)
     with torch.no_grad():
-        found = subject.model.generate(
+        found = workload.model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
             do_sample=False,
-            min_new_tokens=subject.max_new_tokens,
-            max_new_tokens=subject.max_new_tokens,
+            min_new_tokens=workload.max_new_tokens,
+            max_new_tokens=workload.max_new_tokens,
             pad_token_id=0,
         )
-    answer: list[int] = found[0, len(subject.token_ids) :].tolist()
+    answer: list[int] = found[0, len(workload.token_ids) :].tolist()
     return answer
 
 
-def _neighbours(subject: Subject, answer: list[int], sampled: int) -> dict[str, Callable[[], Measured]]:
+def _neighbours(workload: Workload, answer: list[int], sampled: int) -> dict[str, Callable[[], Measured]]:
     """What attributes the first tokens of an answer with each of them."""
     # Both leave traces in the model they are given. inseq leaves every token like the one for padding out of
     # what it attributes, and in some chat templates that one ends a turn.
-    model, tokenizer = copy.deepcopy(subject.model), copy.deepcopy(subject.tokenizer)
-    fed = {*subject.token_ids, *answer}
+    model, tokenizer = copy.deepcopy(workload.model), copy.deepcopy(workload.tokenizer)
+    fed = {*workload.token_ids, *answer}
     unused = next(token_id for token_id in range(len(fed) + 1) if token_id not in fed)
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(unused)
     model.config.pad_token_id = unused
-    subject = replace(subject, model=model, tokenizer=tokenizer)
+    workload = replace(workload, model=model, tokenizer=tokenizer)
     logging.getLogger("inseq").setLevel(logging.ERROR)
     return {
-        "captum, FeatureAblation": partial(_captum, subject, answer[:sampled]),
-        "inseq, occlusion": partial(_inseq, subject, answer, "occlusion", sampled),
-        "inseq, integrated_gradients": partial(_inseq, subject, answer, "integrated_gradients", sampled),
+        "captum, FeatureAblation": partial(_captum, workload, answer[:sampled]),
+        "inseq, occlusion": partial(_inseq, workload, answer, "occlusion", sampled),
+        "inseq, integrated_gradients": partial(_inseq, workload, answer, "integrated_gradients", sampled),
     }
 
 
-def _captum(subject: Subject, answer: list[int]) -> Measured:
+def _captum(workload: Workload, answer: list[int]) -> Measured:
     from captum.attr import FeatureAblation, LLMAttribution, TextTokenInput
 
-    given = TextTokenInput(subject.text, subject.tokenizer)
-    _check(given.inp_tensor[0].tolist(), subject.token_ids, "reads the prompt")
-    explainer = LLMAttribution(FeatureAblation(subject.model), subject.tokenizer)
+    given = TextTokenInput(workload.text, workload.tokenizer)
+    _check(given.inp_tensor[0].tolist(), workload.token_ids, "reads the prompt")
+    explainer = LLMAttribution(FeatureAblation(workload.model), workload.tokenizer)
     found, seconds = timed(
-        lambda: explainer.attribute(given, target=torch.tensor(answer), show_progress=False), subject.device
+        lambda: explainer.attribute(given, target=torch.tensor(answer), show_progress=False), workload.device
     )
-    _check(list(found.token_attr.shape), [len(answer), len(subject.token_ids)], "attributes")
+    _check(list(found.token_attr.shape), [len(answer), len(workload.token_ids)], "attributes")
     does = "each token becomes token 0; log-probability of each answer token"
     return Measured(does, len(answer), seconds)
 
 
-def _inseq(subject: Subject, answer: list[int], method: str, sampled: int) -> Measured:
+def _inseq(workload: Workload, answer: list[int], method: str, sampled: int) -> Measured:
     import inseq
 
     explainer = inseq.load_model(
-        subject.model, method, tokenizer=subject.tokenizer, device=str(subject.device)
+        workload.model, method, tokenizer=workload.tokenizer, device=str(workload.device)
     )
     options: dict[str, Any] = {"n_steps": STEPS} if method == "integrated_gradients" else {}
-    text, start = subject.text, len(subject.token_ids)
-    generated = str(subject.tokenizer.decode([*subject.token_ids, *answer]))
+    text, start = workload.text, len(workload.token_ids)
+    generated = str(workload.tokenizer.decode([*workload.token_ids, *answer]))
     found, seconds = timed(
         lambda: explainer.attribute(
             text, generated, attr_pos_end=start + sampled, show_progress=False, **options
         ),
-        subject.device,
+        workload.device,
     )
     (sequence,) = found.sequence_attributions
     read = [token.id for token in sequence.target]
-    _check(read, [*subject.token_ids, *answer], "reads the prompt and answer")
+    _check(read, [*workload.token_ids, *answer], "reads the prompt and answer")
     explained = [*sequence.target_attributions.shape[:2], sequence.attr_pos_start]
     _check(explained, [start + sampled, sampled, start], "attributes")
     if method == "occlusion":

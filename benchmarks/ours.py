@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from subject import Subject
 from timing import timed
+from workload import Workload
 
 import gilot_plugin
 
@@ -36,13 +36,13 @@ class Run:
         return self.attribution.diagnostics.model_tokens
 
 
-def token_config(subject: Subject, mode: str, **settings: Any) -> gilot_plugin.GilotConfig:
+def token_config(workload: Workload, mode: str, **settings: Any) -> gilot_plugin.GilotConfig:
     """Every token of the prompt, by transport alone: what the published procedure computes."""
     return gilot_plugin.GilotConfig(
         **{
             "preset": "paper",
-            "num_beams": subject.num_beams,
-            "max_new_tokens": subject.max_new_tokens,
+            "num_beams": workload.num_beams,
+            "max_new_tokens": workload.max_new_tokens,
             "hypotheses": mode,
             "units": "token",
             "scope": "all",
@@ -52,26 +52,26 @@ def token_config(subject: Subject, mode: str, **settings: Any) -> gilot_plugin.G
     )
 
 
-def run(subject: Subject, config: gilot_plugin.GilotConfig, response: list[int] | None = None) -> Run:
+def run(workload: Workload, config: gilot_plugin.GilotConfig, response: list[int] | None = None) -> Run:
     """Attribute the prompt once; a response that is given need not be found."""
     attribution, seconds = timed(
         lambda: gilot_plugin.attribute(
-            subject.model, subject.tokenizer, subject.token_ids, config, response=response
+            workload.model, workload.tokenizer, workload.token_ids, config, response=response
         ),
-        subject.device,
+        workload.device,
     )
     return Run(attribution, seconds)
 
 
 def repeat(
-    subject: Subject, config: gilot_plugin.GilotConfig, repeats: int, response: list[int] | None = None
+    workload: Workload, config: gilot_plugin.GilotConfig, repeats: int, response: list[int] | None = None
 ) -> list[Run]:
     """Attribute the prompt several times, after a small attribution that warms up."""
-    run(subject, config.model_copy(update={"num_beams": 2, "max_new_tokens": 2, "units": "line"}))
-    return [run(subject, config, response) for _ in range(repeats)]
+    run(workload, config.model_copy(update={"num_beams": 2, "max_new_tokens": 2, "units": "line"}))
+    return [run(workload, config, response) for _ in range(repeats)]
 
 
-def flop(subject: Subject, config: gilot_plugin.GilotConfig, done: Run) -> int:
+def flop(workload: Workload, config: gilot_plugin.GilotConfig, done: Run) -> int:
     """Floating-point operations of the matrix products that the attribution needed.
 
     Two a weight of the layers for each token that the model read, and two a weight of the output layer for
@@ -93,4 +93,4 @@ def flop(subject: Subject, config: gilot_plugin.GilotConfig, done: Run) -> int:
     else:  # a greedy search finds the answer
         read = rows * (1 + len(nodes)) + 1 + config.max_new_tokens
     read = min(read, done.model_tokens)
-    return done.model_tokens * subject.layer_flop + read * subject.head_flop
+    return done.model_tokens * workload.layer_flop + read * workload.head_flop

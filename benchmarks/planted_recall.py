@@ -17,9 +17,10 @@ from gilot_plugin.attribution.engine import attribute_together
 from gilot_plugin.attribution.games import generation_game
 from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.prompt.tokens import decode, make_prompt, token_label
+from gilot_plugin.attribution.types import Attribution
 from gilot_plugin.backends.modes import evaluation_mode
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.plugins.offers import attribution_methods
+from gilot_plugin.plugins.offers import attribution_methods, schemes
 from gilot_plugin.resolve import make_execution, make_recipe, unit_plan
 from gilot_plugin.settings.config import GilotConfig
 
@@ -40,6 +41,7 @@ class Setting:
     num_beams: int = _DEFAULT.num_beams
     max_new_tokens: int = _DEFAULT.max_new_tokens
     ground_cost: str = _DEFAULT.ground_cost
+    scheme: str = _DEFAULT.scheme
 
     def shows(self, task: Task) -> bool:
         """Whether what is compared can tell anything of a task's causes: an end follows whatever ended."""
@@ -49,8 +51,9 @@ class Setting:
         # The answer is one hypothesis, whatever the beams.
         beams = () if self.hypotheses == "response" else (f"K={self.num_beams}",)
         cost = () if self.ground_cost == "cosine" else (self.ground_cost,)
+        scheme = () if self.scheme == _DEFAULT.scheme else (self.scheme,)
         return " ".join(
-            (self.hypotheses, self.absence, self.steps, *beams, f"J={self.max_new_tokens}", *cost)
+            (self.hypotheses, self.absence, self.steps, *beams, f"J={self.max_new_tokens}", *cost, *scheme)
         )
 
 
@@ -98,11 +101,17 @@ def no_changes() -> list[Setting]:
     return [USUAL, PAPER]
 
 
+def schemes_alone() -> list[Setting]:
+    """The usual setting by every scheme that comes with the package."""
+    return [replace(USUAL, scheme=name) for name in schemes()]
+
+
 #: What may be measured.
 VARIED: Mapping[str, Callable[[], list[Setting]]] = {
     "none": no_changes,
     "one": single_changes,
     "all": every_setting,
+    "scheme": schemes_alone,
 }
 
 
@@ -219,6 +228,12 @@ def scores(
     Yields:
         For each prompt, ``[units]`` a method.
     """
+    for attribution in attributions(model, tokenizer, token_ids, config):
+        yield {method: np.array(values) for method, values in attribution.scores.items()}
+
+
+def attributions(model: Any, tokenizer: Any, token_ids: Tokens, config: GilotConfig) -> Iterator[Attribution]:
+    """Attributions of prompts, see :func:`scores`."""
     backend = TransformersBackend(model)
     recipe = make_recipe(config, backend, tokenizer)
     for start in range(0, len(token_ids), _TOGETHER):
@@ -241,4 +256,4 @@ def scores(
             attribution = found[game]
             if isinstance(attribution, Exception):
                 raise attribution
-            yield {method: np.array(values) for method, values in attribution.scores.items()}
+            yield attribution

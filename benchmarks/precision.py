@@ -12,8 +12,8 @@ from ours import Run, repeat, run, token_config
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
-from subject import Subject
 from timing import spread, times
+from workload import Workload
 
 QUESTIONS = (
     "A bakery sells rolls in bags of six. It sold nine bags. How many rolls was that?",
@@ -25,20 +25,20 @@ QUESTIONS = (
 SEARCH = {"num_beams": 4, "max_new_tokens": 5}
 
 
-def report(subject: Subject, quick: bool, slow: bool, console: Console) -> None:
+def report(workload: Workload, quick: bool, slow: bool, console: Console) -> None:
     """Print rank correlations and times; of float16 on a CPU, which seldom has arithmetic for it, if slow."""
     questions = QUESTIONS[:2] if quick else QUESTIONS
-    prompts = [subject.tokenizer(f"Question: {question}\nAnswer:")["input_ids"] for question in questions]
+    prompts = [workload.tokenizer(f"Question: {question}\nAnswer:")["input_ids"] for question in questions]
     table = Table(
         "", "mode", "rank correlation with float32", "model, s a prompt", "times faster than float32"
     )
     for mode in ("regenerate", "response"):
         reference: list[Run] = []
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
-            if dtype == torch.float16 and subject.device.type == "cpu" and not slow:
+            if dtype == torch.float16 and workload.device.type == "cpu" and not slow:
                 continue
-            model = copy.deepcopy(subject.model).to(dtype)
-            found = _attribute(replace(subject, model=model), prompts, mode)
+            model = copy.deepcopy(workload.model).to(dtype)
+            found = _attribute(replace(workload, model=model), prompts, mode)
             reference = reference or found
             agreement = [_correlation(one, other) for one, other in zip(found, reference, strict=True)]
             seconds = [one.model_seconds for one in found]
@@ -56,13 +56,13 @@ def report(subject: Subject, quick: bool, slow: bool, console: Console) -> None:
     )
 
 
-def report_compiled(subject: Subject, repeats: int, console: Console) -> None:
+def report_compiled(workload: Workload, repeats: int, console: Console) -> None:
     """Print what ``torch.compile`` does to the model's forward pass: the first time, and after."""
-    config = token_config(subject, "regenerate", **SEARCH)
-    plain = repeat(subject, config, repeats)
-    model = copy.deepcopy(subject.model)
+    config = token_config(workload, "regenerate", **SEARCH)
+    plain = repeat(workload, config, repeats)
+    model = copy.deepcopy(workload.model)
     model.forward = torch.compile(model.forward, dynamic=True)
-    compiled = replace(subject, model=model)
+    compiled = replace(workload, model=model)
     try:
         first = run(compiled, config)
         after = [run(compiled, config) for _ in range(repeats)]
@@ -81,10 +81,10 @@ def report_compiled(subject: Subject, repeats: int, console: Console) -> None:
     console.print(table)
 
 
-def _attribute(subject: Subject, prompts: list[list[int]], mode: str) -> list[Run]:
-    config: Any = token_config(subject, mode, **SEARCH, units="word")
-    run(subject.with_prompt(prompts[1]), config)  # warms up
-    return [run(subject.with_prompt(prompt), config) for prompt in prompts]
+def _attribute(workload: Workload, prompts: list[list[int]], mode: str) -> list[Run]:
+    config: Any = token_config(workload, mode, **SEARCH, units="word")
+    run(workload.with_prompt(prompts[1]), config)  # warms up
+    return [run(workload.with_prompt(prompt), config) for prompt in prompts]
 
 
 def _correlation(one: Run, other: Run) -> float:

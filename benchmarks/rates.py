@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from subject import Subject
 from timing import timed
+from workload import Workload
 
 #: Tokens in a product of a layer's shape.
 TOKENS = 512
@@ -17,12 +17,12 @@ def square_rate(dtype: torch.dtype, device: torch.device) -> float:
     return _product_rate(size, size, size, dtype, device)
 
 
-def layer_rate(subject: Subject, dtype: torch.dtype) -> float:
+def layer_rate(workload: Workload, dtype: torch.dtype) -> float:
     """Best rate of products of the model's own shapes, each as often as the others."""
-    work = [(TOKENS, inputs, outputs) for inputs, outputs in subject.layer_shapes]
+    work = [(TOKENS, inputs, outputs) for inputs, outputs in workload.layer_shapes]
     flops = [2.0 * rows * inner * columns for rows, inner, columns in work]
     seconds = [
-        flop / _product_rate(*shape, dtype, subject.device) for flop, shape in zip(flops, work, strict=True)
+        flop / _product_rate(*shape, dtype, workload.device) for flop, shape in zip(flops, work, strict=True)
     ]
     return sum(flops) / sum(seconds)
 

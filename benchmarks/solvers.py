@@ -12,8 +12,8 @@ import torch
 from published import Problem, evenly_spaced, ipot, outcome, problem
 from rich.console import Console
 from rich.table import Table
-from subject import Subject
 from timing import spread, timed
+from workload import Workload
 
 from gilot_plugin.attribution.transport import TransportProblem, make_solver
 
@@ -21,17 +21,17 @@ from gilot_plugin.attribution.transport import TransportProblem, make_solver
 _ITERATIONS = 10_000_000
 
 
-def report(subject: Subject, problems: int, console: Console) -> None:
+def report(workload: Workload, problems: int, console: Console) -> None:
     """Print seconds a problem and the largest error of each solver."""
-    posed = _problems(subject, problems)
+    posed = _problems(workload, problems)
     sizes = [len(each.source) for each in posed]
     exact, reference = _time(partial(_network_simplex, value_only=True), posed)
     table = Table("", "s a problem", "times faster than ot.emd2", "largest error")
     table.add_row("ot.emd2, float64", spread(exact), "1", "0")
     solvers: dict[str, tuple[Callable[[Problem], float], list[Problem]]] = {
         "ot.emd, float64, with its plan": (partial(_network_simplex, value_only=False), posed),
-        "gilot_plugin, exact": (_ours("exact", subject.device), posed),
-        "gilot_plugin, auto": (_ours("auto", subject.device), posed),
+        "gilot_plugin, exact": (_ours("exact", workload.device), posed),
+        "gilot_plugin, auto": (_ours("auto", workload.device), posed),
         "IPOT, 1000 iterations": (ipot, posed[:2]),
     }
     for name, (solve, some) in solvers.items():
@@ -46,13 +46,13 @@ def report(subject: Subject, problems: int, console: Console) -> None:
     )
 
 
-def _problems(subject: Subject, wanted: int) -> list[Problem]:
+def _problems(workload: Workload, wanted: int) -> list[Problem]:
     """From the outcomes of the prompt with each of some tokens absent."""
-    ask = partial(outcome, subject.model, subject.token_ids)
-    present = ask(None, subject.num_beams, subject.max_new_tokens)
-    places = evenly_spaced(len(subject.token_ids), wanted)
+    ask = partial(outcome, workload.model, workload.token_ids)
+    present = ask(None, workload.num_beams, workload.max_new_tokens)
+    places = evenly_spaced(len(workload.token_ids), wanted)
     return [
-        problem(subject.model, present, ask(place, subject.num_beams, subject.max_new_tokens))
+        problem(workload.model, present, ask(place, workload.num_beams, workload.max_new_tokens))
         for place in places
     ]
 

@@ -23,7 +23,7 @@ import solvers
 import torch
 import transformers
 from rich.console import Console
-from subject import Subject, add_options, load
+from workload import Workload, add_options, load
 
 from gilot_plugin.version import VERSION
 
@@ -41,47 +41,47 @@ def main() -> None:
     console = Console(width=132)
     if options.quick:
         options.beams, options.tokens = options.beams or 2, options.tokens or 3
-    subject = load(options)
-    console.print(_describe(subject, options))
+    workload = load(options)
+    console.print(_describe(workload, options))
     for section in options.only or SECTIONS:
         console.rule(section)
         if options.shape and section in _NEED_TEXT:
             console.print("left out: a model with random weights has nothing to say")
             continue
         started = time.perf_counter()
-        _measure(section, subject, options, console)
+        _measure(section, workload, options, console)
         console.print(f"[dim]{time.perf_counter() - started:.0f} s for this section[/dim]")
 
 
-def _measure(section: str, subject: Subject, options: argparse.Namespace, console: Console) -> None:
+def _measure(section: str, workload: Workload, options: argparse.Namespace, console: Console) -> None:
     repeats = 1 if options.quick else options.repeats
     if section == "modes":
-        modes.report(subject, repeats, 1 if options.quick else options.sample, console)
+        modes.report(workload, repeats, 1 if options.quick else options.sample, console)
     elif section == "neighbours":
         sampled = 1 if options.quick else options.answer_sample
-        neighbours.report(subject, repeats, min(sampled, subject.max_new_tokens), console)
+        neighbours.report(workload, repeats, min(sampled, workload.max_new_tokens), console)
     elif section == "memory":
-        memory.report(subject, options, console)
+        memory.report(workload, options, console)
     elif section == "growth":
-        growth.report(subject, options.quick, options.long, options.unit_budget, console)
+        growth.report(workload, options.quick, options.long, options.unit_budget, console)
     elif section == "measures":
-        measures.report(subject, repeats, console)
+        measures.report(workload, repeats, console)
     elif section == "precision":
-        precision.report(subject, options.quick, options.long, console)
+        precision.report(workload, options.quick, options.long, console)
     elif section == "compile":
-        precision.report_compiled(subject, repeats, console)
+        precision.report_compiled(workload, repeats, console)
     else:
-        solvers.report(subject, 2 if options.quick else 6, console)
+        solvers.report(workload, 2 if options.quick else 6, console)
 
 
-def _describe(subject: Subject, options: argparse.Namespace) -> str:
+def _describe(workload: Workload, options: argparse.Namespace) -> str:
     where = f"{torch.get_num_threads()} threads"
-    if subject.device.type == "cuda":
-        where = torch.cuda.get_device_name(subject.device)
+    if workload.device.type == "cuda":
+        where = torch.cuda.get_device_name(workload.device)
     name = options.shape or options.model or "SmolLM2-135M-Instruct"
     return (
-        f"{name}, {str(subject.model.dtype).removeprefix('torch.')}, {where}. Prompt of "
-        f"{len(subject.token_ids)} tokens, K={subject.num_beams}, J={subject.max_new_tokens}.\n"
+        f"{name}, {str(workload.model.dtype).removeprefix('torch.')}, {where}. Prompt of "
+        f"{len(workload.token_ids)} tokens, K={workload.num_beams}, J={workload.max_new_tokens}.\n"
         f"gilot_plugin {VERSION}, torch {torch.__version__}, transformers {transformers.__version__}, "
         f"Python {platform.python_version()}. Several values: median (least to most)."
     )

@@ -12,9 +12,17 @@ from gilot_plugin.attribution.engine import attribute as explain
 from gilot_plugin.attribution.games import generation_game
 from gilot_plugin.attribution.measuring import Progress
 from gilot_plugin.attribution.noise import noise_floor, remeasure
-from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, make_prompt, token_label
-from gilot_plugin.attribution.types import Attribution, Segment
+from gilot_plugin.attribution.prompt.tokens import (
+    continuation_ids,
+    decode,
+    locate_tokens,
+    make_prompt,
+    token_label,
+)
+from gilot_plugin.attribution.prompt.windows import AUTO, SCORED, START, Window, continued, find_window
+from gilot_plugin.attribution.types import Attribution, Prompt, Segment
 from gilot_plugin.backends.modes import evaluation_mode
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import ConfigError, PromptError
 from gilot_plugin.resolve import make_execution, make_recipe, unit_plan
@@ -39,8 +47,8 @@ def attribute(
         prompt: Text, tokenised with the tokenizer's own special tokens, or the token ids to feed.
         config: Settings; None for the defaults. ``target`` must not be ``"choices"``.
         segments: Named parts of the decoded prompt, for ``scope`` and for the units' segments.
-        response: What the model answered, as text or token ids, for ``hypotheses="response"`` and the method
-            ``logprob``; None for its greedy continuation.
+        response: What the model answered, as text or token ids, for ``hypotheses="response"``, the method
+            ``logprob`` and the setting ``explain``; None for the beginning of its greedy continuation.
         progress: Called with the number of units that were measured since the last call.
 
     Returns:
@@ -59,9 +67,12 @@ def attribute(
             "target='choices': a single prompt has no choices; allowed are 'auto' and 'generation'"
         )
     backend = TransformersBackend(model)
-    ids = _token_ids(prompt, tokenizer, backend.vocab_size)
+    ids = _token_ids(prompt, tokenizer, backend.limits.vocab_size)
     recipe = make_recipe(config, backend, tokenizer)
     made = make_prompt(tokenizer, ids, segments)
+    window = _window(config, backend, tokenizer, made, response)
+    if window is not None:
+        made = continued(made, window.before)
     units = unit_plan(config, made)
     with evaluation_mode(model):
         game = generation_game(
@@ -73,7 +84,7 @@ def attribute(
             partial(decode, tokenizer),
             make_execution(config),
             progress,
-            answer=continuation_ids(tokenizer, made, response) if isinstance(response, str) else response,
+            answer=window,
         )
         attribution = explain(backend, game)
         if config.noise_floor is True and game.measures:
@@ -82,6 +93,34 @@ def attribute(
             diagnostics = replace(attribution.diagnostics, noise_floor=floor)
             attribution = replace(attribution, diagnostics=diagnostics)
         return attribution
+
+
+def _window(
+    config: GilotConfig,
+    backend: Scorer,
+    tokenizer: Any,
+    prompt: Prompt,
+    response: str | Sequence[int] | None,
+) -> Window | None:
+    """The part of the response that is explained; None for the beginning of the greedy continuation.
+
+    Raises:
+        ConfigError: The setting ``explain`` needs a response, or a task.
+    """
+    if config.explain == SCORED:
+        raise ConfigError(
+            "explain='scored': a single prompt has no task whose filters say what is scored; allowed are "
+            "'start', 'end', 'all' and {'regex': PATTERN}"
+        )
+    if response is None:
+        if config.explain not in (AUTO, START):
+            raise ConfigError(f"explain={config.explain!r} is a part of an answer: give the response")
+        return None
+    ids = continuation_ids(tokenizer, prompt, response) if isinstance(response, str) else list(response)
+    ends = (place for place, token in enumerate(ids) if token in backend.limits.eos_token_ids)
+    _, tokens = locate_tokens(tokenizer, ids[: next(ends, len(ids))])
+    explain = START if config.explain == AUTO else config.explain
+    return find_window(tokens, explain, config.max_new_tokens)
 
 
 def _token_ids(prompt: str | Sequence[int], tokenizer: Any, vocab_size: int) -> list[int]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Feed,
         RunView,
         Sample,
+        SchemeOffer,
         SelectionStrategy,
     )
 
@@ -36,6 +37,11 @@ def gilot_attribution_methods() -> Iterable[AttributionMethod]:  # type: ignore[
 @hookspec
 def gilot_absence_operators() -> Iterable[AbsenceOperator]:  # type: ignore[empty-body]
     """Offer ways to take a unit away, for the setting ``absence``."""
+
+
+@hookspec
+def gilot_schemes() -> Iterable[SchemeOffer]:  # type: ignore[empty-body]
+    """Offer ways to score units by coalitions of absent ones, for the setting ``scheme``."""
 
 
 @hookspec

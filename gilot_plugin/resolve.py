@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.distance.ground_costs import ground_cost
+from gilot_plugin.attribution.execution import Execution
 from gilot_plugin.attribution.host import usable_cores
 from gilot_plugin.attribution.methods import AttributionMethod, PromptMethod
 from gilot_plugin.attribution.prediction.targets import check_positions
 from gilot_plugin.attribution.prompt.absence import AbsenceContext
 from gilot_plugin.attribution.prompt.units import Refinement, make_units
 from gilot_plugin.attribution.recipe import Recipe
+from gilot_plugin.attribution.schemes.protocol import SchemeOptions
 from gilot_plugin.attribution.transport import make_solver
 from gilot_plugin.attribution.types import Prompt, Unit
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.errors import ConfigError, UnsupportedModelError
 from gilot_plugin.plugins import offers
 from gilot_plugin.settings.config import GilotConfig
@@ -22,7 +23,7 @@ from gilot_plugin.settings.fields import AUTO_UNITS, DEFAULT_UNIT_BUDGET
 
 
 def make_recipe(
-    config: GilotConfig, backend: Backend, tokenizer: Any, empty_prompt_id: int | None = None
+    config: GilotConfig, backend: Scorer, tokenizer: Any, empty_prompt_id: int | None = None
 ) -> Recipe:
     """Resolve the settings against a model.
 
@@ -43,7 +44,7 @@ def make_recipe(
     ground = ground_cost(config.ground_cost, config.cost_limit)
     try:
         check_positions(backend, absence)
-        ground.vectors_of(backend)
+        ground.vectors_of(backend.embeddings)
     except UnsupportedModelError as error:
         raise ConfigError(str(error)) from None
     if empty_prompt_id is None:
@@ -64,12 +65,18 @@ def make_recipe(
         solver=make_solver(
             config.solver,
             config.transport_tolerance,
-            backend.device,
+            backend.embeddings.device,
             config.num_threads or usable_cores(),
         ),
         top_p=config.top_p,
         top_k=config.top_k,
         ground_cost=ground,
+        scheme=offers.schemes()[config.scheme].make(
+            SchemeOptions(
+                None if config.coalitions == "auto" else config.coalitions, config.token_budget, config.seed
+            )
+        ),
+        scheme_name=config.scheme,
         seed=config.seed,
         step_scores=config.step_scores,
     )
@@ -92,7 +99,7 @@ def unit_plan(config: GilotConfig, prompt: Prompt) -> tuple[Unit, ...] | Refinem
     return make_units(prompt, config.units, config.scope)
 
 
-def _methods(config: GilotConfig, backend: Backend) -> tuple[AttributionMethod, ...]:
+def _methods(config: GilotConfig, backend: Scorer) -> tuple[AttributionMethod, ...]:
     offered = offers.attribution_methods()
     methods = tuple(offered[name] for name in config.methods)
     for method in methods:
@@ -102,7 +109,7 @@ def _methods(config: GilotConfig, backend: Backend) -> tuple[AttributionMethod, 
     return methods
 
 
-def _replacement(value: int | str | None, backend: Backend, tokenizer: Any) -> int | None:
+def _replacement(value: int | str | None, backend: Scorer, tokenizer: Any) -> int | None:
     if isinstance(value, str):
         ids = tokenizer(value, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:
@@ -110,6 +117,8 @@ def _replacement(value: int | str | None, backend: Backend, tokenizer: Any) -> i
                 f"replace_with={value!r}: the text of exactly one token is allowed, this is {len(ids)}"
             )
         return int(ids[0])
-    if value is not None and not 0 <= value < backend.vocab_size:
-        raise ConfigError(f"replace_with={value!r}: allowed are token ids from 0 to {backend.vocab_size - 1}")
+    if value is not None and not 0 <= value < backend.limits.vocab_size:
+        raise ConfigError(
+            f"replace_with={value!r}: allowed are token ids from 0 to {backend.limits.vocab_size - 1}"
+        )
     return value

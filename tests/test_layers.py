@@ -28,7 +28,7 @@ LAYERS = """
     reports
     exports
     harness.random_states  harness.state
-    harness.recording
+    harness.watching
     harness.asking
     harness.ablating
     harness.keeping
@@ -36,6 +36,7 @@ LAYERS = """
     harness.explaining
     harness.entry
     api  lm_eval_plugin
+    inspecting
     commands
     cli
     __init__

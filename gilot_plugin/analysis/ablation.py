@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
 
 from gilot_plugin.analysis.ablation_groups import grouped
-from gilot_plugin.artifacts.ablations import JACKKNIFE_GROUPS, ArmLine, SampleLine, TaskAblation
+from gilot_plugin.artifacts.ablations import JACKKNIFE_GROUPS, ArmLine, ArmScore, SampleLine, TaskAblation
 from gilot_plugin.artifacts.verdicts import is_correct
 from gilot_plugin.settings.ablation import FULL
 from gilot_plugin.statistics.clusters import clustered_test
 from gilot_plugin.statistics.families import ALPHA, judge
 from gilot_plugin.statistics.guessing import guessing_test
-from gilot_plugin.statistics.intervals import CONFIDENCE, mean_interval
+from gilot_plugin.statistics.intervals import mean_interval
+from gilot_plugin.statistics.jackknife import jackknife_test
 from gilot_plugin.statistics.paired import (
     MIN_PAIRS,
     mcnemar,
@@ -24,8 +24,8 @@ from gilot_plugin.statistics.paired import (
     smallest_p,
 )
 
-#: The arm of which chance is the measure: what is left must not tell the answer.
-_BLIND = "without question"
+#: The arms of which chance is the measure: what is left must not tell the answer.
+_BLIND = frozenset({"without question", "without stem"})
 
 
 class Guessing(NamedTuple):
@@ -68,7 +68,7 @@ class ScoreChange(NamedTuple):
         same: Share of the samples whose answer is the same.
         changed: Share of the samples whose prompt the arm changes.
         higher_is_better: None where lm-eval does not say.
-        guessing: For multiple choice without its question, the score against guessing.
+        guessing: For multiple choice without its question, or its stem, the score against guessing.
     """
 
     task: str
@@ -189,9 +189,7 @@ def _change(
     if before.is_mean and after.is_mean:
         low, high, test, p_value, attainable = _tested(pairs, metric)
     elif after.change_stderr is not None:
-        low, high, test, p_value, attainable = _by_jackknife(
-            after.value - before.value, after.change_stderr, len(pairs)
-        )
+        low, high, test, p_value, attainable = _by_jackknife(after.value - before.value, after, len(pairs))
     guessing, guess_attainable = _guessing(line, pairs, metric)
     return (
         ScoreChange(
@@ -252,22 +250,21 @@ def _tested(
 
 
 def _by_jackknife(
-    difference: float, stderr: float, samples: int
+    difference: float, after: ArmScore, samples: int
 ) -> tuple[float | None, float | None, str | None, float, float]:
     """Interval and test of a score that is no mean over samples, from the standard error of its change."""
-    if not stderr:
+    if not after.change_stderr:
         return None, None, None, 1.0, 1.0
-    degrees = min(JACKKNIFE_GROUPS, samples) - 1
-    reach = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * stderr
-    p_value = float(2 * scipy.stats.t.sf(abs(difference) / stderr, degrees))
-    return difference - reach, difference + reach, "jackknife", p_value, smallest_p(samples)
+    groups = len(after.change_left_out) or min(JACKKNIFE_GROUPS, samples)
+    found = jackknife_test(difference, after.change_stderr, groups)
+    return found.low, found.high, "jackknife", found.p_value, smallest_p(samples)
 
 
 def _guessing(
     line: ArmLine, pairs: Sequence[tuple[SampleLine, SampleLine]], metric: str
 ) -> tuple[Guessing | None, float]:
     """Right answers to questions that were not asked, against guessing."""
-    if line.arm != _BLIND or any(not other.choices for _, other in pairs):
+    if line.arm not in _BLIND or any(not other.choices for _, other in pairs):
         return None, 1.0
     verdicts = [is_correct(metric, other.metrics.get(metric)) for _, other in pairs]
     if any(verdict is None for verdict in verdicts):

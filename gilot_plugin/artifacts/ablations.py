@@ -108,6 +108,9 @@ class ArmScore(_Strict):
         higher_is_better: None where lm-eval does not say.
         change_stderr: Where the score is no mean: standard error of its difference from that of the
             prompts as they are, by a jackknife that leaves groups of samples out; None elsewhere.
+        change_left_out: That difference without each of the groups in turn, which are the same in every
+            run over the same samples; samples of a cluster are in one group. Empty elsewhere, and in files
+            of earlier releases.
     """
 
     metric: str
@@ -116,6 +119,7 @@ class ArmScore(_Strict):
     is_mean: bool
     higher_is_better: bool | None
     change_stderr: float | None = None
+    change_left_out: tuple[float, ...] = ()
 
 
 class ArmLine(_Strict):

@@ -165,7 +165,8 @@ def _restored(row: dict[str, Any], path: Path, number: int) -> dict[str, Any]:
     """A row with arguments and answers as lm-eval has them in memory."""
     try:
         arguments = [
-            tuple(one[f"arg_{place}"] for place in range(len(one))) for one in _in_order(row["arguments"])
+            tuple(_argument(one[f"arg_{place}"]) for place in range(len(one)))
+            for one in _in_order(row["arguments"])
         ]
         restored = {
             **row,
@@ -186,6 +187,14 @@ def _restored(row: dict[str, Any], path: Path, number: int) -> dict[str, Any]:
             "is of another text"
         )
     return restored
+
+
+def _argument(value: Any) -> Any:
+    """An argument of a request; conversations for an API are logged as the one field of a named tuple."""
+    match value:
+        case [str(conversation)]:
+            return conversation
+    return value
 
 
 def _in_order(arguments: Mapping[str, Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

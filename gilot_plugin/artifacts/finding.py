@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from gilot_plugin.artifacts.file_checks import parse_line
-from gilot_plugin.artifacts.names import ARTIFACT_PATTERN, parse_name
+from gilot_plugin.artifacts.names import ABLATIONS_PATTERN, ARTIFACT_PATTERN, ablations_date, parse_name
 from gilot_plugin.errors import ArtifactError, one_of
 
 
@@ -17,8 +18,8 @@ class FoundRun(NamedTuple):
     Attributes:
         folder: With its files.
         date: As they spell it.
-        files: Manifest first, if there is one.
-        described: Whether there is one.
+        files: Manifest first, if there is one; those of ablations where nothing was explained.
+        described: Whether a manifest, or the plan of an ablation, says what the run was.
     """
 
     folder: Path
@@ -51,17 +52,21 @@ class ChosenRun(NamedTuple):
     other_models: tuple[str, ...]
 
 
-def locate_run(folder: Path, *, date: str | None = None, model: str | None = None) -> tuple[Path, str]:
+def locate_run(
+    folder: Path, *, date: str | None = None, model: str | None = None, ablated: bool = False
+) -> tuple[Path, str]:
     """Folder and date of the run that :func:`choose_run` chooses.
 
     Raises:
         ArtifactError: See there.
     """
-    found = choose_run(folder, date=date, model=model).run
+    found = choose_run(folder, date=date, model=model, ablated=ablated).run
     return found.folder, found.date
 
 
-def choose_run(folder: Path, *, date: str | None = None, model: str | None = None) -> ChosenRun:
+def choose_run(
+    folder: Path, *, date: str | None = None, model: str | None = None, ablated: bool = False
+) -> ChosenRun:
     """Find the newest run in a folder.
 
     Args:
@@ -69,6 +74,7 @@ def choose_run(folder: Path, *, date: str | None = None, model: str | None = Non
             artifacts.
         date: Which run, as its file names spell it; by default the newest one, finished or not.
         model: Of which model, by its name or that of its folder; by default of any.
+        ablated: Whether runs count of which nothing was explained, but that were ablated.
 
     Raises:
         ArtifactError: There is no such run, or more than one folder has it; the message says what to do.
@@ -78,16 +84,20 @@ def choose_run(folder: Path, *, date: str | None = None, model: str | None = Non
         raise ArtifactError(f"{folder}: there is no such folder: give the output_path of an attributed run")
     if folder.is_file():
         name = parse_name(folder.name)
-        if name is None:
+        date = name.date if name is not None else ablations_date(folder.name) if ablated else None
+        if date is None:
             raise ArtifactError(f"{folder} is not an artifact: give the folder of an attributed run")
-        folder, date = folder.parent, name.date
-        runs = _runs(path for path in folder.iterdir() if path.is_file())
+        folder = folder.parent
+        runs = _runs((path for path in folder.iterdir() if path.is_file()), ablated=ablated)
     else:
-        runs = _runs(path for path in folder.rglob(ARTIFACT_PATTERN) if path.is_file())
+        patterns = (ARTIFACT_PATTERN, ABLATIONS_PATTERN) if ablated else (ARTIFACT_PATTERN,)
+        paths = chain.from_iterable(map(folder.rglob, patterns))
+        runs = _runs((path for path in paths if path.is_file()), ablated=ablated)
     if not runs:
+        nor = " and no ablations (ablations_*.jsonl)" if ablated else ""
         raise ArtifactError(
-            f"{folder} holds no attributions (attributions_*.jsonl, attributions_manifest_*.json): give the "
-            "output_path of a run that had gilot attached and an output_path set"
+            f"{folder} holds no attributions (attributions_*.jsonl, attributions_manifest_*.json){nor}: "
+            "give the output_path of a run that had gilot attached and an output_path set"
         )
     wanted = runs if model is None else [run for run in runs if run.is_of(model)]
     if not wanted:
@@ -107,10 +117,11 @@ def choose_run(folder: Path, *, date: str | None = None, model: str | None = Non
     return ChosenRun(chosen[0], tuple(name for name in _models(others) if name != known))
 
 
-def _runs(paths: Iterator[Path]) -> list[FoundRun]:
+def _runs(paths: Iterable[Path], *, ablated: bool) -> list[FoundRun]:
     """Runs by folder and date."""
     records: dict[tuple[Path, str], list[Path]] = {}
     manifests: dict[tuple[Path, str], Path] = {}
+    ablations: dict[tuple[Path, str], list[Path]] = {}
     for path in sorted(paths):
         if name := parse_name(path.name):
             files = records.setdefault((path.parent, name.date), [])
@@ -118,10 +129,14 @@ def _runs(paths: Iterator[Path]) -> list[FoundRun]:
                 manifests[path.parent, name.date] = path
             else:
                 files.append(path)
-    return [
+        elif ablated and (date := ablations_date(path.name)):
+            ablations.setdefault((path.parent, date), []).append(path)
+    found = [
         FoundRun(*run, (*([manifests[run]] if run in manifests else []), *files), run in manifests)
-        for run, files in sorted(records.items())
+        for run, files in records.items()
     ]
+    found += [FoundRun(*run, tuple(files), True) for run, files in ablations.items() if run not in records]
+    return sorted(found)
 
 
 def _models(runs: Sequence[FoundRun]) -> list[str]:

@@ -40,6 +40,23 @@ class Score(NamedTuple):
         return self.metric if self.filter == "none" else f"{self.metric},{self.filter}"
 
 
+class DataSource(NamedTuple):
+    """Where a task's documents come from, as its configuration says; None where it does not.
+
+    Attributes:
+        path: Name of the data set, or of what reads its files.
+        name: Its configuration.
+        split: The split that was scored.
+    """
+
+    path: str | None = None
+    name: str | None = None
+    split: str | None = None
+
+
+_NOT_KNOWN = DataSource()
+
+
 @dataclass(frozen=True, slots=True)
 class TaskScores:
     """What lm-eval says of one task.
@@ -49,12 +66,14 @@ class TaskScores:
         version: Of the task.
         num_fewshot: Examples in each prompt; None where lm-eval does not say.
         samples: Samples that were scored; None where lm-eval does not say.
+        data: Where the documents come from; nothing is known for a group.
     """
 
     scores: tuple[Score, ...]
     version: str
     num_fewshot: int | None
     samples: int | None
+    data: DataSource = _NOT_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +166,13 @@ def _task_scores(content: Mapping[str, Any], task: str, numbers: Mapping[str, An
                 )
             )
     counts = (content.get("n-samples") or {}).get(task) or {}
+    config = (content.get("configs") or {}).get(task) or {}
+    split = config.get("test_split") or config.get("validation_split")
+    data = (config.get("dataset_path"), config.get("dataset_name"), split)
     return TaskScores(
         scores=tuple(scores),
         version=str((content.get("versions") or {}).get(task, "")),
         num_fewshot=_of_kind((content.get("n-shot") or {}).get(task), int | None, "n-shot"),
         samples=_of_kind(counts.get("effective"), int | None, "n-samples"),
+        data=DataSource(*(part if isinstance(part, str) and part else None for part in data)),
     )

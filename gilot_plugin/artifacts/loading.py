@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gilot_plugin.artifacts.ablations import TaskAblation, read_ablations
 from gilot_plugin.artifacts.finding import locate_run
 from gilot_plugin.artifacts.lm_eval_files import Evaluation, read_evaluation, read_samples
 from gilot_plugin.artifacts.reader import read_run
@@ -49,7 +50,23 @@ class LoadedRun(Displayed):
     def tasks(self) -> tuple[str, ...]:
         """Tasks of the run, those without a record included."""
         named = self.manifest["tasks"] if self.manifest is not None else ()
-        return tuple(dict.fromkeys((*named, *(record.task for record in self.records))))
+        ablated = (found.plan.task for found in self.ablations)
+        return tuple(dict.fromkeys((*named, *(record.task for record in self.records), *ablated)))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of its models, of which there is one as a rule."""
+        named = [record.model for record in self.records] or [found.plan.model for found in self.ablations]
+        return tuple(dict.fromkeys(named or [str((self.manifest or {}).get("model", {}).get("name", ""))]))
+
+    @cached_property
+    def ablations(self) -> tuple[TaskAblation, ...]:
+        """Scores of its tasks without parts of the prompts.
+
+        Raises:
+            ArtifactError: A file is broken.
+        """
+        return read_ablations(self.folder, self.date)
 
     @property
     def explained(self) -> tuple[Record, ...]:
@@ -131,13 +148,16 @@ def without_first_position(
 _IDENTITY = ("doc_id", "doc_hash", "prompt_hash", "target_hash")
 
 
-def load_run(folder: str | Path, *, date: str | None = None, model: str | None = None) -> LoadedRun:
+def load_run(
+    folder: str | Path, *, date: str | None = None, model: str | None = None, ablated: bool = False
+) -> LoadedRun:
     """Read an attributed run.
 
     Args:
         folder: The ``output_path`` of the evaluation, the run's folder, or one of its artifacts.
         date: Which run, as its file names spell it; by default the newest one.
         model: Of which model, by its name or that of its folder; by default of any.
+        ablated: Whether a run counts of which nothing was explained, but that was ablated.
 
     Returns:
         The run, whose records were all checked.
@@ -145,8 +165,8 @@ def load_run(folder: str | Path, *, date: str | None = None, model: str | None =
     Raises:
         ArtifactError: There is no such run, or a record is broken; the message says what to do.
     """
-    place, date = locate_run(Path(folder), date=date, model=model)
-    run = read_run(place, date=date)
+    place, date = locate_run(Path(folder), date=date, model=model, ablated=ablated)
+    run = read_run(place, date=date, ablated=ablated)
     return LoadedRun(
         place, date, run.manifest, tuple(checked_record(record, place) for record in run.records)
     )

@@ -24,6 +24,7 @@ from gilot_plugin.attribution.types import (
     Choice,
     CoarseUnit,
     ExplainedAnswer,
+    Flips,
     Flow,
     Hypothesis,
     Interaction,
@@ -172,6 +173,10 @@ class RecordedTarget:
         description="Tokens that followed the prompt: the answer's, after those of the thoughts that the "
         "harness strips off.",
     )
+    response_doubt: OrAbsent[Words] = optional(
+        description="Why the answer's tokens may be others than the model's own, in words. Absent where they "
+        "are known.",
+    )
     hypotheses: tuple[Annotated[Hypothesis, As(HypothesisFields)], ...] = optional(
         absent=(),
         description="The continuations that stand for everything the model might say, likeliest first.",
@@ -247,6 +252,21 @@ class ExplainedAnswerFields(Closed):
     )
 
 
+class FlipsFields(Closed):
+    """What comes out of the task's filter when the model answers anew without each unit."""
+
+    model_config = ConfigDict(json_schema_extra={"type": ["object", "null"]})
+
+    answer: str | None = Field(
+        description="What comes out of its greedy answer to the full prompt. Null where the filter finds "
+        "nothing."
+    )
+    into: tuple[str | None, ...] = Field(description="The same without each unit, in the order of the units.")
+    rate: float = Field(
+        ge=0, le=1, description="Flip rate: share of the units without which something else comes out."
+    )
+
+
 class SchemeUseFields(Open):
     """How scores came from coalitions of absent units."""
 
@@ -256,6 +276,10 @@ class SchemeUseFields(Open):
     coalitions: Natural = Field(description="Prompts without units that were read for it.")
     tied: tuple[UnitIndices, ...] = optional(
         description="Groups of units, by their numbers, whose order the coalitions do not settle."
+    )
+    left_out: Natural = optional(description="How many of them had no finite value and count nowhere.")
+    interrupted: bool = optional(
+        description="Whether it was interrupted: the scores are what was known by then."
     )
 
 
@@ -415,6 +439,10 @@ class RecordFields:
     )
     interactions: tuple[Annotated[Interaction, As(InteractionFields)], ...] = optional(
         absent=(), description="The strongest pairs of units, strongest first, where coalitions were read."
+    )
+    flips: Annotated[Flips, As(FlipsFields)] | None = optional(
+        description="What comes out when the model answers anew without each unit. Null or absent where that "
+        "was not asked."
     )
     flows: tuple[tuple[Annotated[Flow, As(FlowFields)], ...], ...] = optional(
         absent=(),

@@ -29,6 +29,9 @@ _NOT_IN_DATES = re.compile(r"[\s_:/\\]")
 _LIKE_A_RANK = re.compile(r"\.rank[1-9]\d*$")
 
 
+_ABLATIONS = re.compile(r"ablations_.+_(?P<date>[^_/\\]+)\.jsonl", flags=re.DOTALL)
+
+
 class ArtifactName(NamedTuple):
     """What a file name says.
 
@@ -133,6 +136,12 @@ def parse_name(name: str) -> ArtifactName | None:
     if match := _ATTRIBUTIONS.fullmatch(name):
         return ArtifactName("attributions", match["task"], match["date"], int(match["rank"] or 0))
     return None
+
+
+def ablations_date(name: str) -> str | None:
+    """The date in the name of a file of ablations; None where it is none."""
+    match = _ABLATIONS.fullmatch(name)
+    return None if match is None else match["date"]
 
 
 def _checked(date: str) -> str:

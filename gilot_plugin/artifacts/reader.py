@@ -34,13 +34,16 @@ class StoredRun:
     records: tuple[dict[str, Any], ...]
 
 
-def read_run(folder: Path, *, date: str | None = None, model: str | None = None) -> StoredRun:
+def read_run(
+    folder: Path, *, date: str | None = None, model: str | None = None, ablated: bool = False
+) -> StoredRun:
     """Read the newest run in a folder.
 
     Args:
         folder: See :func:`gilot_plugin.artifacts.finding.choose_run`.
         date: See there.
         model: See there.
+        ablated: See there.
 
     Returns:
         The run: its manifest, and the records of all files that the manifest mentions, or that have its date.
@@ -50,7 +53,7 @@ def read_run(folder: Path, *, date: str | None = None, model: str | None = None)
         ArtifactError: There is no such run, more than one folder has it, or a file is not what the package
             writes; the message says what to do.
     """
-    return _read(*locate_run(folder, date=date, model=model))
+    return _read(*locate_run(folder, date=date, model=model, ablated=ablated))
 
 
 def _read(folder: Path, date: str) -> StoredRun:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gilot_plugin.artifacts.jsontext import field_path, non_finite_fields
-from gilot_plugin.artifacts.records import CHECKSUM_FIELD, checksum, prompt_text
+from gilot_plugin.artifacts.records import CHECKSUM_FIELD, checksum, prompt_text, text_of
 from gilot_plugin.artifacts.schemas import schema_problems, shown
 
 #: Probabilities are written as the model's float32 gives them.
@@ -47,7 +47,13 @@ def _contradictions(record: Mapping[str, Any]) -> Iterator[str]:
         spans_broken = True
         yield reason
     text = None if spans_broken else prompt_text(record)
-    yield from _unit_problems(units, tokens, text)
+    # Units count on through what the model said before what is explained.
+    said = _said_before(record)
+    if text is not None:
+        shift = len(text)
+        text += text_of((one["text"], one["start"], one["end"]) for one in said)
+        said = [{"start": one["start"] + shift, "end": one["end"] + shift} for one in said]
+    yield from _unit_problems(units, [*tokens, *said], text)
     for method, scores in record["scores"].items():
         if len(scores) != len(units):
             yield f"{field_path(['scores', method])}: {len(scores)} scores for {len(units)} units"
@@ -88,6 +94,12 @@ def _span_problems(tokens: Sequence[Mapping[str, Any]], name: str = "prompt_toke
         if end - start != len(text):
             yield f"{field}: spans characters {start} to {end}, but its text has {len(text)}"
         previous = token
+
+
+def _said_before(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Tokens of the answer before what is explained."""
+    answer = record.get("answer") or {"tokens": [], "window": []}
+    return list(answer["tokens"][: min(answer["window"], default=0)])
 
 
 def _unit_problems(

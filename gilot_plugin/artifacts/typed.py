@@ -53,12 +53,27 @@ class Record(RecordFields, Displayed):
         """The prompt as fed, decoded."""
         return text_of((token.text, token.start, token.end) for token in self.tokens)
 
+    @cached_property
+    def read_tokens(self) -> tuple[Token, ...]:
+        """The prompt's tokens and, after them, what the model said before what is explained.
+
+        Units count them through. Offsets lie in :attr:`read_text`.
+        """
+        answer, shift = self.answer, len(self.prompt)
+        said = answer.tokens[: answer.window[0]] if answer is not None and answer.window else ()
+        moved = (Token(token.id, token.text, token.start + shift, token.end + shift) for token in said)
+        return (*self.tokens, *moved)
+
+    @cached_property
+    def read_text(self) -> str:
+        """What :attr:`read_tokens` stand for."""
+        return text_of((token.text, token.start, token.end) for token in self.read_tokens)
+
     @property
     def spans(self) -> tuple[tuple[int, int], ...]:
-        """For each unit, its first character in the prompt and one past its last."""
-        return tuple(
-            (self.tokens[unit.start_token].start, self.tokens[unit.end_token - 1].end) for unit in self.units
-        )
+        """For each unit, its first character in :attr:`read_text` and one past its last."""
+        tokens = self.read_tokens
+        return tuple((tokens[unit.start_token].start, tokens[unit.end_token - 1].end) for unit in self.units)
 
     @cached_property
     def correct(self) -> bool | None:

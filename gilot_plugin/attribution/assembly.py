@@ -9,36 +9,47 @@ from typing import NamedTuple
 
 import torch
 
+from gilot_plugin.attribution.builtins import FLIP
 from gilot_plugin.attribution.distance.flows import readable_flows, total_flows
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.methods import Measurement, MethodContext, PromptMethod
-from gilot_plugin.attribution.schemes.leave_one_out import leave_one_out
-from gilot_plugin.attribution.schemes.protocol import Scores
-from gilot_plugin.attribution.types import Attribution, CoarseUnit, Diagnostics, ExplainedAnswer, Unit
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.attribution.names import LEAVE_ONE_OUT
+from gilot_plugin.attribution.prompt.windows import as_fed
+from gilot_plugin.attribution.schemes.protocol import SchemeResult
+from gilot_plugin.attribution.types import (
+    Attribution,
+    CoarseUnit,
+    Diagnostics,
+    ExplainedAnswer,
+    SchemeUse,
+    Unit,
+)
+from gilot_plugin.backends.scorer import Scorer
 
 
-def assembled(backend: Backend, game: Game, scores: Scores, coarse: Sequence[Unit]) -> Attribution:
+def assembled(backend: Scorer, game: Game, result: SchemeResult, coarse: Sequence[Unit]) -> Attribution:
     """The attribution of a prompt; methods that are no measures are computed now.
 
     Args:
         backend: The model.
         game: The game, with its units; the full prompt was read.
-        scores: What the scheme found.
+        result: What the scheme found.
         coarse: Units that were cut further.
     """
     game_spent = game.spent
     others = _prompt_methods(backend, game)
-    every = {**scores, **others.scores}
+    every = {**result.scores, **others.scores}
     if others.failures and not every:
         raise next(iter(others.failures.values()))
     rows = [_measurements(game, unit) for unit in game.units]
     moves = [next((one.moves for one in row if one.moves), ()) for row in rows]
-    geometry, described = game.target.geometry, game.target.description(game.full.logprobs)
+    geometry, described = game.target.geometry, game.target.description(game.full)
     bounds = [next((one.interval for one in row if one.interval is not None), None) for row in rows]
     measured = [one for row in rows for one in row]
+    name = game.recipe.scheme_name
+    scheme = SchemeUse(name, result.coalitions, result.tied, result.left_out, result.interrupted)
     return Attribution(
-        prompt=game.prompt,
+        prompt=as_fed(game.prompt, game.said),
         units=game.units,
         scores={method.name: every[method.name] for method in game.recipe.methods if method.name in every},
         flows=tuple(readable_flows(row, geometry) for row in moves),
@@ -48,11 +59,18 @@ def assembled(backend: Backend, game: Game, scores: Scores, coarse: Sequence[Uni
         choices=described.choices,
         margin=described.margin,
         answer=described.answer,
+        flips=game.flips if FLIP.name in others.scores else None,
         step_scores=_step_scores(game, described.answer),
+        intervals=result.intervals,
+        scheme=scheme if game.measures and name != LEAVE_ONE_OUT else None,
+        interactions=result.interactions,
         diagnostics=Diagnostics(
             outside_support=max((one.outside_support for one in measured), default=0.0),
             transport_gap=max((one.gap for one in measured), default=0.0),
-            transport_bounds=tuple((bound.lower, bound.upper) for bound in bounds if bound is not None),
+            # Of schemes that do not take every unit away alone, there are none.
+            transport_bounds=()
+            if None in bounds
+            else tuple((bound.lower, bound.upper) for bound in bounds if bound is not None),
             support_size=tuple(max((one.support_size for one in row), default=0) for row in rows),
             model_tokens=game.spent.model_tokens + others.model_tokens,
             batch_size=game.batch_size,
@@ -70,6 +88,8 @@ def assembled(backend: Backend, game: Game, scores: Scores, coarse: Sequence[Uni
                 name: f"{type(error).__name__}: {error}" for name, error in others.failures.items()
             },
             transport_left_over=sum(one.left_over for one in measured),
+            lds=result.lds,
+            held_out=result.held_out,
         ),
     )
 
@@ -80,7 +100,7 @@ def _step_scores(game: Game, answer: ExplainedAnswer | None) -> dict[str, tuple[
     Left out where what was compared are not its positions: with ``steps: last``, and where hypotheses go on
     after the answer's end.
     """
-    if answer is None or not game.recipe.step_scores or game.recipe.scheme is not leave_one_out:
+    if answer is None or not game.recipe.step_scores or game.recipe.scheme_name != LEAVE_ONE_OUT:
         return {}
     found: dict[str, tuple[tuple[float, ...], ...]] = {}
     for measure in game.measures:
@@ -107,7 +127,7 @@ class _Others(NamedTuple):
     model_tokens: int
 
 
-def _prompt_methods(backend: Backend, game: Game) -> _Others:
+def _prompt_methods(backend: Scorer, game: Game) -> _Others:
     """Ask the methods of the recipe that are no measures; one that fails takes no other along."""
     context = MethodContext(backend, game, game.recipe.seed)
     scores: dict[str, tuple[float, ...]] = {}

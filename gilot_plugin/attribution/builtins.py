@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from gilot_plugin.attribution.methods import AnswerDrop, Distance, OddsDrop, OutcomeMethod, TransportDistance
+from gilot_plugin.attribution.methods import (
+    AnswerDrop,
+    Distance,
+    OddsDrop,
+    OutcomeMethod,
+    PromptMethod,
+    TransportDistance,
+)
 from gilot_plugin.deferred import Deferred
 
 #: Of the model's own answer; comes along wherever the answer is read with the outcomes.
@@ -20,6 +27,13 @@ CHOICE = Distance(
     "choice",
     "drop in log-probability of the preferred choice, in nats",
     Deferred("gilot_plugin.attribution.distances:choice_drop"),
+)
+
+#: The total path; comes by itself with ``hypotheses: regenerate`` where a filter says what is scored.
+FLIP = PromptMethod(
+    "flip",
+    "whether the filtered answer changes when the model answers anew without the unit (1 or 0)",
+    Deferred("gilot_plugin.attribution.prediction.flips:of_game"),
 )
 
 BUILTIN_METHODS: tuple[OutcomeMethod, ...] = (

@@ -14,8 +14,8 @@ import torch
 
 from gilot_plugin.attribution.distance.flows import mean_moves, moves_of
 from gilot_plugin.attribution.distance.solved import SolvedProblem
-from gilot_plugin.attribution.logprobs import IMPOSSIBLE
 from gilot_plugin.attribution.methods import Interval, Measurement
+from gilot_plugin.backends.scoring.logprobs import IMPOSSIBLE, total
 
 #: Log-probability that stands for zero in KL: the smallest normal float32, so that KL stays finite.
 _LOG_FLOOR = math.log(torch.finfo(torch.float32).tiny)
@@ -58,12 +58,12 @@ def kl_divergence(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
     nats.
     """
     ratio = present.clamp(min=_LOG_FLOOR) - absent.clamp(min=_LOG_FLOOR)
-    return _total(ratio.mul_(present.exp()))
+    return total(ratio.mul_(present.exp()))
 
 
 def l2_norm(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
     """Euclidean norm of the difference over all outcomes."""
-    return _total(absent.exp().sub_(present.exp()).square_()).sqrt()
+    return total(absent.exp().sub_(present.exp()).square_()).sqrt()
 
 
 def jensen_shannon(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
@@ -74,17 +74,12 @@ def jensen_shannon(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
     logs = middle.log().clamp_(min=torch.finfo(middle.dtype).min)
     from_source = (present.clamp(min=IMPOSSIBLE) - logs).mul_(source)
     from_target = (absent.clamp(min=IMPOSSIBLE) - logs).mul_(target)
-    return _total(from_source.add_(from_target)).mul_(0.5).clamp_(min=0.0)
+    return total(from_source.add_(from_target)).mul_(0.5).clamp_(min=0.0)
 
 
 def total_variation(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
     """Half the sum of absolute differences over all outcomes, from 0 to 1."""
-    return _total(absent.exp().sub_(present.exp()).abs_()).mul_(0.5)
-
-
-def entropy(logprobs: torch.Tensor) -> torch.Tensor:
-    """Entropy over all outcomes, in nats, ``[...]`` of ``[..., outcomes]``."""
-    return -_total(logprobs.exp().mul_(logprobs.clamp(min=IMPOSSIBLE)))
+    return total(absent.exp().sub_(present.exp()).abs_()).mul_(0.5)
 
 
 def margin(logprobs: torch.Tensor, gold: Sequence[int]) -> torch.Tensor:
@@ -118,21 +113,6 @@ def choice_drop(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
         for logprobs in (present, absent)
     )
     return before - after
-
-
-def _total(values: torch.Tensor) -> torch.Tensor:
-    """Sum over the last dimension; what float32 rounds off is summed beside it, in pairs (two-sum)."""
-    if values.dtype == torch.float64:
-        return values.sum(-1)
-    lost = torch.zeros_like(values)
-    while values.shape[-1] > 1:
-        if values.shape[-1] % 2:
-            values, lost = (torch.nn.functional.pad(part, (0, 1)) for part in (values, lost))
-        (one, other), (lost_one, lost_other) = (part.tensor_split(2, dim=-1) for part in (values, lost))
-        values = one + other
-        back = values - one
-        lost = lost_one + lost_other + ((one - (values - back)) + (other - back))
-    return (values + lost)[..., 0]
 
 
 def mean_measurement(steps: Sequence[Measurement]) -> Measurement:

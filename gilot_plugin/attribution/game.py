@@ -13,17 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.builtins import LOGODDS, LOGPROB
+from gilot_plugin.attribution.execution import Execution
 from gilot_plugin.attribution.measuring import Measurer, Progress, Subject
 from gilot_plugin.attribution.methods import Measurement, OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer
+from gilot_plugin.attribution.prediction.flips import Verdict, answered_anew
 from gilot_plugin.attribution.prediction.targets import Target
 from gilot_plugin.attribution.prompt.units import Refinement
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.attribution.reducing import Reference
-from gilot_plugin.attribution.types import Absent, Prompt, Unit
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.attribution.types import Absent, Flips, Prompt, Unit
+from gilot_plugin.backends.scorer import ReadTokens, Reference, Scorer, Want
 
 FloatArray = NDArray[np.float64]
 
@@ -108,9 +108,13 @@ class Game:
         make_target: Makes what is explained; the model may be asked.
         execution: How the work is carried out.
         progress: Told of coalitions that were read for the scheme.
+        said: How many tokens at the end of the prompt the model itself has said.
+        verdict: What the metric sees of answers, for :attr:`flips`.
 
     Attributes:
         prompt: As given.
+        said: As given.
+        verdict: As given.
         units: The units; empty until they are found.
         refinement: How they are found; None where they were given.
         recipe: As given.
@@ -122,14 +126,18 @@ class Game:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: Scorer,
         prompt: Prompt,
         units: Sequence[Unit] | Refinement,
         recipe: Recipe,
         make_target: Callable[[], Target],
         execution: Execution,
         progress: Progress | None = None,
+        *,
+        said: int = 0,
+        verdict: Verdict | None = None,
     ) -> None:
+        self.said, self.verdict = said, verdict
         self._backend, self.prompt, self.recipe, self.execution = backend, prompt, recipe, execution
         self.refinement = units if isinstance(units, Refinement) else None
         self.units: tuple[Unit, ...] = () if isinstance(units, Refinement) else tuple(units)
@@ -142,7 +150,7 @@ class Game:
         self._tokens = backend.model_tokens - tokens
         self.seconds = self._making_seconds = time.perf_counter() - started
         # What finds out about the full prompt beforehand reads what rows have in common with it.
-        self._unread = 0 if self._tokens else self.target.load(()).known
+        self._unread = 0 if self._tokens else self._reads(()).common
 
     def values(
         self,
@@ -173,9 +181,8 @@ class Game:
         """The outcome of the full prompt, which is read if nothing was yet."""
         if self._reference(self.target) is None:
             _read([(self, part) for part in self._unknown((), full=True)])
-        found = self._reference(self.target)
-        assert found is not None
-        return found
+        compared = (one.reference for one in self._subjects.values() if one.target is self.target)
+        return next(one for one in compared if one is not None)
 
     @property
     def answer(self) -> Answer:
@@ -186,21 +193,27 @@ class Game:
         _ = self.full
         return self.target.answer
 
+    @cached_property
+    def flips(self) -> Flips | None:
+        """What comes out when the model answers anew without each unit; None where nobody can say."""
+        if self.verdict is None:
+            return None
+        return answered_anew(
+            self._backend, self.prompt, self.said, self.units, self.recipe, self.execution, self.verdict
+        )
+
     def measured(self, absent: Absent) -> Mapping[OutcomeMethod, Measurement]:
         """All that is known of a coalition, by measure; nothing is read."""
         return self._kept.get(_key(absent), {})
 
     def cost(self, absent: Absent) -> int:
         """About how many tokens the model will read for a coalition; with the full prompt, what all share."""
-        load = self.target.load(absent)
-        return load.own + load.room + (0 if absent else self._unread)
+        return self._reads(absent).own + (0 if absent else self._unread)
 
     @property
     def width(self) -> int:
         """About how many tokens its units bring into a pass, as far as they are known."""
-        return sum(
-            max(1, self.target.load(absent).together) for absent in ((), *((one,) for one in self.units))
-        )
+        return sum(max(1, self._reads(absent).together) for absent in ((), *((one,) for one in self.units)))
 
     @property
     def spent(self) -> Spent:
@@ -227,7 +240,16 @@ class Game:
     def anew(self, batch_size: int) -> Game:
         """The same game with nothing read, in batches of another size."""
         execution = self.execution._replace(batch_size=batch_size)
-        return Game(self._backend, self.prompt, self.units, self.recipe, lambda: self.target, execution)
+        return Game(
+            self._backend,
+            self.prompt,
+            self.units,
+            self.recipe,
+            lambda: self.target,
+            execution,
+            said=self.said,
+            verdict=self.verdict,
+        )
 
     @cached_property
     def _answer_target(self) -> Target:
@@ -288,26 +310,29 @@ class Game:
         )
 
     def _reference(self, target: Target) -> Reference | None:
-        """What a target's outcomes are compared with, if that was read."""
-        known = {one.target: one.reference for one in self._subjects.values() if one.reference is not None}
-        if target not in known and LOGPROB in self.target.along and self.target in known:
+        """What the model says to the full prompt when it is asked for a target, if that was read."""
+        known = {one.target: one.known for one in self._subjects.values() if one.known is not None}
+        if target not in known and LOGPROB in self.target.along:
             # How likely the answer is was read with the outcome.
-            whole = known[self.target]
-            return Reference(torch.zeros(1, 1), whole.answer_logprobs, whole.answer_logodds, None)
+            return known.get(self.target)
         return known.get(target)
 
     def _subject(self, target: Target, measures: tuple[OutcomeMethod, ...]) -> Subject:
         """Where measures of a target are taken."""
-        found = self._subjects.get((target, measures))
-        if found is None:
-            found = Subject(target, measures, self.recipe, unread=self._unread)
-            self._subjects[target, measures], self._unread = found, 0
-        reference = self._reference(target)
-        if reference is not None and found.needs_odds and reference.answer_logodds is None:
+        if (target, measures) not in self._subjects:
+            self._subjects[target, measures] = Subject(target, measures, self.recipe)
+        found, known = self._subjects[target, measures], self._reference(target)
+        if known is not None and found.query(()).want.logodds and known.token_logodds is None:
             # Whoever read the full prompt did not ask for them: it is read again.
-            reference = None
-        found.reference = reference and reference.within(found.nucleus)
+            known = None
+        if known is not None:
+            found.learn(known)
         return found
+
+    def _reads(self, absent: Absent) -> ReadTokens:
+        """About what the model reads of the prompt without the units."""
+        query = self.target.query([absent], Want())
+        return self._backend.reads(query, query.rows[0])
 
 
 def read_together(wanted: Mapping[Game, Sequence[Absent]]) -> dict[Game, Values | Exception]:

@@ -5,27 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.builtins import LOGPROB, margin_drop
 from gilot_plugin.attribution.distance.geometry import Labels
+from gilot_plugin.attribution.execution import Execution
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.measuring import Progress
 from gilot_plugin.attribution.prediction.answers import Answer
 from gilot_plugin.attribution.prediction.choices import ChoicesTarget, has_margin
+from gilot_plugin.attribution.prediction.flips import Verdict
 from gilot_plugin.attribution.prediction.generation import generation_target
 from gilot_plugin.attribution.prediction.sequences import AnswerTarget
 from gilot_plugin.attribution.prediction.targets import PromptRows
 from gilot_plugin.attribution.prompt.units import Refinement
+from gilot_plugin.attribution.prompt.windows import Window
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Prompt, Unit
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import Scorer
 
 #: As much as the machine gives.
 DEFAULT_EXECUTION = Execution()
 
 
 def generation_game(
-    backend: Backend,
+    backend: Scorer,
     prompt: Prompt,
     units: Sequence[Unit] | Refinement,
     recipe: Recipe,
@@ -34,40 +36,53 @@ def generation_game(
     execution: Execution = DEFAULT_EXECUTION,
     progress: Progress | None = None,
     *,
-    answer: Sequence[int] | None = None,
+    answer: Sequence[int] | Window | None = None,
+    verdict: Verdict | None = None,
 ) -> Game:
     """What the model would generate after the prompt.
 
     Args:
         backend: The model.
-        prompt: The prompt as fed.
+        prompt: The prompt as fed; before a window, :func:`~gilot_plugin.attribution.prompt.windows.continued`
+            by what the model said there.
         units: The units, or how to find them.
         recipe: What is measured, and how.
         labels: Text of a token id, for flows.
         decode: Text of a hypothesis.
         execution: How the work is carried out.
         progress: Told of measured units.
-        answer: Tokens that the model answered, for ``hypotheses: response`` and the method ``logprob``; None
-            for its greedy continuation.
+        answer: Tokens that the model answered, or a window of them, for ``hypotheses: response`` and the
+            method ``logprob``; None for its greedy continuation.
+        verdict: What the metric sees of answers, for the method ``flip``; None where nobody can say.
 
     Raises:
         UnsupportedModelError: The absence needs explicit positions, which the model does not take.
         PromptError: The prompt and the hypotheses do not fit into the model's window.
         NonFiniteLogitsError: The model returned NaN.
     """
+    window: Window | None = None
+    token_ids: Sequence[int] | None
+    if isinstance(answer, Window):
+        window, token_ids = answer, answer.token_ids
+        if not window.is_start:
+            recipe = replace(recipe, max_new_tokens=max(1, len(token_ids)))
+    else:
+        token_ids = answer
     return Game(
         backend,
         prompt,
         units,
         recipe,
-        lambda: generation_target(backend, prompt, recipe, labels, decode, answer),
+        lambda: generation_target(backend, prompt, recipe, labels, decode, execution, token_ids, window),
         execution,
         progress,
+        said=0 if window is None else window.start,
+        verdict=verdict,
     )
 
 
 def choices_game(
-    backend: Backend,
+    backend: Scorer,
     prompt: Prompt,
     units: Sequence[Unit] | Refinement,
     choices: Sequence[Sequence[int]],
@@ -114,7 +129,7 @@ def choices_game(
 
 
 def answer_game(
-    backend: Backend,
+    backend: Scorer,
     prompt: Prompt,
     units: Sequence[Unit],
     recipe: Recipe,
@@ -132,5 +147,5 @@ def answer_game(
         execution: How the work is carried out.
     """
     recipe = replace(recipe, methods=(LOGPROB,))
-    rows = PromptRows(backend, prompt, recipe)
-    return Game(backend, prompt, units, recipe, lambda: AnswerTarget(backend, rows, answer), execution)
+    rows = PromptRows(prompt, recipe)
+    return Game(backend, prompt, units, recipe, lambda: AnswerTarget(rows, answer), execution)

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from gilot_plugin.attribution.batching import Execution
     from gilot_plugin.attribution.distance.flows import Move
     from gilot_plugin.attribution.distance.solved import SolvedProblem
+    from gilot_plugin.attribution.execution import Execution
     from gilot_plugin.attribution.prediction.answers import Answer
-    from gilot_plugin.attribution.types import Absent, Prompt, Unit
-    from gilot_plugin.backends.protocol import Backend
+    from gilot_plugin.attribution.types import Absent, Flips, Prompt, Unit
+    from gilot_plugin.backends.scorer import Scorer
 
 #: Begins the names of signed distances.
 SIGNED_PREFIX = "signed_"
@@ -165,7 +165,7 @@ def signed(distance: Distance | TransportDistance) -> SignedDistance:
     )
 
 
-def _refuses_none(backend: Backend) -> None:
+def _refuses_none(backend: Scorer) -> None:
     """All models will do."""
 
 
@@ -186,7 +186,7 @@ class PromptMethod:
     name: str
     summary: str
     score: Callable[[MethodContext], Sequence[float]]
-    refuses: Callable[[Backend], str | None] = _refuses_none
+    refuses: Callable[[Scorer], str | None] = _refuses_none
     unavailable: str | None = None
     needs_answer: bool = False
 
@@ -239,6 +239,11 @@ class PromptGame(Protocol):
         """What the model answers to the full prompt."""
         ...
 
+    @property
+    def flips(self) -> Flips | None:
+        """What comes out when the model answers anew without each unit; None where nobody can say."""
+        ...
+
     def values(
         self,
         absent: Sequence[Absent] | NDArray[np.bool_] | torch.Tensor,
@@ -258,7 +263,7 @@ class MethodContext:
         seed: For methods that draw random numbers.
     """
 
-    backend: Backend
+    backend: Scorer
     game: PromptGame
     seed: int = 0
 

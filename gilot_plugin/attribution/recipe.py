@@ -7,6 +7,7 @@ from typing import Literal
 
 from gilot_plugin.attribution.distance.ground_costs import COSINE, GroundCost
 from gilot_plugin.attribution.methods import AttributionMethod, OutcomeMethod
+from gilot_plugin.attribution.names import LEAVE_ONE_OUT
 from gilot_plugin.attribution.prompt.absence import AbsenceContext, AbsenceOperator
 from gilot_plugin.attribution.schemes.leave_one_out import leave_one_out
 from gilot_plugin.attribution.schemes.protocol import Scheme
@@ -34,6 +35,7 @@ class Recipe:
         top_k: Largest support of each distribution.
         ground_cost: What it costs to move probability between outcomes.
         scheme: How scores come from coalitions.
+        scheme_name: Value of the setting that names it.
         seed: For methods that draw random numbers.
         step_scores: Whether the scores at every single position are kept.
     """
@@ -48,6 +50,7 @@ class Recipe:
     top_k: int
     ground_cost: GroundCost = COSINE
     scheme: Scheme = leave_one_out
+    scheme_name: str = LEAVE_ONE_OUT
     hypotheses: Literal["regenerate", "shared", "response"] = "regenerate"
     steps: Literal["last", "mean"] = "last"
     choice_scoring: Literal["sum", "norm"] = "sum"

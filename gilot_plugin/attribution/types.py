@@ -19,6 +19,9 @@ QUESTION_SEGMENT = "question"
 LEAD_IN_SEGMENT = "lead_in"
 SHOT_PREFIX = "shot_"
 
+#: What the model itself said before the part of its answer that is explained.
+REASONING_SEGMENT = "reasoning"
+
 #: Segments that the scope ``content`` leaves in place.
 FIXED_SEGMENTS = frozenset({SPECIAL_SEGMENT, TEMPLATE_SEGMENT})
 
@@ -195,6 +198,26 @@ class ExplainedAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Flips:
+    """What comes out when the model answers anew without each unit.
+
+    Attributes:
+        answer: What the metric sees of its answer to the full prompt; None where it sees nothing.
+        into: The same without each unit.
+        rate: Flip rate: share of the units without which something else comes out.
+    """
+
+    answer: str | None
+    into: tuple[str | None, ...]
+    rate: float
+
+    @property
+    def changed(self) -> tuple[bool, ...]:
+        """For each unit, whether something else comes out."""
+        return tuple(text != self.answer for text in self.into)
+
+
+@dataclass(frozen=True, slots=True)
 class SchemeUse:
     """How scores came from coalitions of absent units.
 
@@ -202,11 +225,15 @@ class SchemeUse:
         name: Value of the setting ``scheme``.
         coalitions: Prompts without units that were read for it.
         tied: Groups of units, by their numbers, whose order the coalitions do not settle.
+        left_out: How many of them had no finite value and count nowhere.
+        interrupted: Whether it ended before it was done.
     """
 
     name: str
     coalitions: int
     tied: tuple[tuple[int, ...], ...] = ()
+    left_out: int = 0
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +350,7 @@ class Attribution(Displayed):
             empty for schemes that estimate nothing.
         scheme: How scores came from coalitions.
         interactions: The strongest pairs of units, strongest first.
+        flips: What comes out when the model answers anew without each unit; None where that was not asked.
         diagnostics: Cost and accuracy of the computation.
     """
 
@@ -341,6 +369,7 @@ class Attribution(Displayed):
     intervals: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     scheme: SchemeUse | None = None
     interactions: tuple[Interaction, ...] = ()
+    flips: Flips | None = None
 
     def __repr__(self) -> str:
         texts = [unit.text for unit in self.units]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
+from weakref import finalize
 
 import torch
 
 from gilot_plugin.backends._transformers.capabilities import found_once
 from gilot_plugin.backends._transformers.contexts import ContextSession
-from gilot_plugin.backends._transformers.embedding import InputEmbedding, OutputEmbedding
+from gilot_plugin.backends._transformers.embedding import Embeddings
 from gilot_plugin.backends._transformers.introspection import (
     attention_maps,
     embedded_logits,
@@ -23,18 +25,21 @@ from gilot_plugin.backends._transformers.memory import MemoryModel, free_memory,
 from gilot_plugin.backends._transformers.passes import Passes
 from gilot_plugin.backends._transformers.probe import Reading, probe_positions, probe_reading
 from gilot_plugin.backends._transformers.sessions import CachedSession, RecomputingSession
-from gilot_plugin.backends._transformers.tree.prompts import read_prompt
+from gilot_plugin.backends._transformers.tree.beginnings import read_prompt, with_beginnings
 from gilot_plugin.backends._transformers.tree.reader import TreeReader
 from gilot_plugin.backends._transformers.tree.session import TreeSession
 from gilot_plugin.backends._transformers.tree.shared import NOTHING, ReadPrompt
 from gilot_plugin.backends.cache_use import CacheUse
-from gilot_plugin.backends.protocol import Batch, DecodingSession, KnownPrompt, Load, Need, Row
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scorer import Limits
+from gilot_plugin.backends.scoring.scorer import SessionScorer
+from gilot_plugin.backends.scoring.sessions import DecodingSession, Load, Need
 from gilot_plugin.errors import UnsupportedModelError
 
 _logger = logging.getLogger(__name__)
 
 
-class TransformersBackend:
+class TransformersBackend(SessionScorer):
     """Runs a loaded ``PreTrainedModel`` (or a PEFT model around one) where it is, as it is.
 
     The model's weights, mode, configuration and generation settings are left alone. What its family can do is
@@ -68,15 +73,21 @@ class TransformersBackend:
         self._pass_tokens = pass_tokens
         #: Why sequences were read whole that are longer than others, in words.
         self._whole_contexts: str | None = None
-        self._embedding = InputEmbedding(model)
-        self.device: torch.device = self._embedding.device
+        #: What was read of full prompts, for as long as these objects live. Equal ones are read again: what
+        #: is spent on a prompt must not depend on who was there before.
+        self._prompts: dict[int, ReadPrompt] = {}
+        self.embeddings = Embeddings(model, text_config.vocab_size)
+        self.device = self.embeddings.device
         self._passes = self._new_passes()
-        self.eos_token_ids = _eos_ids(model)
-        self.vocab_size: int = text_config.vocab_size
-        self.max_positions: int | None = longest_sequence(text_config)
-        self._memory = MemoryModel(
-            text_config, self._passes.dtype, self.vocab_size, self.device, has_sinks(model)
+        dtype = self._passes.dtype
+        self.limits = Limits(
+            text_config.vocab_size,
+            _eos_ids(model),
+            longest_sequence(text_config),
+            half_precision=torch.finfo(dtype).eps > torch.finfo(torch.float32).eps,
+            fill_tokens=self._passes.pass_size.least,
         )
+        self._memory = MemoryModel(text_config, dtype, self.limits.vocab_size, self.device, has_sinks(model))
 
     @property
     def model(self) -> Any:
@@ -89,19 +100,9 @@ class TransformersBackend:
         return self._passes.model_tokens
 
     @property
-    def fill_tokens(self) -> int:
-        """Tokens of a pass below which the device is not filled."""
-        return self._passes.pass_size.least
-
-    @property
     def pass_tokens(self) -> int:
         """Tokens of a pass beyond which only memory grows."""
         return self._passes.pass_size.most
-
-    @property
-    def half_precision(self) -> bool:
-        """Whether its weights or its computation have fewer bits than those of single precision."""
-        return torch.finfo(self._passes.dtype).eps > torch.finfo(torch.float32).eps
 
     @property
     def recomputes(self) -> str | None:
@@ -113,7 +114,7 @@ class TransformersBackend:
         return self._reading.recomputes
 
     def recomputes_at(self, tokens: int) -> str | None:
-        """See :meth:`gilot_plugin.backends.protocol.Backend.recomputes_at`.
+        """See :meth:`gilot_plugin.backends.scorer.Scorer.recomputes_at`.
 
         Raises:
             torch.OutOfMemoryError: There is no memory even for a few tokens.
@@ -158,7 +159,7 @@ class TransformersBackend:
         tree = None if self._tree is None else TreeReader(passes)
 
         def open_session(rows: Sequence[Row]) -> DecodingSession:
-            return self._session(passes, tree, Batch(rows), room=1)
+            return self._session(passes, tree, rows, 1, [NOTHING] * len(rows))
 
         def open_contexts(rows: Sequence[Row]) -> DecodingSession:
             return ContextSession(passes, rows)
@@ -167,14 +168,17 @@ class TransformersBackend:
         ways = [open_session] if passes.rotations.steady is None else [open_session, open_contexts]
 
         def find() -> str | None:
-            found = (probe_positions(passes, way, self.vocab_size, self.max_positions) for way in ways)
+            found = (
+                probe_positions(passes, way, self.limits.vocab_size, self.limits.max_positions)
+                for way in ways
+            )
             return next((reason for reason in found if reason is not None), None)
 
         return found_once(passes, ("positions", tree is None), find)
 
     @property
-    def shares_prompts(self) -> bool:
-        """See :attr:`gilot_plugin.backends.protocol.Backend.shares_prompts`.
+    def reads_trees(self) -> bool:
+        """See :class:`gilot_plugin.backends.scoring.sessions.SessionRuntime`.
 
         Raises:
             torch.OutOfMemoryError: There is no memory even for a few tokens.
@@ -190,33 +194,15 @@ class TransformersBackend:
         """
         return self._reading.no_trees
 
-    def read_prompt(self, row: Row) -> KnownPrompt:
-        """Read a prompt but for its last token, if rows that begin like it can go on from there."""
-        if self._tree is not None and not self._reading.rotations.change_at(row.next_position):
-            return read_prompt(self._tree, row)
-        # A tree session would read it once.
-        self._passes.avoidable_tokens -= len(row.token_ids) - 1
-        return ReadPrompt(row, {})
-
-    def prefill(self, batch: Batch, room: int) -> DecodingSession:
-        """See :meth:`gilot_plugin.backends.protocol.Backend.prefill`."""
-        return self._session(self._passes, self._tree, batch, room)
-
-    def embeddings(self, token_ids: torch.Tensor) -> torch.Tensor:
-        """Input embeddings of the given ids, ``[n, dim]``, float32, without gradient."""
-        return self._embedding(token_ids)
-
-    @cached_property
-    def mean_embedding(self) -> torch.Tensor:
-        """See :attr:`gilot_plugin.backends.protocol.Backend.mean_embedding`."""
-        return self._embedding.mean(self.vocab_size)
-
-    def output_embeddings(self, token_ids: torch.Tensor) -> torch.Tensor:
-        """See :meth:`gilot_plugin.backends.protocol.Backend.output_embeddings`."""
-        return self._output_embedding(token_ids).to(self.device)
+    def prefill(
+        self, rows: Sequence[Row], room: int, beside: Sequence[Row | None] | None = None
+    ) -> DecodingSession:
+        """See :class:`gilot_plugin.backends.scoring.sessions.SessionRuntime`; by default, of no prompt."""
+        known = [NOTHING if row is None else self._known(row) for row in beside or [None] * len(rows)]
+        return self._session(self._passes, self._tree, rows, room, known)
 
     def memory(self, load: Load) -> Need:
-        """See :meth:`gilot_plugin.backends.protocol.Backend.memory`."""
+        """See :class:`gilot_plugin.backends.scoring.sessions.SessionRuntime`."""
         whole = self._reading.rotations.change_at(load.known + load.own + load.room)
         if self._tree is None or whole:
             return self._memory.of_runs(load._replace(own=load.known + load.own, known=0) if whole else load)
@@ -235,7 +221,9 @@ class TransformersBackend:
         """
         passes = self._probing()
         return found_once(
-            passes, "embeddings", lambda: probe_embeddings(passes, self.embeddings, self.vocab_size)
+            passes,
+            "embeddings",
+            lambda: probe_embeddings(passes, self.embeddings.input, self.limits.vocab_size),
         )
 
     @cached_property
@@ -246,7 +234,7 @@ class TransformersBackend:
             torch.OutOfMemoryError: There is no memory even for a few tokens.
         """
         passes = self._probing()
-        return found_once(passes, "attentions", lambda: probe_attentions(passes, self.vocab_size))
+        return found_once(passes, "attentions", lambda: probe_attentions(passes, self.limits.vocab_size))
 
     def embedded_logits(self, embeddings: torch.Tensor, keep: int) -> torch.Tensor:
         """See :func:`gilot_plugin.backends._transformers.introspection.embedded_logits`."""
@@ -277,25 +265,45 @@ class TransformersBackend:
         return passes
 
     def _new_passes(self) -> Passes:
-        lock = self._embedding.lock if self._embedding.is_hooked else None
+        lock = self.embeddings.lock if self.embeddings.is_hooked else None
         return Passes(self._model, self.device, self._autocast_dtype, lock, self._pass_tokens)
 
-    def _session(self, passes: Passes, tree: TreeReader | None, batch: Batch, room: int) -> DecodingSession:
-        batch = Batch(batch.rows, batch.known or [NOTHING] * len(batch.rows))
-        longest = max(row.next_position for row in batch.rows) + room
+    def _known(self, row: Row) -> ReadPrompt:
+        """A full prompt, read but for its last token if rows that begin like it can go on from there."""
+        if id(row) not in self._prompts:
+            # What is kept must not keep the prompt alive.
+            copy = replace(row)
+            if self._tree is not None and not self._reading.rotations.change_at(row.next_position):
+                self._prompts[id(row)] = read_prompt(self._tree, copy)
+            else:
+                # A tree session would read it once.
+                self._passes.avoidable_tokens -= len(row.token_ids) - 1
+                self._prompts[id(row)] = ReadPrompt(copy, {})
+            finalize(row, self._prompts.pop, id(row), None)
+        return self._prompts[id(row)]
+
+    def _session(
+        self,
+        passes: Passes,
+        tree: TreeReader | None,
+        rows: Sequence[Row],
+        room: int,
+        known: Sequence[ReadPrompt],
+    ) -> DecodingSession:
+        longest = max(row.next_position for row in rows) + room
         whole = self._reading.rotations.change_at(longest)
         if tree is not None and not whole:
             # Of prompts that were too long to be read, nothing is kept.
-            kept = [known if getattr(known, "layers", ()) else NOTHING for known in batch.known]
-            return TreeSession(tree, Batch(batch.rows, kept), room)
+            kept = [one if one.layers else NOTHING for one in known]
+            return TreeSession(tree, rows, with_beginnings(tree, rows, kept), room)
         own = sum(
-            len(row.token_ids) - (0 if known.row is None else row.begins_like(known.row))
-            for row, known in zip(batch.rows, batch.known, strict=True)
+            len(row.token_ids) - (0 if one.row is None else row.begins_like(one.row))
+            for row, one in zip(rows, known, strict=True)
         )
         if whole:
             self._say_contexts(longest)
-            return ContextSession(passes, batch.rows, own)
-        return (CachedSession if self.recomputes is None else RecomputingSession)(passes, batch.rows, own)
+            return ContextSession(passes, rows, own)
+        return (CachedSession if self.recomputes is None else RecomputingSession)(passes, rows, own)
 
     def _say_contexts(self, tokens: int) -> None:
         # Of models that are always read whole, that was said.
@@ -305,12 +313,6 @@ class TransformersBackend:
             _logger.warning(
                 "%s is read whole for every token, which is slower: %s", name, self._whole_contexts
             )
-
-    @cached_property
-    def _output_embedding(self) -> OutputEmbedding:
-        # The check of what is read calls a module whose weights may come and go.
-        with self._embedding.lock:
-            return OutputEmbedding(self._model, self.vocab_size)
 
     @cached_property
     def _tree(self) -> TreeReader | None:
@@ -323,7 +325,9 @@ class TransformersBackend:
     def _reading(self) -> Reading:
         passes = self._new_passes()
         reading = found_once(
-            passes, "reading", lambda: probe_reading(passes, self.vocab_size, self.max_positions)
+            passes,
+            "reading",
+            lambda: probe_reading(passes, self.limits.vocab_size, self.limits.max_positions),
         )
         self._passes.inputs, self._passes.rotations = reading.inputs, reading.rotations
         if reading.recomputes is not None:

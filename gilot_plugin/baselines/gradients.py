@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 import torch
 
-from gilot_plugin.attribution.batching import BatchPlan, Size
-from gilot_plugin.attribution.logprobs import IMPOSSIBLE, finite_log_softmax
 from gilot_plugin.attribution.methods import MethodContext
 from gilot_plugin.attribution.types import Unit
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import Scorer
+from gilot_plugin.backends.scoring.batching import BatchPlan, Size
+from gilot_plugin.backends.scoring.logprobs import IMPOSSIBLE, finite_log_softmax
 from gilot_plugin.baselines.models import transformers_backend
 from gilot_plugin.errors import UnsupportedModelError
 
@@ -19,7 +19,7 @@ from gilot_plugin.errors import UnsupportedModelError
 _STEPS = 50
 
 
-def refuses_gradients(backend: Backend) -> str | None:
+def refuses_gradients(backend: Scorer) -> str | None:
     """Why a model cannot be differentiated, in words; None if it can."""
     opened = transformers_backend(backend)
     if opened is None:
@@ -52,7 +52,7 @@ def integrated_gradients(context: MethodContext, steps: int = _STEPS) -> list[fl
     with _differentiating():
         answer = EmbeddedAnswer(context)
         method, baseline = IntegratedGradients(answer), answer.without_units()
-        plan, size = BatchPlan.beside(context.backend, context.game.execution), answer.size
+        plan, size = BatchPlan.within(context.game.execution.room(), context.backend.free_memory), answer.size
         while True:
             rows = plan.take([size] * steps)
             try:
@@ -96,10 +96,10 @@ class EmbeddedAnswer:
 
     def without_units(self) -> torch.Tensor:
         """Embeddings of the prompt with nothing said by the units, as :attr:`prompt`."""
-        if self._backend.eos_token_ids:
-            silent = self._embeddings(self._backend.eos_token_ids[:1])
+        if self._backend.limits.eos_token_ids:
+            silent = self._embeddings(self._backend.limits.eos_token_ids[:1])
         else:
-            silent = self._embeddings(range(self._backend.vocab_size)).mean(dim=0)
+            silent = self._embeddings(range(self._backend.limits.vocab_size)).mean(dim=0)
         found = self.prompt.clone()
         for unit in self._context.units:
             found[0, unit.start_token : unit.end_token] = silent
@@ -124,7 +124,7 @@ class EmbeddedAnswer:
         return finite_log_softmax(logits).gather(2, ids.unsqueeze(2)).sum(dim=(1, 2))
 
     def _embeddings(self, token_ids: Sequence[int]) -> torch.Tensor:
-        return self._backend.embeddings(torch.tensor(list(token_ids), dtype=torch.long))
+        return self._backend.embeddings.input(torch.tensor(list(token_ids), dtype=torch.long))
 
 
 @contextmanager

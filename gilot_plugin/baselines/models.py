@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import Scorer
 
 if TYPE_CHECKING:
     from gilot_plugin.backends.transformers import TransformersBackend
 
 
-def transformers_backend(backend: Backend) -> TransformersBackend | None:
+def transformers_backend(backend: Scorer) -> TransformersBackend | None:
     """The backend, if it runs a model of transformers in this process; None otherwise."""
     # Methods are listed without transformers, which takes seconds to import.
     from gilot_plugin.backends.transformers import TransformersBackend

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from gilot_plugin.attribution.methods import MethodContext
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.baselines.models import transformers_backend
 from gilot_plugin.errors import BudgetError, UnsupportedModelError
 
 
-def refuses_rollout(backend: Backend) -> str | None:
+def refuses_rollout(backend: Scorer) -> str | None:
     """Why a model's attention cannot be followed, in words; None if it can."""
     opened = transformers_backend(backend)
     if opened is None:

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     source = model_source({}, model=options.model, model_args=options.model_args, device=options.device)
     loaded = load_model(source)
     dtype = getattr(loaded.model, "dtype", None)
-    say(f"model: {type(loaded.model).__name__}, {dtype}, on {loaded.backend.device}")
+    say(f"model: {type(loaded.model).__name__}, {dtype}, on {loaded.backend.embeddings.device}")
     try:
         return _tell(loaded.backend)
     except torch.OutOfMemoryError as error:
@@ -78,18 +78,19 @@ def _tell(backend: TransformersBackend) -> int:
 
 def _cost(backend: TransformersBackend) -> str:
     """How many tokens are read for an example, and how many prefix trees would read."""
-    from gilot_plugin.backends.protocol import Batch, Row, TokenTree
+    from gilot_plugin.backends.rows import Row
+    from gilot_plugin.backends.scorer import FixedHypotheses, Query, Room
 
-    longest = (backend.max_positions or _PROMPT_TOKENS + _ANSWER_TOKENS) - _ANSWER_TOKENS
+    longest = (backend.limits.max_positions or _PROMPT_TOKENS + _ANSWER_TOKENS) - _ANSWER_TOKENS
     length = max(2, min(_PROMPT_TOKENS, longest))
     # Spread over the vocabulary, for special tokens are at its ends.
-    ids = tuple((2 * place + 1) * backend.vocab_size // (2 * length) for place in range(length))
+    ids = tuple((2 * place + 1) * backend.limits.vocab_size // (2 * length) for place in range(length))
     full = Row(ids)
-    rows = [full, *(Row(ids[:place] + ids[place + 1 :]) for place in range(length))]
+    rows = [Row(ids[:place] + ids[place + 1 :]) for place in range(length)]
     before = backend.cache_use
-    batch = Batch(rows, [backend.read_prompt(full)] * len(rows))
-    answer = TokenTree(ids[:1] * _ANSWER_TOKENS, tuple(range(-1, _ANSWER_TOKENS - 1)))
-    for _ in backend.prefill(batch, _ANSWER_TOKENS).read_trees([answer] * len(rows)):
+    # The last token of an answer is predicted only.
+    answer = ids[:1] * (_ANSWER_TOKENS + 1)
+    for _ in backend.score([Query(full, rows, FixedHypotheses(), (answer,))], Room(len(rows) + 1)):
         pass
     after = backend.cache_use
     read = after.tokens_read - before.tokens_read

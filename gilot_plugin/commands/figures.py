@@ -35,8 +35,8 @@ def run(options: argparse.Namespace) -> int:
     from gilot_plugin.artifacts.loading import load_run
     from gilot_plugin.reports.figures import run_figures, save_figure
 
-    place, date = chosen_run(options.run_dir, model=options.model, date=options.date)
-    run = load_run(place, date=date)
+    place, date = chosen_run(options.run_dir, model=options.model, date=options.date, ablated=True)
+    run = load_run(place, date=date, ablated=True)
     folder: Path = options.output_path or run.folder / f"figures_{run.date}"
     suffixes = (".png", ".svg") if options.format == "both" else (f".{options.format}",)
     limit = _HEAT_MAPS if options.limit is None else options.limit

@@ -14,7 +14,7 @@ from gilot_plugin.commands.shared import DONE, Subcommands
 def add_parser(commands: Subcommands) -> None:
     """Add the command, which has no options."""
     parser = commands.add_parser(
-        "methods", help="attribution methods, ways to take units away and to choose samples"
+        "methods", help="attribution methods, schemes, ways to take units away and to choose samples"
     )
     parser.set_defaults(command=run)
 
@@ -27,6 +27,7 @@ def run(options: argparse.Namespace) -> int:
     console, margin = Console(), margin_drop(())
     listed = (
         ("methods", offers.attribution_methods()),
+        ("scheme", offers.schemes()),
         ("absence", offers.absence_operators()),
         ("select.strategy", offers.selection_strategies()),
     )

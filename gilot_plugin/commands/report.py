@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     from gilot_plugin.artifacts.loading import load_run
     from gilot_plugin.reports.html.report import report_page
 
-    place, date = chosen_run(options.run_dir, model=options.model, date=options.date)
-    run = load_run(place, date=date)
+    place, date = chosen_run(options.run_dir, model=options.model, date=options.date, ablated=True)
+    run = load_run(place, date=date, ablated=True)
     write(options.output_path or run.folder / companion_name("report", run.date, ".html"), report_page(run))
     return DONE

@@ -115,7 +115,7 @@ def named_lm(options: argparse.Namespace) -> dict[str, str | None]:
 
 
 def chosen_run(
-    folder: Path, *, model: str | None, date: str | None, option: str = "--model"
+    folder: Path, *, model: str | None, date: str | None, option: str = "--model", ablated: bool = False
 ) -> tuple[Path, str]:
     """Folder and date of a run; where there are other models' beside it, which one it is is said.
 
@@ -124,13 +124,14 @@ def chosen_run(
         model: See there.
         date: See there.
         option: What chooses the model, for the message.
+        ablated: See there.
 
     Raises:
         ArtifactError: There is no such run.
     """
     from gilot_plugin.artifacts.finding import choose_run
 
-    run, others = choose_run(folder, model=model, date=date)
+    run, others = choose_run(folder, model=model, date=date, ablated=ablated)
     if others and model is None:
         Console(stderr=True).print(
             f"{folder}: taken is the run of {run.model} of {run.date}; there are runs of "

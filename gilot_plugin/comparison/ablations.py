@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gilot_plugin.artifacts.ablations import SampleLine, TaskAblation, read_ablations
+from gilot_plugin.artifacts.ablations import ArmLine, ArmScore, SampleLine, TaskAblation
 from gilot_plugin.artifacts.loading import LoadedRun
 from gilot_plugin.settings.ablation import FULL
+from gilot_plugin.statistics.clusters import clustered_test
 from gilot_plugin.statistics.families import ALPHA, judge
-from gilot_plugin.statistics.paired import PairedTest, paired_tests
+from gilot_plugin.statistics.jackknife import jackknife_stderr, jackknife_test
+from gilot_plugin.statistics.paired import PairedTest, paired_tests, smallest_p
 
 
 class AblationShift(NamedTuple):
@@ -21,9 +23,10 @@ class AblationShift(NamedTuple):
         task: Name of the task.
         arm: Name of the arm.
         metric: ``"metric,filter"``.
-        base: Mean change of the base model's scores, the arm's less the full prompt's.
+        base: Change of the base model's score, the arm's less the full prompt's.
         tuned: The same of the other model.
-        test: Of whether these changes differ, sample by sample.
+        test: Of whether these changes differ: sample by sample, by clusters where samples belong together,
+            and by a jackknife of scores that are no means.
         q_value: Its p-value, adjusted for all arms of all tasks.
     """
 
@@ -51,42 +54,117 @@ def ablation_shifts(base: LoadedRun, tuned: LoadedRun, seed: int) -> tuple[Ablat
         tuned: Of the other model.
         seed: Of the signs that are drawn.
     """
-    before, after = (
-        {one.plan.task: one for one in read_ablations(run.folder, run.date)} for run in (base, tuned)
-    )
-    found = [(task, *one) for task in before if task in after for one in _changes(before[task], after[task])]
-    tests = paired_tests([tuned - base for *_, base, tuned in found], seed=seed)
-    judged = judge([test.p_value for test in tests], [test.attainable for test in tests])
+    before, after = ({one.plan.task: one for one in run.ablations} for run in (base, tuned))
+    found = [(task, one) for task in before if task in after for one in _means(before[task], after[task])]
+    tests = paired_tests([one.tuned - one.base for _, one in found], seed=seed)
+    shifts = [
+        AblationShift(
+            task,
+            one.arm,
+            one.metric,
+            float(one.base.mean()),
+            float(one.tuned.mean()),
+            _clustered(one, test),
+            1.0,
+        )
+        for (task, one), test in zip(found, tests, strict=True)
+    ]
+    shifts += [one for task in before if task in after for one in _others(before[task], after[task])]
+    judged = judge([shift.test.p_value for shift in shifts], [shift.test.attainable for shift in shifts])
     return tuple(
-        AblationShift(task, arm, metric, float(base.mean()), float(tuned.mean()), test, judgement.q_value)
-        for (task, arm, metric, base, tuned), test, judgement in zip(found, tests, judged, strict=True)
+        shift._replace(q_value=judgement.q_value) for shift, judgement in zip(shifts, judged, strict=True)
     )
 
 
-def _changes(base: TaskAblation, tuned: TaskAblation) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
-    """Arm, metric, and each sample's change in both runs."""
-    finished = [
-        [name for name, line in one.arms.items() if line.status == "ok" and name != FULL]
-        for one in (base, tuned)
-    ]
-    means = [
-        {score.metric for score in one.arms[FULL].scores if score.is_mean} if FULL in one.arms else set()
-        for one in (base, tuned)
-    ]
-    for arm in (name for name in finished[0] if name in finished[1]):
-        for metric in sorted(means[0] & means[1]):
+class _Changes(NamedTuple):
+    """Each sample's change in both runs, and what it belongs to; None without clusters."""
+
+    arm: str
+    metric: str
+    base: np.ndarray
+    tuned: np.ndarray
+    clusters: Sequence[str] | None
+
+
+def _arms(base: TaskAblation, tuned: TaskAblation) -> Iterator[tuple[str, tuple[ArmLine, ArmLine]]]:
+    """Arms that both finished, with their lines."""
+    if FULL in base.arms and FULL in tuned.arms:
+        for name, line in base.arms.items():
+            other = tuned.arms.get(name)
+            if name != FULL and other is not None and line.status == other.status == "ok":
+                yield name, (line, other)
+
+
+def _metrics(base: TaskAblation, tuned: TaskAblation, *, means: bool) -> list[str]:
+    kinds = [{score.metric: score.is_mean for score in one.arms[FULL].scores} for one in (base, tuned)]
+    return sorted(name for name in kinds[0] if [kind.get(name) for kind in kinds] == [means, means])
+
+
+def _means(base: TaskAblation, tuned: TaskAblation) -> Iterator[_Changes]:
+    for arm, _ in _arms(base, tuned):
+        for metric in _metrics(base, tuned, means=True):
             pairs = _paired(base, tuned, arm, metric)
             if pairs:
-                values = np.array(pairs, dtype=float)
-                yield arm, metric, values[:, 0], values[:, 1]
+                values = np.array([(before, after) for before, after, _ in pairs], dtype=float)
+                clusters = [cluster for *_, cluster in pairs]
+                known = [cluster for cluster in clusters if cluster is not None]
+                yield _Changes(
+                    arm, metric, values[:, 0], values[:, 1], known if len(known) == len(clusters) else None
+                )
 
 
-def _paired(base: TaskAblation, tuned: TaskAblation, arm: str, metric: str) -> Sequence[tuple[float, float]]:
+def _clustered(found: _Changes, test: PairedTest) -> PairedTest:
+    """The test over clusters, where both runs say what belongs together."""
+    if found.clusters is None:
+        return test
+    over = clustered_test(found.tuned - found.base, found.clusters)
+    return test._replace(low=over.low, high=over.high, p_value=over.p_value, attainable=over.attainable)
+
+
+def _others(base: TaskAblation, tuned: TaskAblation) -> Iterator[AblationShift]:
+    """Scores that are no means, by a jackknife that leaves the same documents out of both runs."""
+    asked = [one.samples.get(FULL, {}).keys() for one in (base, tuned)]
+    if asked[0] != asked[1]:
+        return
+    for arm, lines in _arms(base, tuned):
+        for metric in _metrics(base, tuned, means=False):
+            scores = [_score(line, metric) for line in lines]
+            full = [_score(one.arms[FULL], metric) for one in (base, tuned)]
+            before, after = scores
+            if before is None or after is None or full[0] is None or full[1] is None:
+                continue
+            left_out = list(zip(before.change_left_out, after.change_left_out, strict=False))
+            if not left_out or len(before.change_left_out) != len(after.change_left_out):
+                continue
+            changes = before.value - full[0].value, after.value - full[1].value
+            stderr = jackknife_stderr([other - one for one, other in left_out])
+            found = jackknife_test(changes[1] - changes[0], stderr, len(left_out))
+            count = len(asked[0])
+            test = PairedTest(
+                pairs=count,
+                mean=changes[1] - changes[0],
+                low=found.low,
+                high=found.high,
+                effect_size=None,
+                p_value=found.p_value,
+                attainable=smallest_p(count),
+                floor=0.0,
+            )
+            yield AblationShift(base.plan.task, arm, metric, *changes, test, 1.0)
+
+
+def _score(line: ArmLine, metric: str) -> ArmScore | None:
+    return next((score for score in line.scores if score.metric == metric), None)
+
+
+def _paired(
+    base: TaskAblation, tuned: TaskAblation, arm: str, metric: str
+) -> Sequence[tuple[float, float, str | None]]:
     found = []
-    for key in base.samples.get(FULL, {}):
+    for key, line in base.samples.get(FULL, {}).items():
         changes = [_change(one, arm, metric, key) for one in (base, tuned)]
         if changes[0] is not None and changes[1] is not None:
-            found.append((changes[0], changes[1]))
+            found.append((changes[0], changes[1], line.cluster))
     return found
 
 

@@ -139,7 +139,7 @@ def _segments(record: Record) -> Iterator[tuple[_Span, str]]:
 
 
 def _span(record: Record, start_token: int, end_token: int) -> _Span:
-    start, end = record.tokens[start_token].start, record.tokens[end_token - 1].end
+    start, end = record.read_tokens[start_token].start, record.read_tokens[end_token - 1].end
     text = record.prompt[start:end]
     return start + len(text) - len(text.lstrip()), end - len(text) + len(text.rstrip())
 

@@ -20,8 +20,17 @@ from gilot_plugin.attribution.methods import (
     TransportDistance,
 )
 from gilot_plugin.attribution.prompt.absence import AbsenceContext, AbsenceOperator
-from gilot_plugin.attribution.types import Absent, Attribution, Prompt, Token, Unit
-from gilot_plugin.backends.protocol import Backend, Row
+from gilot_plugin.attribution.schemes.protocol import (
+    Interrupted,
+    Scheme,
+    SchemeOffer,
+    SchemeOptions,
+    SchemeResult,
+    UnitsGame,
+)
+from gilot_plugin.attribution.types import Absent, Attribution, Interaction, Prompt, Token, Unit
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.errors import ConfigError, GilotError, PromptError
 from gilot_plugin.extension.feeds import Feed
 from gilot_plugin.extension.runs import RunView, TaskView
@@ -35,7 +44,6 @@ __all__ = [
     "AnswerDrop",
     "Attribution",
     "AttributionMethod",
-    "Backend",
     "ChosenSample",
     "CoalitionValues",
     "ConfigError",
@@ -43,6 +51,8 @@ __all__ = [
     "Distance",
     "Feed",
     "GilotError",
+    "Interaction",
+    "Interrupted",
     "Interval",
     "Measurement",
     "MethodContext",
@@ -57,6 +67,11 @@ __all__ = [
     "RunView",
     "Sample",
     "SampleIdentity",
+    "Scheme",
+    "SchemeOffer",
+    "SchemeOptions",
+    "SchemeResult",
+    "Scorer",
     "SelectionContext",
     "SelectionStrategy",
     "SignedDistance",
@@ -64,6 +79,7 @@ __all__ = [
     "Token",
     "TransportDistance",
     "Unit",
+    "UnitsGame",
     "attributed_record",
     "unattributed_record",
 ]

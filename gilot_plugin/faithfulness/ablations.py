@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gilot_plugin.artifacts.models import SCHEMA_VERSION
-from gilot_plugin.attribution.batching import Execution
+from gilot_plugin.attribution.execution import Execution
 from gilot_plugin.attribution.prediction.targets import PromptRows
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent
-from gilot_plugin.backends.protocol import Backend, Row
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.faithfulness.curves import AnswerTexts, Curves, Quantity, SampleCurves
 from gilot_plugin.faithfulness.ranked import RankedSample
 from gilot_plugin.faithfulness.removal import Removals, Removed
@@ -28,6 +29,7 @@ _NO_SETTINGS = {
     "absence_context",
     "methods",
     "scheme",
+    "scheme_name",
     "seed",
     "solver",
 }
@@ -63,7 +65,7 @@ class Ablations:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: Scorer,
         sample: RankedSample,
         absence: str,
         recipe: Recipe,
@@ -73,7 +75,7 @@ class Ablations:
     ) -> None:
         self.sample, self.recipe, self.store, self.execution = sample, recipe, store, execution
         self._absence, self._removals = absence, removals
-        self._rows = PromptRows(backend, sample.prompt, recipe)
+        self._rows = PromptRows(sample.prompt, recipe)
         self.rows: dict[Removed, Row] = {
             removed: self._rows.without(self.absent(removed)) for removed in distinct(removals.values())
         }

@@ -13,8 +13,9 @@ from gilot_plugin.attribution.engine import attribute_together
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.games import choices_game, generation_game
 from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, token_label
+from gilot_plugin.attribution.prompt.windows import START, Window, continued
 from gilot_plugin.attribution.types import FIXED_SEGMENTS, TEMPLATE_SEGMENT, Attribution, Prompt, Unit
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.errors import GilotError, PromptError
 from gilot_plugin.faithfulness.controls import control_rankings, sample_seed
 from gilot_plugin.faithfulness.curves import SampleKey
@@ -48,6 +49,8 @@ class Case:
         unscored: How many tokens of each choice belong to its context, where contexts differ; None for none.
         response: What the model answered in the evaluation; None where that is not known.
         response_ids: Its tokens, thoughts included; None where they are not known.
+        said: What was explained of it, where that is no beginning of it; the prompt then ends with what came
+            before. None where it is.
     """
 
     key: SampleKey
@@ -62,6 +65,7 @@ class Case:
     unscored: tuple[int, ...] | None = None
     response: str | None = None
     response_ids: tuple[int, ...] | None = None
+    said: tuple[int, ...] | None = None
 
     def with_scores(self, found: Scored) -> Case:
         """The case with more scores, which win over those that it has."""
@@ -76,10 +80,12 @@ class Scored(NamedTuple):
     Attributes:
         scores: For each method, one number a unit.
         seconds: For each method, how long that took.
+        model_tokens: Tokens that the model read for all of them.
     """
 
     scores: Mapping[str, tuple[float, ...]]
     seconds: Mapping[str, float]
+    model_tokens: float
 
 
 def case_of_record(record: Record, config: GilotConfig) -> Case:
@@ -99,9 +105,13 @@ def case_of_record(record: Record, config: GilotConfig) -> Case:
     choices = target.choices
     if len(choices) == 1:
         raise PromptError("a single choice is always chosen")
+    prompt, window = Prompt(record.prompt, record.tokens, _segments(record)), _window(record)
+    if window is not None:
+        prompt = continued(prompt, window.before)
+        config = config.model_copy(update={"max_new_tokens": max(1, len(window.token_ids))})
     return Case(
         key=SampleKey(record.task, record.doc_id, record.prompt_hash),
-        prompt=Prompt(record.prompt, record.tokens, _segments(record)),
+        prompt=prompt,
         units=units,
         config=config,
         scores={method: tuple(values[place] for place in places) for method, values in record.scores.items()},
@@ -116,7 +126,16 @@ def case_of_record(record: Record, config: GilotConfig) -> Case:
         else None,
         response=target.response,
         response_ids=target.response_ids,
+        said=None if window is None else window.token_ids,
     )
+
+
+def _window(record: Record) -> Window | None:
+    """What was explained of the answer; None where that is its beginning, however long."""
+    answer = record.answer
+    if answer is None or not answer.window or answer.explain == START or answer.reason is not None:
+        return None
+    return Window(answer.tokens, answer.window[0], answer.window[-1] + 1, answer.explain)
 
 
 def removable(units: Sequence[Unit]) -> tuple[Unit, ...]:
@@ -133,7 +152,7 @@ def removable(units: Sequence[Unit]) -> tuple[Unit, ...]:
 def _segments(record: Record) -> tuple[str, ...]:
     """A record says of its units alone which part they lie in; what is no unit was out of scope."""
     segments = [TEMPLATE_SEGMENT] * len(record.tokens)
-    for unit in record.units:
+    for unit in (unit for unit in record.units if unit.end_token <= len(segments)):
         segments[unit.start_token : unit.end_token] = [unit.segment] * (unit.end_token - unit.start_token)
     return tuple(segments)
 
@@ -157,7 +176,7 @@ def ranked_sample(case: Case, methods: Sequence[str], seed: int, random_rankings
     controls = control_rankings(case.key, len(case.units), seed, random_rankings)
     return RankedSample(
         *(case.key, case.prompt, case.units, {**rankings, **controls}),
-        *(case.choices, case.lengths, case.unscored),
+        *(case.choices, case.lengths, case.unscored, case.said),
     )
 
 
@@ -175,7 +194,7 @@ def in_groups(cases: Sequence[Case]) -> Iterator[list[Case]]:
 
 
 def score(
-    backend: Backend,
+    backend: Scorer,
     tokenizer: Any,
     empty_prompt_id: int | None,
     cases: Sequence[Case],
@@ -211,11 +230,13 @@ def _scored(found: Attribution, methods: Sequence[str]) -> Scored | Exception:
         return GilotError("; ".join(failed.values()))
     # With choices, a method comes by itself.
     scores = {method: found.scores[method] for method in methods}
-    return Scored(scores, method_seconds(found.diagnostics.seconds, scores))
+    return Scored(
+        scores, method_seconds(found.diagnostics.seconds, scores), float(found.diagnostics.model_tokens)
+    )
 
 
 def _game(
-    backend: Backend, tokenizer: Any, empty_prompt_id: int | None, case: Case, methods: Sequence[str]
+    backend: Scorer, tokenizer: Any, empty_prompt_id: int | None, case: Case, methods: Sequence[str]
 ) -> Game:
     config = case.config.model_copy(update={"methods": tuple(methods)})
     recipe = make_recipe(config, backend, tokenizer, empty_prompt_id)
@@ -231,7 +252,7 @@ def _game(
             lengths=case.lengths,
             unscored=case.unscored,
         )
-    answer: Sequence[int] | None = case.response_ids
+    answer: Sequence[int] | None = case.response_ids if case.said is None else case.said
     if answer is None and case.response is not None:
         answer = continuation_ids(tokenizer, case.prompt, case.response)
     return generation_game(

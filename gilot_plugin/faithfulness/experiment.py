@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 from gilot_plugin.artifacts.faithfulness import Randomization
 from gilot_plugin.attribution.methods import OutcomeMethod
+from gilot_plugin.attribution.prediction.greedy import Decoding
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.backends.modes import evaluation_mode
-from gilot_plugin.backends.protocol import Backend
 from gilot_plugin.backends.reinitialization import reinitialized
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.errors import ConfigError, one_of
-from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.cases import Case, Scored, ranked_sample
 from gilot_plugin.faithfulness.curves import (
     ALL_QUANTITIES,
@@ -26,7 +26,7 @@ from gilot_plugin.faithfulness.curves import (
 )
 from gilot_plugin.faithfulness.measurement import measure_faithfulness, positions_needed
 from gilot_plugin.faithfulness.randomization import Twin, compare_with_random_weights
-from gilot_plugin.faithfulness.scores import Scorer
+from gilot_plugin.faithfulness.scores import CaseScorer
 from gilot_plugin.faithfulness.similarity import SentenceEmbedder
 from gilot_plugin.faithfulness.store import ValueStore
 from gilot_plugin.plugins import offers
@@ -76,10 +76,10 @@ class TestedModel(Protocol):
         """What the model is fed when nothing is left of a prompt."""
 
     @property
-    def backend(self) -> Backend:
+    def backend(self) -> Scorer:
         """Around the model."""
 
-    def new_backend(self) -> Backend:
+    def new_backend(self) -> Scorer:
         """A backend that remembers nothing of the model's weights."""
 
 
@@ -171,7 +171,7 @@ def run_experiment(
     findings = Findings()
     with evaluation_mode(loaded.model):
         fitting = [case for case in cases if _fits(loaded.backend, case, design, findings.left_out)]
-        scorer = Scorer(loaded.backend, loaded.tokenizer, loaded.empty_prompt_id, store)
+        scorer = CaseScorer(loaded.backend, loaded.tokenizer, loaded.empty_prompt_id, store)
         scored = _with_all_scores(scorer, fitting, design.methods, watcher, findings.failed)
         for case in scored:
             if case.scores:
@@ -184,16 +184,16 @@ def run_experiment(
     return findings
 
 
-def _fits(backend: Backend, case: Case, design: Design, left_out: Counter[str]) -> bool:
+def _fits(backend: Scorer, case: Case, design: Design, left_out: Counter[str]) -> bool:
     possible = CHOICE_QUANTITIES if case.choices else GENERATION_QUANTITIES
     if not any(quantity in design.quantities for quantity in possible):
         kind = "with choices" if case.choices else "without choices"
         left_out[f"a sample {kind} has none of the quantities that are asked for"] += 1
         return False
     needed = positions_needed(case.prompt, case.choices, design.max_answer_tokens)
-    if backend.max_positions is not None and needed > backend.max_positions:
+    if backend.limits.max_positions is not None and needed > backend.limits.max_positions:
         left_out[
-            f"prompt and answer need more than the model's {backend.max_positions} positions "
+            f"prompt and answer need more than the model's {backend.limits.max_positions} positions "
             "(--max_answer_tokens makes answers shorter)"
         ] += 1
         return False
@@ -201,7 +201,7 @@ def _fits(backend: Backend, case: Case, design: Design, left_out: Counter[str]) 
 
 
 def _with_all_scores(
-    scorer: Scorer, cases: Sequence[Case], methods: Sequence[str], watcher: Watcher, failed: Counter[str]
+    scorer: CaseScorer, cases: Sequence[Case], methods: Sequence[str], watcher: Watcher, failed: Counter[str]
 ) -> list[Case]:
     """The cases with the methods that they lack, as far as these can be computed."""
     found = {case.key: case for case in cases}
@@ -217,7 +217,7 @@ def _with_all_scores(
             if isinstance(one, Scored):
                 known = found[case.key].scores
                 scores = {name: values for name, values in one.scores.items() if name not in known}
-                found[case.key] = found[case.key].with_scores(Scored(scores, one.seconds))
+                found[case.key] = found[case.key].with_scores(one._replace(scores=scores))
             else:
                 failed[f"{', '.join(names)}: {one}"] += 1
     return list(found.values())
@@ -293,7 +293,7 @@ def _randomized(
     watcher.stage("attributions with random weights", len(groups) * len(cases))
     scores: dict[SampleKey, dict[str, tuple[float, ...]]] = {case.key: {} for case in cases}
     with reinitialized(loaded.model, design.seed):
-        scorer = Scorer(
+        scorer = CaseScorer(
             loaded.new_backend(), loaded.tokenizer, loaded.empty_prompt_id, store, weights_seed=design.seed
         )
         for names in groups:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from gilot_plugin.attribution.prediction.greedy import Decoding, greedy_answers
 from gilot_plugin.attribution.prediction.targets import check_positions
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Prompt
-from gilot_plugin.backends.protocol import Backend, Row
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.errors import ConfigError, PromptError, one_of
 from gilot_plugin.faithfulness.ablations import NOTHING_REMOVED, Ablations, Numbers, distinct
-from gilot_plugin.faithfulness.answers import Decoding, greedy_answers
 from gilot_plugin.faithfulness.curves import (
     ALL_QUANTITIES,
     CHOICE_QUANTITIES,
@@ -36,7 +37,7 @@ _PUBLISHED = Decoding()
 
 
 def measure_faithfulness(
-    backend: Backend,
+    backend: Scorer,
     tokenizer: Any,
     samples: Sequence[RankedSample],
     absences: Mapping[str, Recipe],
@@ -117,7 +118,7 @@ class _Bar:
 class _Run(NamedTuple):
     """What is the same for all samples."""
 
-    backend: Backend
+    backend: Scorer
     tokenizer: Any
     embedder: SentenceEmbedder | None
     store: ValueStore
@@ -167,10 +168,15 @@ class _Run(NamedTuple):
         numbers: dict[Quantity, Numbers] = {}
         texts = None
         if SIMILARITY in self.quantities:
-            texts = {removed: self._text(self._answer_to(row)) for removed, row in ablations.rows.items()}
+            length = None if ablations.sample.said is None else len(ablations.sample.said)
+            texts = {
+                removed: self._text(self._answer_to(row)[:length]) for removed, row in ablations.rows.items()
+            }
             numbers[SIMILARITY] = self._similarity(ablations, texts)
         needed = needs_answer(ablations.recipe, self.quantities)
-        answer = self._answer_to(ablations.full_row) if needed else None
+        answer = ablations.sample.said
+        if answer is None and needed:
+            answer = self._answer_to(ablations.full_row)
         numbers |= answer_numbers(self.backend, ablations, answer, self.quantities, self.bar.add)
         return ablations.curves(numbers, texts)
 
@@ -192,7 +198,9 @@ class _Run(NamedTuple):
         return numbers
 
     def _answer_key(self, row: Row) -> str:
-        return self.store.key("answer", row, self.decoding.max_new_tokens, sorted(self.backend.eos_token_ids))
+        return self.store.key(
+            "answer", row, self.decoding.max_new_tokens, sorted(self.backend.limits.eos_token_ids)
+        )
 
     def _text(self, answer: tuple[int, ...]) -> str:
         ids = list(text_tokens(self.backend, answer))
@@ -230,11 +238,11 @@ def positions_needed(prompt: Prompt, choices: Sequence[Sequence[int]], max_new_t
     return len(prompt.tokens) + (0 if choices else max_new_tokens - 1)
 
 
-def _check_window(backend: Backend, sample: RankedSample, decoding: Decoding) -> None:
+def _check_window(backend: Scorer, sample: RankedSample, decoding: Decoding) -> None:
     needed = positions_needed(sample.prompt, sample.choices, decoding.max_new_tokens)
-    if backend.max_positions is not None and needed > backend.max_positions:
+    if backend.limits.max_positions is not None and needed > backend.limits.max_positions:
         raise PromptError(
             f"{sample.key}: the prompt's {len(sample.prompt.tokens)} tokens and an answer of "
-            f"{decoding.max_new_tokens} need {needed} positions, the model has {backend.max_positions}: ask "
-            "for shorter answers or leave the sample out"
+            f"{decoding.max_new_tokens} need {needed} positions, the model has "
+            f"{backend.limits.max_positions}: ask for shorter answers or leave the sample out"
         )

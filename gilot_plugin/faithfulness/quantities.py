@@ -12,11 +12,12 @@ from gilot_plugin.attribution.builtins import BUILTIN_METHODS
 from gilot_plugin.attribution.builtins import LOGPROB as ANSWER_DROP
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.games import answer_game, choices_game, generation_game
-from gilot_plugin.attribution.logprobs import IMPOSSIBLE
 from gilot_plugin.attribution.methods import Distance, OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import Reference, Scorer
+from gilot_plugin.backends.scoring.logprobs import IMPOSSIBLE
+from gilot_plugin.backends.scoring.reducing import DenseReference
 from gilot_plugin.errors import PromptError
 from gilot_plugin.faithfulness.ablations import NOTHING_REMOVED, Ablations, Numbers
 from gilot_plugin.faithfulness.curves import CHOSEN, LOGPROB, MARGIN, TRANSPORT, Quantity
@@ -37,12 +38,12 @@ class _Measured(NamedTuple):
 
     Attributes:
         measure: How far the quantity is from the full prompt's.
-        number: The quantity, from that value and the log-probabilities of the full prompt's outcomes,
+        number: The quantity, from that value and the full prompt's outcomes,
             ``[steps, outcomes]``.
     """
 
     measure: OutcomeMethod
-    number: Callable[[float, torch.Tensor], float]
+    number: Callable[[float, Reference], float]
 
 
 def _choice_changed(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
@@ -60,6 +61,12 @@ def _lead_drop(present: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
     return _lead(present, present) - _lead(absent, present)
 
 
+def _lead_of(full: Reference) -> float:
+    """The lead of the full prompt's choice after the full prompt itself."""
+    assert isinstance(full, DenseReference)  # as that of choices is
+    return float(_lead(full.logprobs, full.logprobs).mean())
+
+
 #: In the order in which they are measured.
 _OF_CHOICES: Mapping[Quantity, _Measured] = {
     CHOSEN: _Measured(
@@ -68,7 +75,7 @@ _OF_CHOICES: Mapping[Quantity, _Measured] = {
     ),
     MARGIN: _Measured(
         Distance("lead", "drop in the lead of the full prompt's choice, in nats", _lead_drop),
-        lambda drop, full: float(_lead(full, full).mean()) - drop,
+        lambda drop, full: _lead_of(full) - drop,
     ),
     TRANSPORT: _Measured(_TRANSPORT, lambda distance, _: distance),
 }
@@ -80,7 +87,7 @@ def needs_answer(recipe: Recipe, quantities: Collection[Quantity]) -> bool:
 
 
 def answer_numbers(
-    backend: Backend,
+    backend: Scorer,
     ablations: Ablations,
     answer: tuple[int, ...] | None,
     quantities: Collection[Quantity],
@@ -111,7 +118,7 @@ def answer_numbers(
 
 
 def _answer_logprobs(
-    backend: Backend, ablations: Ablations, said: tuple[int, ...], progress: Callable[[int], None]
+    backend: Scorer, ablations: Ablations, said: tuple[int, ...], progress: Callable[[int], None]
 ) -> Numbers:
     numbers = Numbers(lambda removed: ablations.key(LOGPROB.name, removed, said))
     sample = ablations.sample
@@ -126,14 +133,15 @@ def _answer_logprobs(
 
     def compute(some: Sequence[Removed]) -> Mapping[Quantity, Sequence[float]]:
         drops = game.values([ablations.absent(removed) for removed in some]).means(ANSWER_DROP.name)
-        return {LOGPROB: [(float(game.full.answer_logprob) - drop) / len(said) for drop in drops]}
+        full = float(game.full.token_logprobs.clip(min=IMPOSSIBLE).sum())
+        return {LOGPROB: [(full - drop) / len(said) for drop in drops]}
 
     _fill(ablations, {LOGPROB: numbers}, compute, progress)
     return numbers
 
 
 def _outcome_distances(
-    backend: Backend, ablations: Ablations, said: tuple[int, ...] | None, progress: Callable[[int], None]
+    backend: Scorer, ablations: Ablations, said: tuple[int, ...] | None, progress: Callable[[int], None]
 ) -> Numbers:
     recipe = dataclasses.replace(ablations.recipe, methods=(_TRANSPORT,))
     given = said if recipe.hypotheses == "response" else None
@@ -155,7 +163,7 @@ def _outcome_distances(
 
 
 def choice_numbers(
-    backend: Backend,
+    backend: Scorer,
     ablations: Ablations,
     texts: Sequence[str],
     quantities: Collection[Quantity],
@@ -209,9 +217,9 @@ def choice_numbers(
     return numbers
 
 
-def text_tokens(backend: Backend, answer: tuple[int, ...]) -> tuple[int, ...]:
+def text_tokens(backend: Scorer, answer: tuple[int, ...]) -> tuple[int, ...]:
     """The answer without the end of sequence."""
-    return answer[:-1] if answer and answer[-1] in backend.eos_token_ids else answer
+    return answer[:-1] if answer and answer[-1] in backend.limits.eos_token_ids else answer
 
 
 def _fill(
@@ -249,7 +257,7 @@ def _played(
             games.append(make_game())
         (game,) = games
         values = game.values([ablations.absent(removed) for removed in some])
-        full = game.full.logprobs
+        full = game.full
         return {
             quantity: [found.number(value, full) for value in values.means(found.measure.name)]
             for quantity, found in measured.items()

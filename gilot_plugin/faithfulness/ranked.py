@@ -27,6 +27,8 @@ class RankedSample:
             freely.
         lengths: Characters of each choice, where they are compared per character; None for log-likelihoods.
         unscored: How many tokens of each choice belong to its context, where contexts differ; None for none.
+        said: What is explained of the answer, where that is no beginning of it: what came before is part of
+            the prompt. None where the model is asked for its answer.
     """
 
     key: SampleKey
@@ -36,6 +38,7 @@ class RankedSample:
     choices: tuple[tuple[int, ...], ...] = ()
     lengths: tuple[int, ...] | None = None
     unscored: tuple[int, ...] | None = None
+    said: tuple[int, ...] | None = None
 
 
 def ranking_of(scores: Sequence[float], seed: int) -> Ranking:

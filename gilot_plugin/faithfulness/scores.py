@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from gilot_plugin.artifacts.models import SCHEMA_VERSION
-from gilot_plugin.backends.protocol import Backend, Row
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.faithfulness.cases import Case, Scored, in_groups, score
 from gilot_plugin.faithfulness.store import NewNumber, ValueStore
 
 
 @dataclass(frozen=True, eq=False)
-class Scorer:
+class CaseScorer:
     """Computes scores that are not in the store, and keeps them there.
 
     Attributes:
@@ -24,7 +25,7 @@ class Scorer:
         weights_seed: Of the random weights that the model has at present; None for its own.
     """
 
-    backend: Backend
+    backend: Scorer
     tokenizer: Any
     empty_prompt_id: int | None
     store: ValueStore
@@ -68,8 +69,9 @@ class Scorer:
             return None
         values = {method: [numbers[key] for key in of_method] for method, of_method in keys.items()}
         return Scored(
-            {method: tuple(scores) for method, (_, *scores) in values.items()},
+            {method: tuple(scores) for method, (_, _, *scores) in values.items()},
             {method: seconds for method, (seconds, *_) in values.items()},
+            max(tokens for _, tokens, *_ in values.values()),
         )
 
     def _keep(self, case: Case, methods: Sequence[str], found: Scored | Exception) -> None:
@@ -80,21 +82,22 @@ class Scorer:
             for method in methods
             for key, what, value in zip(
                 self._keys(case, methods, method),
-                ("seconds", *(unit.text for unit in case.units)),
-                (found.seconds[method], *found.scores[method]),
+                ("seconds", "tokens", *(unit.text for unit in case.units)),
+                (found.seconds[method], found.model_tokens, *found.scores[method]),
                 strict=True,
             )
         )
 
     def _keys(self, case: Case, methods: Sequence[str], method: str) -> list[str]:
-        """Keys of the seconds and of each unit's score."""
+        """Keys of the seconds, of the tokens and of each unit's score."""
         units = [(unit.start_token, unit.end_token) for unit in case.units]
         of_all = self.store.key(
-            "scores",
+            "scores and tokens",
             Row(case.prompt.token_ids),
             *(SCHEMA_VERSION, case.config.hash, self.weights_seed, list(methods), method),
             *(units, case.choices, case.lengths, case.response),
             *(() if case.unscored is None else (case.unscored,)),
             *(() if case.response_ids is None else (case.response_ids,)),
+            *(() if case.said is None else ("said", case.said)),
         )
-        return [self.store.key("score", None, of_all, place) for place in range(len(units) + 1)]
+        return [self.store.key("score", None, of_all, place) for place in range(len(units) + 2)]

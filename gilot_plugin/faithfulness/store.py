@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gilot_plugin.artifacts.writer import RecordWriter
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.rows import Row
 from gilot_plugin.errors import ArtifactError
 
 

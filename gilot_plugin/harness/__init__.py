@@ -1,1 +1,1 @@
-"""Everything that knows lm-eval: attaching, recording requests, choosing samples, keeping records."""
+"""Everything that knows lm-eval: attaching, watching requests, choosing samples, keeping records."""

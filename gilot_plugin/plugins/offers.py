@@ -1,4 +1,4 @@
-"""What plugins offer to the settings: attribution methods, absences, selection strategies."""
+"""What plugins offer to the settings: attribution methods, absences, schemes, selection strategies."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gilot_plugin.plugins.manager import manager
 if TYPE_CHECKING:
     from gilot_plugin.attribution.methods import AttributionMethod
     from gilot_plugin.attribution.prompt.absence import AbsenceOperator
+    from gilot_plugin.attribution.schemes.protocol import SchemeOffer
     from gilot_plugin.extension.strategies import SelectionStrategy
 
 
@@ -36,6 +37,15 @@ def absence_operators() -> dict[str, AbsenceOperator]:
         GilotError: Two plugins offer the same name.
     """
     return _collect("absence operator", manager().hook.gilot_absence_operators)
+
+
+def schemes() -> dict[str, SchemeOffer]:
+    """All schemes by name.
+
+    Raises:
+        GilotError: Two plugins offer the same name.
+    """
+    return _collect("scheme", manager().hook.gilot_schemes)
 
 
 def selection_strategies() -> dict[str, SelectionStrategy]:

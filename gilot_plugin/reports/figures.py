@@ -17,7 +17,6 @@ from rich.cells import cell_len
 
 from gilot_plugin.analysis.ablation import ablation_table
 from gilot_plugin.analysis.segments import SegmentShare, summarize_tasks
-from gilot_plugin.artifacts.ablations import read_ablations
 from gilot_plugin.artifacts.faithfulness import Faithfulness, read_faithfulness
 from gilot_plugin.artifacts.loading import LoadedRun
 from gilot_plugin.artifacts.names import file_part
@@ -193,18 +192,17 @@ def run_figures(
     wanted = [
         [record for record in records if doc is None or record.doc_id == doc] for records in by_task.values()
     ]
-    if not any(wanted):
+    changes = tuple(
+        change for change in ablation_table(run.ablations).changes if task is None or change.task == task
+    )
+    if not any(wanted) and (doc is not None or run.records or not changes):
         raise ArtifactError(f"{run.folder}: no such sample was explained; `gilot show --list` lists them")
-    found = summarize_tasks(list(chain.from_iterable(by_task.values())), method)
-    summaries = {name: found.get(name, ()) for name in by_task}
-    words = f"Mean share of {method} by part of the prompt"
-    yield NamedFigure("segments", segments_figure(summaries, method), words)
+    if any(wanted):
+        yield _segments(by_task, method)
     faithfulness = read_faithfulness(run.folder, run.date)
     if faithfulness is not None:
         titles = "; ".join(measure.title for measure in faithfulness.measures)
         yield NamedFigure("faithfulness", faithfulness_figure(faithfulness), f"Curves of {titles}")
-    changes = ablation_table(read_ablations(run.folder, run.date)).changes
-    changes = tuple(change for change in changes if task is None or change.task == task)
     if changes:
         yield NamedFigure("ablations", ablation_figure(changes), "Scores without parts of the prompts")
     turns = chain.from_iterable(zip_longest(*wanted))
@@ -215,6 +213,14 @@ def run_figures(
         name = f"heat_{file_part(record.task)}_{record.doc_id}_{digest}"
         words = f"Prompt of {record.task}, document {record.doc_id}, on grounds by {method}"
         yield NamedFigure(name, heat_map_figure(record, method), words)
+
+
+def _segments(by_task: Mapping[str, Sequence[Record]], method: str) -> NamedFigure:
+    found = summarize_tasks(list(chain.from_iterable(by_task.values())), method)
+    summaries = {name: found.get(name, ()) for name in by_task}
+    return NamedFigure(
+        "segments", segments_figure(summaries, method), f"Mean share of {method} by part of the prompt"
+    )
 
 
 def save_figure(figure: Figure, path: Path, description: str = "") -> None:

@@ -32,11 +32,13 @@ def heat_pieces(record: Record) -> tuple[Piece, ...]:
         record: One whose status is ok.
 
     Returns:
-        Pieces that make up the whole prompt. A character that two units share, because each holds some of its
+        Pieces that make up the whole prompt, and what the model said after it where that was taken away, too.
+        A character that two units share, because each holds some of its
         tokens, stands in the first one's piece; a unit that has no character of its own is one more of that
         piece.
     """
-    return _pieces(record.prompt, record.spans)
+    beyond = any(unit.end_token > len(record.tokens) for unit in record.units)
+    return _pieces(record.read_text if beyond else record.prompt, record.spans)
 
 
 def answer_pieces(record: Record) -> tuple[Piece, ...]:

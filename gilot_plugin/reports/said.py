@@ -9,13 +9,15 @@ from rich.text import Text
 
 from gilot_plugin.artifacts.models import RecordedTarget
 from gilot_plugin.artifacts.typed import Record
-from gilot_plugin.attribution.types import ExplainedAnswer, Hypothesis
+from gilot_plugin.attribution.types import ExplainedAnswer, Flips, Hypothesis
 from gilot_plugin.reports.heat import answer_pieces
 from gilot_plugin.reports.lines import Lines
 from gilot_plugin.reports.positions import behind_tokens
 
 #: Tokens of an answer that are told, and units of each.
 _TOKENS, _BEHIND = 8, 3
+#: Units that are named without which another answer comes out.
+_FLIPS = 4
 #: Characters that are kept of each end of what was not explained.
 _AROUND = 160
 
@@ -35,6 +37,8 @@ def said_lines(lines: Lines, record: Record, method: str) -> Iterator[Text]:
         yield from _outcomes(lines, target)
     if answer is not None:
         yield from _answer(lines, record, answer, method)
+    if record.flips is not None:
+        yield from _flips(lines, record, record.flips)
 
 
 def _outcomes(lines: Lines, target: RecordedTarget) -> Iterator[Text]:
@@ -53,6 +57,29 @@ def _outcomes(lines: Lines, target: RecordedTarget) -> Iterator[Text]:
         yield lines.line(f"  margin: {target.margin:.4g} nats")
     if target.response is not None:
         yield lines.line("  response: ").append(lines.quoted(target.response, cells))
+
+
+def _flips(lines: Lines, record: Record, flips: Flips) -> Iterator[Text]:
+    """What comes out when the model answers anew without each unit."""
+    changed = [index for index, flipped in enumerate(flips.changed) if flipped]
+    yield Text("answered anew without one unit", "bold").append(
+        f", another answer comes out for {len(changed)} of {len(flips.into)} ({flips.rate:.0%})",
+        "dim not bold",
+    )
+    was = _came_out(lines, flips.answer)
+    for index in changed[:_FLIPS]:
+        unit = lines.quoted(record.units[index].text.strip(), 30)
+        yield (
+            lines.line("  without ")
+            .append(unit)
+            .append(f": {_came_out(lines, flips.into[index])}, was {was}")
+        )
+    if len(changed) > _FLIPS:
+        yield lines.line(f"  and {len(changed) - _FLIPS} more")
+
+
+def _came_out(lines: Lines, text: str | None) -> str:
+    return "nothing" if text is None else str(lines.quoted(text, 20))
 
 
 def _answer(lines: Lines, record: Record, answer: ExplainedAnswer, method: str) -> Iterator[Text]:

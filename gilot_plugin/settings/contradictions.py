@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gilot_plugin.attribution.methods import OutcomeMethod
-from gilot_plugin.plugins.offers import absence_operators, attribution_methods
+from gilot_plugin.attribution.prompt.windows import AUTO, SCORED, START
+from gilot_plugin.attribution.types import REASONING_SEGMENT
+from gilot_plugin.plugins.offers import absence_operators, attribution_methods, schemes
 from gilot_plugin.settings.fields import AUTO_UNITS, Fields
 
 #: Solvers whose result does not depend on a tolerance.
@@ -55,6 +57,8 @@ def contradictions_of(config: Fields, ungiven: Mapping[str, Any]) -> Iterator[Co
     yield from _of_the_second_pass(config)
     yield from _of_choices(config, ungiven)
     yield from _of_units(config)
+    yield from _of_windows(config)
+    yield from _of_schemes(config, ungiven)
     if config.ground_cost != "truncated" and config.cost_limit is not None:
         yield Contradiction(
             f"cost_limit={config.cost_limit} has no effect with ground_cost={config.ground_cost!r}: allowed "
@@ -112,6 +116,39 @@ def _of_choices(config: Fields, ungiven: Mapping[str, Any]) -> Iterator[Contradi
         )
 
 
+def _of_windows(config: Fields) -> Iterator[Contradiction]:
+    window = "{regex: ...}" if isinstance(config.explain, Mapping) else repr(config.explain)
+    if config.explain not in (AUTO, START) and config.steps == "last":
+        yield Contradiction(
+            f"explain={window} cannot be combined with steps='last', which compares only what comes after "
+            "the window: allowed is 'mean', or explain='start'",
+            "explain",
+            "steps",
+        )
+    if config.explain not in (AUTO, START, SCORED) and config.target == "choices":
+        yield Contradiction(
+            f"explain={window} has no effect with target='choices', of which the choice is explained: leave "
+            "it out, or allow target='auto'",
+            "explain",
+            "target",
+        )
+    scopes = (config.scope,) if isinstance(config.scope, str) else config.scope
+    if REASONING_SEGMENT in scopes and config.explain == START:
+        yield Contradiction(
+            f"scope={REASONING_SEGMENT!r} has nothing to take away with explain='start', before which the "
+            "model said nothing: allowed with 'scored', 'end' and {regex: ...}",
+            "scope",
+            "explain",
+        )
+    if REASONING_SEGMENT in scopes and config.target == "choices":
+        yield Contradiction(
+            f"scope={REASONING_SEGMENT!r} has nothing to take away with target='choices', before which the "
+            "model said nothing: leave it out, or allow target='auto'",
+            "scope",
+            "target",
+        )
+
+
 def _of_units(config: Fields) -> Iterator[Contradiction]:
     if config.units != AUTO_UNITS:
         if config.unit_budget is not None:
@@ -130,3 +167,28 @@ def _of_units(config: Fields) -> Iterator[Contradiction]:
             "units",
             "methods",
         )
+
+
+def _of_schemes(config: Fields, ungiven: Mapping[str, Any]) -> Iterator[Contradiction]:
+    offered = schemes()
+    methods = attribution_methods()
+    if config.scheme != ungiven["scheme"] and not any(
+        isinstance(methods[name], OutcomeMethod) for name in config.methods
+    ):
+        yield Contradiction(
+            f"scheme={config.scheme!r} has no effect on {', '.join(config.methods)}, which have their own "
+            "coalitions: add a method that measures coalitions, e.g. 'ot' or 'logprob'",
+            "scheme",
+            "methods",
+        )
+    if offered[config.scheme].budgeted:
+        return
+    for name in ("coalitions", "token_budget"):
+        if getattr(config, name) != ungiven[name]:
+            budgeted = ", ".join(repr(one.name) for one in offered.values() if one.budgeted)
+            yield Contradiction(
+                f"{name}={getattr(config, name)!r} has no effect with scheme={config.scheme!r}, which reads "
+                f"every unit once: allowed with {budgeted}",
+                name,
+                "scheme",
+            )

@@ -20,10 +20,11 @@ from pydantic import (
 )
 
 from gilot_plugin.attribution.methods import PromptMethod
-from gilot_plugin.attribution.names import DEFAULT_COST_LIMIT, SOLVER_NAMES
+from gilot_plugin.attribution.names import DEFAULT_COST_LIMIT, LEAVE_ONE_OUT, SOLVER_NAMES
 from gilot_plugin.attribution.prompt.units import SCOPES, UNIT_KINDS
+from gilot_plugin.attribution.prompt.windows import WINDOWS
 from gilot_plugin.errors import one_of
-from gilot_plugin.plugins.offers import absence_operators, attribution_methods
+from gilot_plugin.plugins.offers import absence_operators, attribution_methods, schemes
 from gilot_plugin.settings.ablation import Ablation, as_ablation
 from gilot_plugin.settings.checking import explained, is_name_of, member
 from gilot_plugin.settings.selection import Selection, parse_selection
@@ -93,9 +94,16 @@ class Fields(BaseModel):
         ge=1,
         description=f"tokens that the model may read a sample, for units=auto ({DEFAULT_UNIT_BUDGET})",
     )
-    scope: str = Field(
+    scope: str | tuple[str, ...] = Field(
         "content",
-        description="part whose units are taken away: content, all, a segment, or shots for every shot_<n>",
+        description="parts whose units are taken away: content, all, a segment, shots for every shot_<n>, "
+        "reasoning for what the model said before what is explained, or a list of these",
+    )
+    explain: str | dict[str, str] = Field(
+        "auto",
+        description="which positions of the answer: the first max_new_tokens (start), the last (end), all of "
+        "them, what a task's filter took out for the metric (scored), or {regex: PATTERN}; auto: scored "
+        "where a filter takes a span out, else start",
     )
     target: Literal["auto", "generation", "choices"] = Field(
         "auto", description="explain what would be generated, or which of the task's choices is preferred"
@@ -130,6 +138,15 @@ class Fields(BaseModel):
         "more; beyond it, solver=auto solves exactly",
     )
     methods: tuple[str, ...] = Field(("ot", "kl", "l2"), description="what is computed for each unit")
+    scheme: str = Field(
+        LEAVE_ONE_OUT, description="how scores come from coalitions of absent units, whatever is measured"
+    )
+    coalitions: int | Literal["auto"] = Field(
+        "auto", description="sets of absent units that a scheme may read of a sample; auto: its own number"
+    )
+    token_budget: _Whole | None = Field(
+        None, ge=1, description="tokens that the model may read of a sample for a scheme's coalitions"
+    )
     select: Selection = Field(
         default_factory=lambda: parse_selection("first"),
         title="Select",
@@ -169,6 +186,18 @@ class Fields(BaseModel):
     def _known_absence(cls, value: Any) -> Any:
         return member(value, absence_operators())
 
+    @field_validator("scheme", mode="before")
+    @classmethod
+    def _known_scheme(cls, value: Any) -> Any:
+        return member(value, schemes())
+
+    @field_validator("coalitions", mode="before")
+    @classmethod
+    def _countable_coalitions(cls, value: Any) -> Any:
+        if value == "auto" or _is_whole(value, at_least=1):
+            return value
+        raise ValueError("allowed are 'auto' and whole numbers from 1")
+
     @field_validator("replace_with", mode="before")
     @classmethod
     def _possible_token(cls, value: Any) -> Any:
@@ -199,23 +228,24 @@ class Fields(BaseModel):
     @field_validator("units", mode="before")
     @classmethod
     def _known_units(cls, value: Any) -> Any:
-        if is_name_of(allowed := (*UNIT_KINDS, AUTO_UNITS), value):
-            return value
-        pattern = value["regex"] if isinstance(value, Mapping) and set(value) == {"regex"} else None
-        if not isinstance(pattern, str) or not pattern:
-            raise ValueError(f"allowed are {one_of(allowed)} and {{'regex': PATTERN}}")
-        try:
-            regex.compile(pattern)
-        except regex.error as error:
-            raise ValueError(f"the pattern does not compile: {error}") from None
-        return value
+        return _name_or_pattern(value, (*UNIT_KINDS, AUTO_UNITS))
 
-    @field_validator("scope", mode="before")
+    @field_validator("explain", mode="before")
+    @classmethod
+    def _known_window(cls, value: Any) -> Any:
+        return _name_or_pattern(value, WINDOWS)
+
+    @field_validator("scope", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _named_scope(cls, value: Any) -> Any:
-        if not isinstance(value, str) or not value:
-            raise ValueError(f"allowed are {one_of(SCOPES)} and the name of a segment")
-        return value
+        if isinstance(value, str) and value:
+            return value
+        several = list(value) if isinstance(value, (list, tuple)) else []
+        if not several or not all(isinstance(name, str) and name for name in several):
+            raise ValueError(f"allowed are {one_of(SCOPES)}, the name of a segment, and lists of them")
+        if len(set(several)) != len(several):
+            raise ValueError("each part may be named once")
+        return several[0] if len(several) == 1 else tuple(several)
 
     @field_validator("select", mode="before", json_schema_input_type=str | list[Any] | dict[str, Any])
     @classmethod
@@ -271,6 +301,20 @@ class Fields(BaseModel):
         if value is None or (isinstance(value, (str, Path)) and str(value)):
             return value
         raise ValueError("allowed is the name of a folder")
+
+
+def _name_or_pattern(value: Any, allowed: tuple[str, ...]) -> Any:
+    """One of the names, or ``{"regex": PATTERN}``."""
+    if is_name_of(allowed, value):
+        return value
+    pattern = value["regex"] if isinstance(value, Mapping) and set(value) == {"regex"} else None
+    if not isinstance(pattern, str) or not pattern:
+        raise ValueError(f"allowed are {one_of(allowed)} and {{'regex': PATTERN}}")
+    try:
+        regex.compile(pattern)
+    except regex.error as error:
+        raise ValueError(f"the pattern does not compile: {error}") from None
+    return value
 
 
 def _is_whole(value: Any, at_least: int) -> bool:

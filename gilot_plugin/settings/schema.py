@@ -8,7 +8,7 @@ from typing import Any
 
 from gilot_plugin.attribution.names import SOLVER_NAMES
 from gilot_plugin.attribution.prompt.units import SCOPES, UNIT_KINDS
-from gilot_plugin.plugins.offers import absence_operators, attribution_methods, selection_strategies
+from gilot_plugin.plugins.offers import absence_operators, attribution_methods, schemes, selection_strategies
 from gilot_plugin.settings.config import GilotConfig
 from gilot_plugin.settings.fields import AUTO_UNITS
 from gilot_plugin.settings.presets import PRESETS
@@ -32,6 +32,7 @@ def settings_schema() -> dict[str, Any]:
         properties[name]["enum"] = list(names)
     open_to_plugins: dict[str, Iterable[str]] = {
         "absence": absence_operators(),
+        "scheme": schemes(),
         "scope": SCOPES,
         "units": (*UNIT_KINDS, AUTO_UNITS),
     }

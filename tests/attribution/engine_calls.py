@@ -7,16 +7,16 @@ from typing import Any
 
 import torch
 
-from gilot_plugin.attribution.batching import Execution
 from gilot_plugin.attribution.builtins import BUILTIN_METHODS
 from gilot_plugin.attribution.engine import attribute
+from gilot_plugin.attribution.execution import Execution
 from gilot_plugin.attribution.games import choices_game, generation_game
 from gilot_plugin.attribution.methods import Distance, TransportDistance, signed
 from gilot_plugin.attribution.prompt.absence import BUILTIN_ABSENCES, AbsenceContext
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.transport import Solver, make_solver
 from gilot_plugin.attribution.types import CONTENT_SEGMENT, Attribution, Prompt, Token, Unit
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.backends.transformers import TransformersBackend
 
 Span = tuple[int, int]
@@ -83,17 +83,17 @@ def units_at(prompt: Prompt, spans: Sequence[Span]) -> list[Unit]:
     ]
 
 
-def attribute_generation(backend: Backend, *arguments: Any, **named: Any) -> Attribution:
+def attribute_generation(backend: Scorer, *arguments: Any, **named: Any) -> Attribution:
     """The attribution of a :func:`generation_game`."""
     return attribute(backend, generation_game(backend, *arguments, **named))
 
 
-def attribute_choices(backend: Backend, *arguments: Any, **named: Any) -> Attribution:
+def attribute_choices(backend: Scorer, *arguments: Any, **named: Any) -> Attribution:
     """The attribution of a :func:`choices_game`."""
     return attribute(backend, choices_game(backend, *arguments, **named))
 
 
-def opened(model: Any) -> Backend:
+def opened(model: Any) -> Scorer:
     """What runs a model; other runtimes come as they are."""
     return TransformersBackend(model) if isinstance(model, torch.nn.Module) else model
 

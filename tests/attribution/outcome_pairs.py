@@ -7,10 +7,13 @@ import torch
 from hypothesis import strategies as st
 
 from gilot_plugin.attribution.distance.solved import SolvedProblem
+from gilot_plugin.attribution.distance.support import supports
 from gilot_plugin.attribution.methods import Distance, TransportDistance
-from gilot_plugin.attribution.prediction.targets import Outcomes
-from gilot_plugin.attribution.reducing import Nucleus, Reference, reduce, to_host
 from gilot_plugin.attribution.transport import TransportProblem, make_solver
+from gilot_plugin.backends.scorer import Nucleus, Want
+from gilot_plugin.backends.scoring.distributions import Distributions
+from gilot_plugin.backends.scoring.reducing import DenseReference, reduce, to_host
+from gilot_plugin.backends.scoring.trie import SequenceReading
 
 EXACT = make_solver("exact", 1e-3, torch.device("cpu"))
 LARGEST = 2.0
@@ -75,10 +78,11 @@ def log(probabilities, dtype=torch.float64):
 
 def support_of(present, absent, top_p=1.0, top_k=1000):
     """The outcomes of a pair of distributions that take part in transport, as they reach the host."""
-    nucleus = Nucleus(top_p, top_k)
-    reference = Reference.of(Outcomes(log(present)[None, None]), nucleus)
-    (arrived,) = to_host([reduce(Outcomes(log(absent)[None, None]), reference, (), nucleus)])
-    (support,) = arrived().supports(reference, 0)
+    nucleus, nothing = Nucleus(top_p, top_k), SequenceReading(torch.zeros(1, 0, 0), None)
+    full, row = (Distributions(log(one)[None, None], nothing) for one in (present, absent))
+    reference = DenseReference.of(full, nucleus)
+    (arrived,) = to_host([reduce(row, reference, Want(nucleus))])
+    (support,) = supports(reference, arrived(), 0)
     return support
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gilot_plugin.attribution.logprobs import log_odds, logprob_of_odds
+from gilot_plugin.attribution.prediction.directions import logprob_of_odds
+from gilot_plugin.backends.scoring.logprobs import log_odds
 from gilot_plugin.backends.transformers import TransformersBackend
 from tests.attribution.altered_models import bias_output
 from tests.attribution.engine_calls import PROMPT, SPANS, choices, generation, methods
@@ -127,7 +128,7 @@ def test_log_odds_of_what_is_certain_and_of_what_cannot_be():
     assert found[0] == 1e6
     assert float(found[1]) == pytest.approx(90.0 - np.log1p(np.exp(-5.0)))
     assert float(log_odds(logprobs, torch.tensor([2, 2]))[0]) == -1e6
-    assert float(logprob_of_odds(found[1])) == pytest.approx(-float(torch.exp(-found[1])), rel=1e-12)
+    assert float(logprob_of_odds(found[1].numpy())) == pytest.approx(-float(torch.exp(-found[1])), rel=1e-12)
 
 
 def test_choices_have_the_odds_of_the_preferred_one_against_the_rest(tiny_model):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
-from gilot_plugin.backends.protocol import Need
+from gilot_plugin.backends.scoring.sessions import Need
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import BudgetError, NonFiniteLogitsError, PromptError, UnsupportedModelError
 from tests.attribution import engine_calls, serial

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gilot_plugin.attribution.logprobs import IMPOSSIBLE
+from gilot_plugin.backends.scoring.logprobs import IMPOSSIBLE
 from tests.attribution import engine_calls, serial
 from tests.attribution.altered_models import bias_output
 from tests.attribution.closeness import assert_close

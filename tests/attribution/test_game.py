@@ -17,6 +17,7 @@ from gilot_plugin.attribution.games import choices_game, generation_game
 from gilot_plugin.attribution.methods import PromptMethod
 from gilot_plugin.attribution.prompt.tokens import make_prompt
 from gilot_plugin.attribution.prompt.units import Refinement, make_units
+from gilot_plugin.attribution.schemes.protocol import SchemeResult
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.baselines.perturbation import feature_ablation, kernel_shap, lime, shapley_sampling
 from tests.attribution.closeness import CLOSE
@@ -165,7 +166,7 @@ def test_a_scheme_may_ask_again_after_what_it_has_heard(tiny_model):
             best, worth = max(zip(left, values.means("kl"), strict=True), key=lambda pair: pair[1])
             gone.append(best)
             gains[best] = worth
-        return {"kl": tuple(gains[unit] for unit in game.units)}
+        return SchemeResult({"kl": tuple(gains[unit] for unit in game.units)})
 
     backend = TransformersBackend(tiny_model("llama"))
     asked = {"names": ("kl",), "scheme": greedy, "batch_size": 32}

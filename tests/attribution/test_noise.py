@@ -56,9 +56,9 @@ def test_single_precision_moves_by_less_than_a_hundred_thousandth(tiny_model):
 
 
 def test_half_precision_is_told_from_single(make_tiny_model, tiny_model):
-    assert not TransformersBackend(tiny_model("llama")).half_precision
+    assert not TransformersBackend(tiny_model("llama")).limits.half_precision
     for dtype in (torch.bfloat16, torch.float16):
-        assert TransformersBackend(make_tiny_model("llama").to(dtype)).half_precision
+        assert TransformersBackend(make_tiny_model("llama").to(dtype)).limits.half_precision
 
 
 def test_units_are_cut_into_other_batches(tiny_model):

@@ -7,7 +7,7 @@ import pytest
 
 from gilot_plugin.attribution.engine import attribute, attribute_together
 from gilot_plugin.attribution.games import generation_game
-from gilot_plugin.faithfulness.answers import Decoding, greedy_answers
+from gilot_plugin.attribution.prediction.greedy import Decoding, greedy_answers
 from tests.attribution import engine_calls, serial
 from tests.attribution.closeness import assert_close, assert_same
 from tests.attribution.engine_calls import PROMPT, methods, prompt_of, recipe, units_at

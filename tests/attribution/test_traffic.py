@@ -11,31 +11,34 @@ from gilot_plugin.attribution.builtins import BUILTIN_METHODS
 from gilot_plugin.attribution.distance.geometry import VocabularyGeometry
 from gilot_plugin.attribution.distance.ground_costs import COSINE
 from gilot_plugin.attribution.distance.solved import SolvedProblem
+from gilot_plugin.attribution.distance.support import supports
 from gilot_plugin.attribution.distances import optimal_transport
-from gilot_plugin.attribution.logprobs import log_odds
 from gilot_plugin.attribution.methods import Distance
-from gilot_plugin.attribution.prediction.targets import Outcomes
-from gilot_plugin.attribution.reducing import Nucleus, Reference, reduce, to_host
 from gilot_plugin.attribution.transport import TransportProblem, make_solver
 from gilot_plugin.attribution.transport.auto import Auto
 from gilot_plugin.attribution.transport.residual import Residual
 from gilot_plugin.attribution.transport.tolerance import Tolerance
+from gilot_plugin.backends.scorer import Nucleus, Want
+from gilot_plugin.backends.scoring.distributions import Distributions
+from gilot_plugin.backends.scoring.logprobs import log_odds
+from gilot_plugin.backends.scoring.reducing import DenseReference, reduce, to_host
+from gilot_plugin.backends.scoring.trie import SequenceReading
 from tests import pretend_device
 from tests.attribution import engine_calls
 from tests.attribution.engine_calls import PROMPT
 
-DISTANCES = [method for method in BUILTIN_METHODS if isinstance(method, Distance)]
+DISTANCES = tuple(method for method in BUILTIN_METHODS if isinstance(method, Distance))
 NUCLEUS = Nucleus(0.99, 100)
 VOCABULARY = 700
 
 
 class Embedded:
-    """A backend that has embeddings, on whatever device they are."""
+    """A table of embeddings, on whatever device they are."""
 
     def __init__(self, table):
         self.table = table
 
-    def embeddings(self, token_ids):
+    def input(self, token_ids):
         return self.table[token_ids.to(self.table.device)]
 
 
@@ -51,15 +54,15 @@ def reduced(logprobs):
     answers = logprobs[:, :, 0]
     first = torch.zeros_like(answers.flatten(), dtype=torch.long)
     odds = log_odds(logprobs.flatten(0, 1), first).view(answers.shape)
-    outcomes = Outcomes(logprobs, answers, odds)
-    reference = Reference.of(outcomes, NUCLEUS)
-    (arrived,) = to_host([reduce(outcomes.after(1), reference, DISTANCES, NUCLEUS)])
+    every = Distributions(logprobs, SequenceReading(answers[:, None], odds[:, None]))
+    reference = DenseReference.of(every, NUCLEUS)
+    (arrived,) = to_host([reduce(every.after(1), reference, Want(NUCLEUS, DISTANCES))])
     return reference, arrived()
 
 
 def supports_of(logprobs):
     reference, found = reduced(logprobs)
-    return [one for row in range(len(logprobs) - 1) for one in found.supports(reference, row)]
+    return [one for row in range(len(logprobs) - 1) for one in supports(reference, found, row)]
 
 
 def transported(table, supports, solver):
@@ -106,10 +109,10 @@ def test_numbers_are_those_of_the_host():
     logprobs = log_probabilities(5, 3)
     _, (reference, found) = counted(lambda: reduced(pretend_device.moved(logprobs)))
     same_reference, same = reduced(logprobs)
-    np.testing.assert_array_equal(found.numbers, same.numbers)
-    np.testing.assert_array_equal(found.answer_drops, same.answer_drops)
-    np.testing.assert_array_equal(found.odds_drops, same.odds_drops)
-    np.testing.assert_array_equal(found.directions, same.directions)
+    for name, numbers in found.reductions.items():
+        np.testing.assert_array_equal(numbers, same.reductions[name])
+    np.testing.assert_array_equal(found.token_logprobs, same.token_logprobs)
+    np.testing.assert_array_equal(found.token_logodds, same.token_logodds)
     for ours, theirs in zip(found.added, same.added, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     with pretend_device.visiting():
@@ -126,7 +129,7 @@ def test_reductions_pass_once_a_batch():
         traffic, (_, found) = counted(lambda logprobs=logprobs: reduced(pretend_device.moved(logprobs)))
         seen.append((traffic.to_host, traffic.to_device, traffic.waits))
         # Of each unit and position, the support's ids, three numbers for each, and the distances.
-        support = found.added.outcomes.shape[2] + found.added.absent_shared.shape[2]
+        support = found.added.token_ids.shape[2] + found.added.shared.shape[2]
         assert traffic.bytes_to_host <= rows * steps * (8 * 4 + 8 + support * (8 + 3 * 4)) + 8 * rows + 64
     assert len(set(seen)) == 1
     to_host, to_device, waits = seen[0]

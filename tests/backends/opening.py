@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gilot_plugin.backends.protocol import Batch, DecodingSession, Row
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scoring.sessions import DecodingSession
 
 
-def batch_of(backend: Any, rows: Sequence[Row], prompt: Row | None = None) -> Batch:
-    """Rows that may begin like a prompt, the first of them if none is given."""
-    return Batch(rows, [backend.read_prompt(prompt or rows[0])] * len(rows))
-
-
-def opened(backend: Any, rows: Sequence[Row], room: int = 64) -> DecodingSession:
-    """The rows, begun to be read."""
-    return backend.prefill(batch_of(backend, rows), room)
+def opened(backend: Any, rows: Sequence[Row], room: int = 64, prompt: Row | None = None) -> DecodingSession:
+    """The rows, begun to be read; they may begin like a prompt, the first of them if none is given."""
+    return backend.prefill(rows, room, [prompt or rows[0]] * len(rows))

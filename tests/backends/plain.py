@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from gilot_plugin.backends.protocol import Batch, Row, TokenTree
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scoring.sessions import TokenTree
 
 #: A tree whose branches part at once and later.
 TREE = TokenTree((5, 6, 7, 8), (-1, -1, 0, 2))
@@ -35,8 +36,7 @@ def tree_errors(
     backend: Any, model: Any, rows: Sequence[Row], known: Row | None = None, tree: TokenTree = TREE
 ) -> float:
     """Largest difference of log-probabilities, over all nodes of the tree after each of the rows."""
-    batch = Batch(rows, [backend.read_prompt(known or rows[0])] * len(rows))
-    session = backend.prefill(batch, len(tree.tokens))
+    session = backend.prefill(rows, len(tree.tokens), [known or rows[0]] * len(rows))
     worst, seen = 0.0, 0
     for level in session.read_trees([tree] * len(rows)):
         places = zip(level.rows.tolist(), level.nodes.tolist(), strict=True)
@@ -50,7 +50,7 @@ def tree_errors(
 
 def step_errors(backend: Any, model: Any, rows: Sequence[Row]) -> float:
     """The same along sequences that are continued token by token, forked and reordered."""
-    session = backend.prefill(Batch(rows, [backend.read_prompt(rows[0])] * len(rows)), 8)
+    session = backend.prefill(rows, 8, [rows[0]] * len(rows))
     sequences = [[row] for row in rows]
     steps = (([0, 0], [5, 6]), ([1, 0], [7, 8]), ([1, 1], [9, 10]))
     found = session.prompt.logits().unsqueeze(1)

@@ -7,36 +7,38 @@ from typing import Any
 
 import torch
 
-from gilot_plugin.backends.predictions import Predictions
-from gilot_plugin.backends.protocol import Batch, Level, Need, Row
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scorer import Limits
+from gilot_plugin.backends.scoring.predictions import Predictions
+from gilot_plugin.backends.scoring.scorer import SessionScorer
+from gilot_plugin.backends.scoring.sessions import Level, Need
 
 
-class PlainLoop:
-    """A runtime as :class:`gilot_plugin.backends.protocol.Backend` has it, around a model of any kind.
+class PlainLoop(SessionScorer):
+    """A scorer as :class:`gilot_plugin.backends.scorer.Scorer` has it, around a model of any kind.
 
     Args:
         model: Takes ids, a mask and positions, and gives logits.
-        shares_prompts: Whether it says that it reads common beginnings once; it then gets all at once.
+        trees: Whether it says that rows may have trees of their own; it then gets all at once.
     """
 
-    device, max_positions = torch.device("cpu"), None
-    fill_tokens, pass_tokens, half_precision = 64, 10**6, False
-    refuses_positions, cache_use = None, None
+    device, pass_tokens, model_tokens = torch.device("cpu"), 10**6, 0
+    refuses_positions, cache_use, reads_trees = None, None, False
 
-    def __init__(self, model: Any, shares_prompts: bool = False) -> None:
-        self.model, self.shares_prompts, self.model_tokens = model, shares_prompts, 0
-        self.vocab_size, self.eos_token_ids = model.config.vocab_size, (model.config.eos_token_id,)
-        self._table = model.get_input_embeddings().weight.detach().float()
-        self.mean_embedding = self._table.mean(dim=0)
+    def __init__(self, model: Any, trees: bool = False) -> None:
+        self.model, self.reads_trees = model, trees
+        self.limits = Limits(model.config.vocab_size, (model.config.eos_token_id,), fill_tokens=64)
+        table = model.get_input_embeddings().weight.detach().float()
+        self.embeddings = SimpleNamespace(
+            device=self.device, input=lambda ids: table[ids], mean=table.mean(dim=0)
+        )
 
-    def read_prompt(self, row: Row) -> Any:
-        return SimpleNamespace(row=row)
-
-    def prefill(self, batch: Batch, room: int) -> PlainSession:
-        return PlainSession(self, batch.rows)
+    def prefill(self, rows: Any, room: int, beside: Any) -> PlainSession:
+        return PlainSession(self, rows)
 
     def after(self, sequences: list[Row]) -> Predictions:
-        return Predictions(torch.stack([self._logits(row) for row in sequences]), None, self.vocab_size)
+        logits = torch.stack([self._logits(row) for row in sequences])
+        return Predictions(logits, None, self.limits.vocab_size)
 
     def _logits(self, row: Row) -> torch.Tensor:
         self.model_tokens += len(row.token_ids)
@@ -45,9 +47,6 @@ class PlainLoop:
         ids = torch.tensor([row.token_ids])
         with torch.no_grad():
             return self.model(input_ids=ids, position_ids=places, use_cache=False, **hidden).logits[0, -1]
-
-    def embeddings(self, token_ids: torch.Tensor) -> torch.Tensor:
-        return self._table[token_ids]
 
     def recomputes_at(self, tokens: int) -> str:
         return "it is a plain loop"
@@ -78,7 +77,7 @@ class PlainSession:
         self._rows, self._sequences = ([part[row] for row in rows] for part in (self._rows, self._sequences))
 
     def read_trees(self, trees: Any) -> Any:
-        assert self._runtime.shares_prompts or len(set(trees)) == 1
+        assert self._runtime.reads_trees or len(set(trees)) == 1
         places = [(row, -1, self._rows[row]) for row in range(len(trees))]
         while places:
             rows, nodes, sequences = zip(*places, strict=True)

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.rows import Row
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import UnsupportedModelError
 from tests.attribution import engine_calls, serial
@@ -103,11 +103,11 @@ def assert_described(model):
     assert backend.cache_use.errors == ()
     assert_reason(backend.refuses_positions, REFUSES_POSITIONS.get(family))
     assert backend.takes_positions is (family not in REFUSES_POSITIONS)
-    assert backend.max_positions == (None if family in UNLIMITED else 128)
-    assert backend.eos_token_ids == (1,)
-    assert opened(backend, [Row(PROMPT)]).prompt.logits().shape == (1, backend.vocab_size)
-    assert backend.embeddings(torch.tensor([3, 5, 3])).shape == (3, 32)
-    assert backend.shares_prompts is (family not in SHARES_NOTHING)
+    assert backend.limits.max_positions == (None if family in UNLIMITED else 128)
+    assert backend.limits.eos_token_ids == (1,)
+    assert opened(backend, [Row(PROMPT)]).prompt.logits().shape == (1, backend.limits.vocab_size)
+    assert backend.embeddings.input(torch.tensor([3, 5, 3])).shape == (3, 32)
+    assert backend.reads_trees is (family not in SHARES_NOTHING)
 
 
 def test_what_it_says_of_a_family(family_model):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from gilot_plugin.backends.protocol import Load
+from gilot_plugin.backends.scoring.sessions import Load
 from gilot_plugin.backends.transformers import TransformersBackend
 from tests.attribution import engine_calls, serial
 from tests.attribution.engine_calls import EVERY_TOKEN, PROMPT
@@ -41,7 +41,7 @@ def test_scores(make_tiny_model, tiny_model, family, dtype):
 def test_numbers_are_single_precision(make_tiny_model, tiny_model, dtype):
     model = make_tiny_model("gemma2").to(dtype)
     backend, single = TransformersBackend(model), TransformersBackend(tiny_model("gemma2"))
-    rows = backend.embeddings(torch.tensor([3, 5]))
+    rows = backend.embeddings.input(torch.tensor([3, 5]))
     assert rows.dtype == torch.float32
     # Gemma scales what it looks up, which angles do not mind.
     scaled = model.get_input_embeddings()(torch.tensor([3, 5])).float()

@@ -10,7 +10,8 @@ import torch
 from accelerate import dispatch_model
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
-from gilot_plugin.backends.protocol import Row, TokenTree
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scoring.sessions import TokenTree
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import ConfigError, UnsupportedModelError
 from gilot_plugin.resolve import make_recipe
@@ -51,7 +52,7 @@ def test_adapter_is_as_the_merged_model(make_tiny_model, family, settings, moves
     backend = TransformersBackend(wrapped)
     assert backend.recomputes is None
     assert backend.takes_positions
-    rows = backend.embeddings(IDS)
+    rows = backend.embeddings.input(IDS)
     assert rows.dtype == torch.float32
     assert not rows.requires_grad
     merged = wrapped.merge_and_unload()
@@ -69,7 +70,7 @@ def test_adapter_that_is_switched_off_stays_off(make_tiny_model):
     wrapped = adapted(make_tiny_model("llama"), target_modules=["q_proj", "embed_tokens"])
     with wrapped.disable_adapter():
         scores = engine_calls.generation(wrapped, PROMPT, SPANS, **SIZES)
-        rows = TransformersBackend(wrapped).embeddings(IDS)
+        rows = TransformersBackend(wrapped).embeddings.input(IDS)
     plain = make_tiny_model("llama")
     assert_same(scores, engine_calls.generation(plain, PROMPT, SPANS, **SIZES))
     assert torch.equal(rows, plain.get_input_embeddings().weight.detach()[IDS])
@@ -118,7 +119,7 @@ def test_offloaded_weights(make_tiny_model, tmp_path, family, tied):
     backend = TransformersBackend(model)
     assert backend.device == torch.device("cpu")
     assert backend.recomputes is None
-    assert torch.equal(backend.embeddings(IDS), TransformersBackend(plain).embeddings(IDS))
+    assert torch.equal(backend.embeddings.input(IDS), TransformersBackend(plain).embeddings.input(IDS))
     assert_same(
         engine_calls.generation(model, PROMPT, SPANS, num_threads=2, **SIZES),
         engine_calls.generation(plain, PROMPT, SPANS, **SIZES),
@@ -129,9 +130,9 @@ def test_offloaded_weights(make_tiny_model, tmp_path, family, tied):
 def test_offloaded_embeddings_in_threads(make_tiny_model, tmp_path):
     """The weights come and go with each call, so calls must not overlap with one another or with passes."""
     backend = TransformersBackend(on_disk(make_tiny_model("llama", tie_word_embeddings=True), tmp_path))
-    expected = backend.embeddings(IDS)
+    expected = backend.embeddings.input(IDS)
     with ThreadPoolExecutor(4) as threads:
-        found = [threads.submit(backend.embeddings, IDS) for _ in range(200)]
+        found = [threads.submit(backend.embeddings.input, IDS) for _ in range(200)]
         for _ in range(20):
             opened(backend, [Row(PROMPT)]).prompt.logits()
         assert all(torch.equal(future.result(), expected) for future in found)
@@ -142,9 +143,9 @@ def test_mean_embedding_is_that_of_the_vocabulary(make_tiny_model, monkeypatch, 
     monkeypatch.setattr("gilot_plugin.backends._transformers.embedding._CHUNK_BYTES", chunk_bytes)
     model = adapted(make_tiny_model("llama", tie_word_embeddings=False), target_modules=["embed_tokens"])
     backend = TransformersBackend(model)
-    mean = backend.mean_embedding
+    mean = backend.embeddings.mean
     assert mean.dtype == torch.float32
-    assert backend.mean_embedding is mean
+    assert backend.embeddings.mean is mean
     table = model.merge_and_unload().get_input_embeddings().weight.detach().double()
     np.testing.assert_allclose(mean, table.mean(dim=0), atol=1e-6)
 
@@ -153,7 +154,7 @@ def test_mean_embedding_is_that_of_the_vocabulary(make_tiny_model, monkeypatch, 
 @pytest.mark.parametrize("tied", [False, True])
 def test_output_embeddings_are_what_logits_come_from(make_tiny_model, family, tied):
     model = make_tiny_model(family, tie_word_embeddings=tied)
-    rows = TransformersBackend(model).output_embeddings(IDS)
+    rows = TransformersBackend(model).embeddings.output(IDS)
     assert torch.equal(rows, model.lm_head.weight.detach()[IDS])
     assert rows.dtype == torch.float32
     assert torch.equal(rows, model.get_input_embeddings().weight.detach()[IDS]) is tied
@@ -161,7 +162,7 @@ def test_output_embeddings_are_what_logits_come_from(make_tiny_model, family, ti
 
 def test_output_embeddings_in_half_precision(make_tiny_model):
     model = make_tiny_model("llama", tie_word_embeddings=False).bfloat16()
-    rows = TransformersBackend(model).output_embeddings(IDS)
+    rows = TransformersBackend(model).embeddings.output(IDS)
     assert torch.equal(rows, model.lm_head.weight.detach()[IDS].float())
 
 
@@ -169,8 +170,8 @@ def test_output_embeddings_in_half_precision(make_tiny_model):
 def test_offloaded_output_embeddings(make_tiny_model, tmp_path, tied):
     plain = make_tiny_model("llama", tie_word_embeddings=tied)
     backend = TransformersBackend(on_disk(make_tiny_model("llama", tie_word_embeddings=tied), tmp_path))
-    assert torch.equal(backend.output_embeddings(IDS), plain.lm_head.weight.detach()[IDS])
-    assert torch.equal(backend.mean_embedding, TransformersBackend(plain).mean_embedding)
+    assert torch.equal(backend.embeddings.output(IDS), plain.lm_head.weight.detach()[IDS])
+    assert torch.equal(backend.embeddings.mean, TransformersBackend(plain).embeddings.mean)
 
 
 def test_output_embeddings_that_an_adapter_saves(make_tiny_model):
@@ -179,9 +180,9 @@ def test_output_embeddings_that_an_adapter_saves(make_tiny_model):
         target_modules=["q_proj"],
         modules_to_save=["lm_head"],
     )
-    rows = TransformersBackend(model).output_embeddings(IDS)
+    rows = TransformersBackend(model).embeddings.output(IDS)
     with model.disable_adapter():
-        without = TransformersBackend(model).output_embeddings(IDS)
+        without = TransformersBackend(model).embeddings.output(IDS)
     assert torch.equal(rows, model.merge_and_unload().lm_head.weight.detach()[IDS])
     assert not torch.allclose(rows, without)
 
@@ -215,7 +216,7 @@ def test_output_embeddings_that_cannot_be_read(make_tiny_model, change, reason):
     model = make_tiny_model("llama", tie_word_embeddings=False)
     change(model)
     with pytest.raises(UnsupportedModelError, match=f"ground_cost='output'.*LlamaFor.*{reason}.*'cosine'"):
-        TransformersBackend(model).output_embeddings(IDS)
+        TransformersBackend(model).embeddings.output(IDS)
 
 
 def test_a_ground_cost_that_the_model_lacks_is_refused_before_any_sample(make_tiny_model, tiny_tokenizer):
@@ -231,9 +232,9 @@ def test_a_ground_cost_that_the_model_lacks_is_refused_before_any_sample(make_ti
 def test_output_embeddings_with_an_adapter_beside_them(make_tiny_model):
     model = adapted(make_tiny_model("llama", tie_word_embeddings=False), target_modules=["lm_head"])
     with pytest.raises(UnsupportedModelError, match="not merged"):
-        TransformersBackend(model).output_embeddings(IDS)
+        TransformersBackend(model).embeddings.output(IDS)
     merged = model.merge_and_unload()
-    rows = TransformersBackend(merged).output_embeddings(IDS)
+    rows = TransformersBackend(merged).embeddings.output(IDS)
     assert torch.equal(rows, merged.lm_head.weight.detach()[IDS])
 
 
@@ -252,7 +253,7 @@ def test_embedding_that_is_more_than_a_table(make_tiny_model, kind):
     model = make_tiny_model("llama")
     model.model.embed_tokens = kind(320, 32)
     backend = TransformersBackend(model)
-    assert torch.equal(backend.embeddings(IDS), model.model.embed_tokens.weight.detach()[IDS])
+    assert torch.equal(backend.embeddings.input(IDS), model.model.embed_tokens.weight.detach()[IDS])
     model.model.embed_tokens = kind(320, 32, device="meta")
     with pytest.raises(UnsupportedModelError, match=f"{kind.__name__}.*not in memory"):
-        TransformersBackend(model).embeddings(IDS)
+        TransformersBackend(model).embeddings.input(IDS)

@@ -8,7 +8,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import T5Config, T5ForConditionalGeneration
 
-from gilot_plugin.backends.protocol import Row, TokenTree
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scoring.sessions import TokenTree
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import UnsupportedModelError
 from tests.backends.opening import opened
@@ -123,9 +124,9 @@ def test_longest_prompt_of_learned_positions(make_tiny_model, trees):
 def test_what_it_says_of_the_model(tiny_model, family, positions, longest):
     backend = TransformersBackend(tiny_model(family))
     assert backend.takes_positions is positions
-    assert backend.max_positions == longest
-    assert backend.vocab_size == 320
-    assert backend.eos_token_ids == (1,)
+    assert backend.limits.max_positions == longest
+    assert backend.limits.vocab_size == 320
+    assert backend.limits.eos_token_ids == (1,)
     assert backend.device == torch.device("cpu")
 
 
@@ -137,7 +138,7 @@ def test_end_tokens(make_tiny_model, generation, configuration, expected):
     model = make_tiny_model("llama")
     model.generation_config.eos_token_id = generation
     model.config.eos_token_id = configuration
-    assert TransformersBackend(model).eos_token_ids == expected
+    assert TransformersBackend(model).limits.eos_token_ids == expected
 
 
 @both_ways
@@ -152,7 +153,7 @@ def test_tokens_are_counted_without_padding(tiny_model, trees):
 
 def test_embeddings_are_single_precision_and_detached(make_tiny_model):
     model = make_tiny_model("llama").bfloat16()
-    rows = TransformersBackend(model).embeddings(torch.tensor([3, 5]))
+    rows = TransformersBackend(model).embeddings.input(torch.tensor([3, 5]))
     assert rows.dtype == torch.float32
     assert not rows.requires_grad
     assert torch.equal(rows, model.model.embed_tokens.weight[[3, 5]].float())

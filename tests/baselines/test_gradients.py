@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gilot_plugin.attribution.games import answer_game
-from gilot_plugin.backends.protocol import Need
+from gilot_plugin.backends.scoring.sessions import Need
 from gilot_plugin.baselines.gradients import (
     EmbeddedAnswer,
     input_x_gradient,
@@ -53,7 +53,7 @@ def test_value_is_what_perturbation_methods_explain(tiny_model, family, continua
     if continuations is None:
         # Nobody asked for the answer with the outcome.
         alone = answer_game(context.backend, game.prompt, game.units, game.recipe, game.answer)
-        expected = float(alone.full.answer_logprob)
+        expected = float(alone.full.token_logprobs.sum())
     else:
         expected = float(game.full.logprobs[0, game.answer.chosen])
     assert answer(answer.prompt).item() == pytest.approx(expected, abs=CLOSE_LOGPROBS, rel=1e-5)

@@ -48,11 +48,12 @@ def test_no_two_arms_have_the_same_settings() -> None:
 def test_rankings_agree_by_the_ranks_that_they_give() -> None:
     # Ranks of units 0 to 3: 0 1 2 3 and 1 0 2 3, so Spearman's rho is 1 - 6 (1 + 1) / (4 * 15) = 0.8.
     samples = [{"a": (0, 1, 2, 3), "b": (1, 0, 2, 3)}, {"a": (2, 0, 1), "b": (1, 0, 2)}]
-    assert Attributed(samples[:1], {}).agreement("a", "b") == pytest.approx(0.8)
+    assert Attributed(samples[:1], {}, {}).agreement("a", "b") == pytest.approx(0.8)
     # The second is the first reversed: -1.
-    assert Attributed(samples, {}).agreement("a", "b") == pytest.approx(-0.1)
+    assert Attributed(samples, {}, {}).agreement("a", "b") == pytest.approx(-0.1)
     # A single unit has no order.
-    assert Attributed([*samples[:1], {"a": (0,), "b": (0,)}], {}).agreement("a", "b") == pytest.approx(0.8)
+    single = [*samples[:1], {"a": (0,), "b": (0,)}]
+    assert Attributed(single, {}, {}).agreement("a", "b") == pytest.approx(0.8)
 
 
 @pytest.fixture

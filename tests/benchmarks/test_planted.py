@@ -21,7 +21,17 @@ from planted_models import (
     said,
     train,
 )
-from planted_recall import PAPER, USUAL, Recall, Setting, every_setting, recall, scores, single_changes
+from planted_recall import (
+    PAPER,
+    USUAL,
+    Recall,
+    Setting,
+    attributions,
+    every_setting,
+    recall,
+    scores,
+    single_changes,
+)
 from planted_tasks import EOS, FILLER, IDS, PAD, TASKS, Prompts, Task, Tokens, is_content
 
 from gilot_plugin.settings.config import GilotConfig
@@ -236,3 +246,26 @@ def test_the_usual_setting_is_the_default_and_the_paper_s_its_preset() -> None:
     for setting, config in ((USUAL, GilotConfig()), (PAPER, GilotConfig(preset="paper"))):
         assert setting in single_changes()
         assert asdict(setting).items() <= config.model_dump().items()
+
+
+@pytest.mark.parametrize("name", ["ot", "kl"])
+def test_sets_of_absent_tokens_find_redundant_causes_and_name_them(name: str) -> None:
+    """Both come before all other tokens, as the pair that stands in for each other."""
+    token_ids, causes = drawn(TASK["redundant"], 12)
+    config = GilotConfig(methods=(name,), scheme="auto", num_threads=1)
+    found = attributions(llama(TASK["redundant"]), tokenizer(), token_ids, config)
+    for row, attribution in enumerate(found):
+        both = np.flatnonzero(causes[row][is_content(token_ids[row])]).tolist()
+        assert sorted(np.argsort(attribution.scores[name])[-2:].tolist()) == both
+        pair = attribution.interactions[0]
+        assert (list(pair.units), pair.value < 0) == (both, True)
+        assert pair.interval[1] < 0
+        assert attribution.scheme is not None
+        assert attribution.scheme.coalitions <= len(attribution.units) + 48
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("task", [task for task in TASKS if not task.ends], ids=named)
+def test_sets_of_absent_tokens_find_the_causes(task: Task, architecture: str) -> None:
+    assert measured(task, architecture, Setting(scheme="auto"), prompts=100).first >= 99

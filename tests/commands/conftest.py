@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import lm_eval.evaluator
 import pytest
 from lm_eval.loggers import EvaluationTracker
+from lm_eval.tasks import TaskManager
 
 from gilot_plugin import cli
 from gilot_plugin.commands import faithfulness_run
+from gilot_plugin.harness.entry import again
 from gilot_plugin.harness.entry.attach import attach
 from tests.faithfulness.samples import CountingEmbedder
 from tests.harness.conftest import build_model, model_dir, tokenizer
@@ -82,3 +84,11 @@ def faithfulness(gilot: Gilot) -> Callable[..., Ended]:
     """``gilot faithfulness`` with cheap options, which others override."""
     cheap: Sequence[str] = ("--device", "cpu", "--max_answer_tokens", "4", "--random_rankings", "2")
     return lambda *arguments: gilot("faithfulness", *cheap, *arguments)
+
+
+@pytest.fixture
+def few_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares lm-eval its own tasks, which take seconds to index."""
+    monkeypatch.setattr(
+        again, "TaskManager", lambda **given: TaskManager(**{**given, "include_defaults": False})
+    )

@@ -7,42 +7,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import lm_eval.evaluator
 import pytest
-from lm_eval.loggers import EvaluationTracker
-from lm_eval.tasks import TaskManager
 
 from gilot_plugin.artifacts.ablations import read_ablations
 from gilot_plugin.artifacts.evaluations import find_evaluation
 from gilot_plugin.artifacts.validation import validate_path
 from gilot_plugin.settings.ablation import FULL
 from tests.commands.conftest import Gilot
+from tests.commands.evaluating import evaluate_plainly
 from tests.harness.evaluations import SUITE
 
+pytestmark = pytest.mark.usefixtures("few_tasks")
+
 _TASKS = ["gilot_two_shot_choices", "gilot_short_answers"]
-
-
-def evaluate_plainly(model_dir: Path, folder: Path, tasks: list[str], **arguments: Any) -> Any:
-    """What ``lm_eval run --log_samples`` does, without this package."""
-    tracker = EvaluationTracker(output_path=str(folder))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lm_eval.evaluator, "add_env_info", lambda results: None)
-        results = lm_eval.evaluator.simple_evaluate(
-            model="hf",
-            model_args={"pretrained": str(model_dir)},
-            tasks=tasks,
-            device="cpu",
-            batch_size=4,
-            bootstrap_iters=0,
-            evaluation_tracker=tracker,
-            task_manager=TaskManager(include_path=str(SUITE), include_defaults=False),
-            **arguments,
-        )
-    samples = results.pop("samples")
-    tracker.save_results_aggregated(results=results, samples=samples)
-    for task, rows in samples.items():
-        tracker.save_results_samples(task_name=task, samples=rows)
-    return results
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +27,12 @@ def evaluated(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """Output of lm-eval alone; not to be changed."""
     folder = tmp_path_factory.mktemp("evaluated")
     evaluate_plainly(
-        model_dir, folder, _TASKS, limit=6, system_instruction="Be brief.", apply_chat_template=True
+        {"pretrained": str(model_dir)},
+        folder,
+        _TASKS,
+        limit=6,
+        system_instruction="Be brief.",
+        apply_chat_template=True,
     )
     return folder
 
@@ -59,16 +41,6 @@ def evaluated(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def copied(evaluated: Path, tmp_path: Path) -> Path:
     """The same, to be changed."""
     return Path(shutil.copytree(evaluated, tmp_path / "evaluated"))
-
-
-@pytest.fixture(autouse=True)
-def _few_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """lm-eval's own tasks take seconds to index."""
-    from gilot_plugin.harness.entry import again
-
-    monkeypatch.setattr(
-        again, "TaskManager", lambda **given: TaskManager(**{**given, "include_defaults": False})
-    )
 
 
 def test_a_plain_evaluation_is_ablated_and_told(gilot: Gilot, copied: Path) -> None:
@@ -154,7 +126,9 @@ def test_a_folder_without_an_evaluation_is_refused(gilot: Gilot, tmp_path: Path)
 
 def test_chosen_documents_are_those_of_the_evaluation(gilot: Gilot, model_dir: Path, tmp_path: Path) -> None:
     samples = {"gilot_short_answers": [2, 5, 11]}
-    results = evaluate_plainly(model_dir, tmp_path, ["gilot_short_answers"], samples=samples)
+    results = evaluate_plainly(
+        {"pretrained": str(model_dir)}, tmp_path, ["gilot_short_answers"], samples=samples
+    )
     ended = gilot("ablate", tmp_path, "--include_path", SUITE)
     assert ended.code == 0, ended.err
     past = find_evaluation(tmp_path)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from gilot_plugin.artifacts.loading import load_run
+from gilot_plugin.reports.card.section import card_section
 from gilot_plugin.reports.html.report import report_page
 from tests.artifacts import factories
 from tests.commands.conftest import Gilot
@@ -51,3 +53,26 @@ def test_the_report_links_what_is_typical(folder: Path) -> None:
     links = re.findall(r'href="#(films/\d+/\w+)"', section)
     assert links
     assert all(int(link.split("/")[1]) in range(16) for link in links)
+
+
+def test_the_same_for_other_programs(gilot: Gilot, folder: Path, tmp_path: Path) -> None:
+    ended = gilot("contrast", folder, "--output_path", tmp_path / "contrast.json")
+    assert ended.code == 0, ended.err
+    assert ended.out.rstrip().endswith("contrast.json")
+    found = json.loads((tmp_path / "contrast.json").read_text())
+    assert found["groups"] == {"wrong": 8, "right": 8}
+    first = found["found"][0]
+    assert first["is_finding"]
+    assert first["mean"] - first["other"] == pytest.approx(first["difference"])
+    typical = {key["doc_id"] for key in first["typical"]}
+    # Documents with odd numbers are wrong, and carry more on the last word.
+    assert typical <= set(range(1, 16, 2)) or typical <= set(range(0, 16, 2))
+    assert found["lines"][0].startswith("16 explained samples by correct")
+
+
+def test_the_card_has_it(folder: Path) -> None:
+    text = card_section(load_run(folder)).text
+    section = text[text.index("### Wrong answers against right ones") : text.index("### Examples")]
+    assert "- 16 explained samples by correct: 8 wrong, 8 right; scores by ot." in section
+    (row,) = [line for line in section.splitlines() if line.startswith("| word") and "| p " in line][:1]
+    assert "8 and 8" in row

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gilot_plugin.attribution.batching import Execution
+from gilot_plugin.attribution.execution import Execution
+from gilot_plugin.attribution.prediction.greedy import Decoding
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.backends.transformers import TransformersBackend
-from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.curves import SampleCurves, SampleKey, quantities_named
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
 from gilot_plugin.faithfulness.ranked import RankedSample, Ranking

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from gilot_plugin.attribution.prediction.greedy import Decoding
 from gilot_plugin.attribution.types import TEMPLATE_SEGMENT, Prompt
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import ConfigError, PromptError
-from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
 from gilot_plugin.faithfulness.ranked import RankedSample
 from gilot_plugin.faithfulness.removal import removals_of
@@ -251,7 +252,7 @@ def test_a_model_that_says_nothing_is_asked_how_likely_that_is(tiny_model: Calla
     model = tiny_model("llama")
     backend, read = TransformersBackend(model), serial.plain_reader(model, PROMPT)
     first = int(read(())[-1].argmax())
-    backend.eos_token_ids = (first,)
+    backend.limits = replace(backend.limits, eos_token_ids=(first,))
     (one, _) = measure_faithfulness(
         backend,
         Numbering(),

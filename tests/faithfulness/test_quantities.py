@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gilot_plugin.attribution.prediction.greedy import Decoding
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import ConfigError
-from gilot_plugin.faithfulness.answers import Decoding
 from gilot_plugin.faithfulness.curves import GENERATION_QUANTITIES, LOGPROB, QUANTITIES, quantities_named
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
 from gilot_plugin.faithfulness.removal import removals_of
@@ -87,7 +88,7 @@ def test_log_probabilities_alone_feed_one_answer_and_each_reduced_prompt_once(
 ) -> None:
     """Fewer model tokens than one answer a reduced prompt would take."""
     backend = TransformersBackend(tiny_model("llama"))
-    backend.eos_token_ids = ()  # so that the answer is as long as it may be
+    backend.limits = replace(backend.limits, eos_token_ids=())  # so that the answer is as long as it may be
     (some, _) = measure_faithfulness(
         backend,
         Numbering(),

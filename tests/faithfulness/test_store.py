@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.rows import Row
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.faithfulness.store import NewAnswer, NewNumber, ValueStore
 

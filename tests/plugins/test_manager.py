@@ -121,9 +121,9 @@ def test_two_plugins_of_one_name_are_refused(install: Install) -> None:
 
 
 def test_a_plugin_cannot_take_the_place_of_a_built_in_one(install: Install) -> None:
-    install("somebodys", _STRATEGY.format(name="a"), name="gilot_plugin.harness.recording.plugin")
+    install("somebodys", _STRATEGY.format(name="a"), name="gilot_plugin.harness.watching.plugin")
     with pytest.raises(
-        GilotError, match=r"two plugins are named 'gilot_plugin.harness.recording.plugin'.* somebodys"
+        GilotError, match=r"two plugins are named 'gilot_plugin.harness.watching.plugin'.* somebodys"
     ):
         managing.manager()
 
@@ -161,3 +161,34 @@ def test_a_broken_plugin_is_named_with_its_package(
     assert "'broken_plugin' (broken_module) of somebodys cannot be loaded" in message
     assert reason in message
     assert "update or uninstall" in message
+
+
+def test_schemes_of_other_packages_are_offered(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    install(
+        "halves",
+        """
+        from gilot_plugin import hookimpl
+        from gilot_plugin.extension import SchemeOffer, SchemeResult
+
+        def make(options):
+            def front_and_back(game):
+                middle = len(game.units) // 2
+                values = yield [game.units[:middle], game.units[middle:]]
+                places = range(len(game.units))
+                return SchemeResult({
+                    one.name: tuple(values.means(one.name)[place >= middle] for place in places)
+                    for one in game.measures
+                })
+            return front_and_back
+
+        @hookimpl
+        def gilot_schemes():
+            return [SchemeOffer("halves", "the half that a unit lies in", make, budgeted=False)]
+        """,
+    )
+    assert list(offers.schemes()) == ["leave_one_out", "shapley", "banzhaf", "lime", "auto", "halves"]
+    assert GilotConfig(scheme="halves").scheme == "halves"
+    assert cli.main(["methods"]) == 0
+    assert "the half that a unit lies in" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="scheme='quarters': 'quarters' is unknown: allowed are"):
+        GilotConfig(scheme="quarters")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from gilot_plugin.artifacts.reader import StoredRun
-from gilot_plugin.attribution.types import Flow, Hypothesis
+from gilot_plugin.attribution.types import Flips, Flow, Hypothesis
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.terminal import Filter, show_run
 from tests.artifacts import factories
@@ -365,3 +366,15 @@ def test_a_long_answer_is_shown_around_its_explained_part() -> None:
 def test_a_window_that_was_not_found_says_why() -> None:
     record = factories.edited(answers.capital(), lambda found: found["answer"].update(reason="no filter"))
     assert "what was to be explained was not found, so the start is: no filter" in plain(record)
+
+
+def test_what_comes_out_anew_is_told() -> None:
+    attribution = factories.make_attribution()
+    units = len(attribution.units)
+    into = ("7", None, *("9",) * (units - 2))
+    record = answers.record_of(replace(attribution, flips=Flips("9", into, 2 / units)), said="So 9")
+    shown = plain(record)
+    first, second = (f'"{unit.text.strip()}"' for unit in attribution.units[:2])
+    assert f"another answer comes out for 2 of {units} ({2 / units:.0%})" in shown
+    assert f'without {first}: "7", was "9"\n' in shown
+    assert f'without {second}: nothing, was "9"\n' in shown

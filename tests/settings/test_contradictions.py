@@ -46,6 +46,15 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "cost_limit=0.3 has no effect with ground_cost='angular'",
     ),
     ({"unit_budget": 1000}, "unit_budget=1000 has no effect with units='word'"),
+    ({"coalitions": 20}, "coalitions=20 has no effect with scheme='leave_one_out', which reads every unit"),
+    (
+        {"scheme": "leave_one_out", "token_budget": 9},
+        "token_budget=9 has no effect with scheme='leave_one_out'",
+    ),
+    (
+        {"scheme": "auto", "methods": ["random"]},
+        "scheme='auto' has no effect on random, which have",
+    ),
     (
         {"solver": "exact", "transport_tolerance": 0.01},
         "transport_tolerance=0.01 has no effect with solver='exact'",
@@ -79,6 +88,8 @@ def test_all_contradictions_are_told_at_once() -> None:
         {"solver": "sinkhorn", "transport_tolerance": 0.01},
         {"absence": "published", "hypotheses": "regenerate", "steps": "last", "solver": "exact"},
         {"ground_cost": "truncated", "cost_limit": 0.3},
+        {"scheme": "shapley", "coalitions": 64, "token_budget": 10**6},
+        {"scheme": "auto", "methods": ["random", "logprob"]},
         {"preset": "reference", "ground_cost": "centered"},
         {"preset": "paper", "target": "choices"},
     ],

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from gilot_plugin.attribution.distance.ground_costs import Directions, GroundCost
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import EmbeddingTable
 
 #: Memory of the costs of a problem while they are made, in bytes for each pair of outcomes.
 COST_BYTES = 12
@@ -60,7 +60,7 @@ class VocabularyGeometry:
     kept or not changes no bit of the costs: results do not depend on the order of calls, nor on threads.
 
     Args:
-        backend: The model whose embeddings are the geometry.
+        table: The model's embeddings, which are the geometry.
         ground: Cost between two tokens.
         labels: Text of a token id.
         distributions: Outcome distributions that others are compared to.
@@ -69,9 +69,11 @@ class VocabularyGeometry:
         UnsupportedModelError: The model lacks the embeddings that the cost is made of.
     """
 
-    def __init__(self, backend: Backend, ground: GroundCost, labels: Labels, distributions: int = 1) -> None:
+    def __init__(
+        self, table: EmbeddingTable, ground: GroundCost, labels: Labels, distributions: int = 1
+    ) -> None:
         self.largest_cost = ground.largest
-        self._ground, self._vectors = ground, ground.vectors_of(backend)
+        self._ground, self._vectors = ground, ground.vectors_of(table)
         self._labels, self._distributions = labels, distributions
         self._kept: dict[bytes, Directions] = {}
         self._lock = threading.Lock()
@@ -123,7 +125,7 @@ class ChoiceGeometry:
     """A task's choices, by the mean of the vectors that the model has for their tokens.
 
     Args:
-        backend: The model whose embeddings are the geometry.
+        table: The model's embeddings, which are the geometry.
         ground: Cost between two choices.
         token_ids: Tokens of each choice.
         texts: Text of each choice.
@@ -133,10 +135,14 @@ class ChoiceGeometry:
     """
 
     def __init__(
-        self, backend: Backend, ground: GroundCost, token_ids: Sequence[Sequence[int]], texts: Sequence[str]
+        self,
+        table: EmbeddingTable,
+        ground: GroundCost,
+        token_ids: Sequence[Sequence[int]],
+        texts: Sequence[str],
     ) -> None:
         self.largest_cost = ground.largest
-        vectors = ground.vectors_of(backend)
+        vectors = ground.vectors_of(table)
         means = [vectors(torch.tensor(ids, dtype=torch.long)).mean(dim=0) for ids in token_ids]
         self._costs = Directions.of(torch.stack(means), ground).costs
         self._texts = tuple(texts)

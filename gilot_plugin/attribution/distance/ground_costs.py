@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from gilot_plugin.attribution.names import DEFAULT_COST_LIMIT
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import EmbeddingTable
 
 #: Vectors of token ids, ``[n, dim]``, float32.
 Vectors = Callable[[torch.Tensor], torch.Tensor]
@@ -33,7 +33,7 @@ class GroundCost:
         largest: No cost is above it.
     """
 
-    vectors_of: Callable[[Backend], Vectors]
+    vectors_of: Callable[[EmbeddingTable], Vectors]
     of_cosines: Callable[[torch.Tensor], torch.Tensor]
     largest: float
 
@@ -130,19 +130,19 @@ def _angles(cosines: torch.Tensor) -> torch.Tensor:
     return half_turns.masked_fill_(half_turns < _SAME_DIRECTION, 0.0)
 
 
-def _input(backend: Backend) -> Vectors:
-    return backend.embeddings
+def _input(table: EmbeddingTable) -> Vectors:
+    return table.input
 
 
-def _input_centered(backend: Backend) -> Vectors:
-    mean = backend.mean_embedding
-    return lambda token_ids: backend.embeddings(token_ids) - mean
+def _input_centered(table: EmbeddingTable) -> Vectors:
+    mean = table.mean
+    return lambda token_ids: table.input(token_ids) - mean
 
 
-def _output(backend: Backend) -> Vectors:
+def _output(table: EmbeddingTable) -> Vectors:
     # Whether there are any is to be known before the first batch.
-    backend.output_embeddings(torch.zeros(1, dtype=torch.long))
-    return backend.output_embeddings
+    table.output(torch.zeros(1, dtype=torch.long))
+    return table.output
 
 
 #: ``1 - cos(E_u, E_v)`` of input embeddings E (GiLOT, section 3.3).

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 
-from gilot_plugin.attribution.logprobs import log_odds
-from gilot_plugin.attribution.prediction.trie import Prefix, node_count
+from gilot_plugin.backends.scorer import TokenIds
+from gilot_plugin.backends.scoring.logprobs import log_odds
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,19 +20,14 @@ class Candidates:
         lengths: What the log-likelihood of each is divided by before they are compared; None for nothing.
     """
 
-    token_ids: tuple[Prefix, ...]
-    leads: tuple[Prefix, ...] = ()
+    token_ids: tuple[TokenIds, ...]
+    leads: tuple[TokenIds, ...] = ()
     lengths: tuple[int, ...] | None = None
 
     @property
-    def read(self) -> tuple[Prefix, ...]:
+    def read(self) -> tuple[TokenIds, ...]:
         """Sequences whose log-probabilities are asked of the model."""
         return (*self.token_ids, *self.leads)
-
-    @cached_property
-    def node_count(self) -> int:
-        """Tokens that are fed after each prompt; the last one of a sequence is only predicted."""
-        return node_count([ids[:-1] for ids in self.token_ids])
 
     def sums(self, read: torch.Tensor) -> torch.Tensor:
         """Log-likelihoods ``[rows, candidates]``, in nats, from those of what was read."""
@@ -61,7 +55,7 @@ class Answer:
     chosen: int = 0
 
     @property
-    def token_ids(self) -> Prefix:
+    def token_ids(self) -> TokenIds:
         """Tokens of the answer."""
         return self.candidates.token_ids[self.chosen]
 

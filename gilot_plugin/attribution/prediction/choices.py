@@ -12,11 +12,11 @@ from gilot_plugin.attribution.distance.geometry import ChoiceGeometry
 from gilot_plugin.attribution.distances import margin
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
 from gilot_plugin.attribution.prediction.sequences import SequencesTarget
-from gilot_plugin.attribution.prediction.targets import Description, Outcomes, PromptRows, check_positions
-from gilot_plugin.attribution.prediction.trie import AnswerReading
+from gilot_plugin.attribution.prediction.targets import Description, PromptRows, check_positions
 from gilot_plugin.attribution.recipe import Recipe
-from gilot_plugin.attribution.types import Absent, Choice, Prompt
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.attribution.types import Choice, Prompt
+from gilot_plugin.backends.scorer import Reference, Scorer, Want
+from gilot_plugin.backends.scoring.reducing import DenseReference
 from gilot_plugin.errors import PromptError
 
 
@@ -45,7 +45,7 @@ class ChoicesTarget(SequencesTarget):
 
     def __init__(
         self,
-        backend: Backend,
+        backend: Scorer,
         prompt: Prompt,
         recipe: Recipe,
         token_ids: Sequence[Sequence[int]],
@@ -57,60 +57,60 @@ class ChoicesTarget(SequencesTarget):
         check_positions(backend, recipe.absence)
         # The last token of a choice is only predicted, never fed.
         longest = len(prompt.tokens) + max(map(len, token_ids)) - 1
-        if backend.max_positions is not None and longest > backend.max_positions:
+        if backend.limits.max_positions is not None and longest > backend.limits.max_positions:
             raise PromptError(
                 f"the prompt's {len(prompt.tokens)} tokens and its longest choice need {longest} positions, "
-                f"the model has {backend.max_positions}"
+                f"the model has {backend.limits.max_positions}"
             )
         self._token_ids, self._texts = tuple(map(tuple, token_ids)), tuple(texts)
         self._lengths = tuple(map(len, texts)) if lengths is None else tuple(lengths)
         self._unscored = (0,) * len(self._token_ids) if unscored is None else tuple(unscored)
         leads = tuple(choice[:count] for choice, count in zip(self._token_ids, unscored or (), strict=False))
         divisors = self._lengths if recipe.choice_scoring == "norm" else None
-        super().__init__(
-            backend, PromptRows(backend, prompt, recipe), Candidates(self._token_ids, leads, divisors)
-        )
+        super().__init__(PromptRows(prompt, recipe), Candidates(self._token_ids, leads, divisors))
         compared = _differing(token_ids) if any(leads) else token_ids
-        self.geometry = ChoiceGeometry(backend, recipe.ground_cost, compared, texts)
+        self.geometry = ChoiceGeometry(backend.embeddings, recipe.ground_cost, compared, texts)
         self.outcome_count = len(self._token_ids)
-        self.outcome_bytes = 4 * len(self._token_ids)
         # A single choice is certain among the choices.
         self.answer_measure = CHOICE if len(self._token_ids) > 1 else LOGPROB
         self.along = (self.answer_measure, LOGODDS)
         self._gold = tuple(gold)
-        self._likelihoods: torch.Tensor | None = None
+        #: Log-likelihoods of the sequences after the full prompt, ``[1, sequences]``, once they are known.
+        self._read: torch.Tensor | None = None
 
-    def _outcomes(self, read: torch.Tensor, lone: AnswerReading, absent: Sequence[Absent]) -> Outcomes:
-        """Outcomes from the log-likelihoods of the choices and of their leads, ``[rows, sequences]``."""
-        sums = self._candidates.sums(read)
-        compared = self._candidates.compared(sums)
-        if not absent[0]:
-            self._likelihoods = sums[0]
-            self._preferred = int(compared[0].argmax())
-        return Outcomes(
-            compared.log_softmax(dim=1).unsqueeze(1),
-            sums[:, self._preferred, None],
-            self.answer.logodds(read)[:, None],
-        )
+    def reference(self, known: Reference, want: Want) -> Reference:
+        """See :meth:`gilot_plugin.attribution.prediction.targets.Target.reference`."""
+        self._read = torch.from_numpy(known.token_logprobs.sum(axis=1))[None]
+        return super().reference(known, want)
 
     @property
     def answer(self) -> Answer:
-        """See :attr:`Target.answer`."""
-        return Answer(self._candidates, self._preferred)
+        """The choice that the model prefers after the full prompt, which was read."""
+        assert self._read is not None
+        preferred = self._candidates.compared(self._candidates.sums(self._read))[0].argmax()
+        return Answer(self._candidates, int(preferred))
+
+    def _outcomes(self, read: torch.Tensor) -> torch.Tensor:
+        return self._candidates.compared(self._candidates.sums(read)).log_softmax(dim=1)
+
+    def _answer_logprobs(self, read: torch.Tensor) -> torch.Tensor:
+        # Of its text, not among the others.
+        return self._candidates.sums(read)[:, self.answer.chosen]
 
     def answer_alone(self) -> ChoicesTarget:
         """See :meth:`Target.answer_alone`; a choice is read among the others."""
         return self
 
-    def description(self, logprobs: torch.Tensor) -> Description:
+    def description(self, reference: Reference) -> Description:
         """The choices with their probabilities, and their margin where some are right and some are not."""
-        assert self._likelihoods is not None  # known once the full prompt was read
-        sums = self._likelihoods.tolist()
+        assert self._read is not None  # known once the full prompt was read
+        assert isinstance(reference, DenseReference)
+        (sums,) = self._candidates.sums(self._read).tolist()
         normalized = [
             logprob / length if length else -np.inf
             for logprob, length in zip(sums, self._lengths, strict=True)
         ]
-        (of_choices,) = logprobs.cpu()
+        (of_choices,) = reference.logprobs
         probabilities = of_choices.exp().tolist()
         columns = (self._texts, self._token_ids, sums, normalized, probabilities, self._unscored)
         return Description(

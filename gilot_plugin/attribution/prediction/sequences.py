@@ -3,92 +3,93 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from gilot_plugin.attribution.builtins import LOGPROB
-from gilot_plugin.attribution.logprobs import IMPOSSIBLE
 from gilot_plugin.attribution.methods import OutcomeMethod
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
-from gilot_plugin.attribution.prediction.targets import Asked, Description, Outcomes, PromptRows, joined
-from gilot_plugin.attribution.prediction.trie import AnswerReading, Prefix, sequences_read
+from gilot_plugin.attribution.prediction.directions import answer_change
+from gilot_plugin.attribution.prediction.targets import AnswerChange, Description, PromptRows
 from gilot_plugin.attribution.types import Absent
-from gilot_plugin.backends.protocol import Backend, Load
+from gilot_plugin.backends.scorer import FixedHypotheses, Outcomes, Query, Reference, Want
+from gilot_plugin.backends.scoring.distributions import Distributions
+from gilot_plugin.backends.scoring.logprobs import IMPOSSIBLE
+from gilot_plugin.backends.scoring.reducing import DenseReference, reduce, to_host
+from gilot_plugin.backends.scoring.trie import SequenceReading
 
 
 class SequencesTarget(ABC):
-    """Reads the same continuations after each prompt.
+    """Reads the same continuations after each prompt; its outcomes are made of how likely these are.
 
     Args:
-        backend: The model.
         rows: The prompt with and without units.
         candidates: The continuations.
     """
 
-    def __init__(self, backend: Backend, rows: PromptRows, candidates: Candidates) -> None:
-        self._backend, self._rows, self._candidates = backend, rows, candidates
+    #: Whether each token of the answer is looked at, which is compared with no other one.
+    _by_token = False
 
-    @property
-    def kind(self) -> Hashable:
-        """See :attr:`gilot_plugin.attribution.prediction.targets.Target.kind`."""
-        return (type(self), id(self._backend)) if self._backend.shares_prompts else None
+    def __init__(self, rows: PromptRows, candidates: Candidates) -> None:
+        self._rows, self._candidates = rows, candidates
 
-    def load(self, absent: Absent) -> Load:
-        """See :meth:`gilot_plugin.attribution.prediction.targets.Target.load`."""
-        nodes = self._candidates.node_count
-        return self._rows.load(absent, nodes, nodes, len(self._candidates.read))
+    def query(self, absent: Sequence[Absent], want: Want, known: Reference | None = None) -> Query:
+        """See :meth:`gilot_plugin.attribution.prediction.targets.Target.query`."""
+        full, rows = known or self._rows.full, [self._rows.without(units) for units in absent]
+        asked = Want(logodds=want.logodds and self._by_token)
+        return Query(full, rows, FixedHypotheses(), self._candidates.read, asked)
 
-    def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
-        """See :meth:`gilot_plugin.attribution.prediction.targets.Target.compute`."""
-        pairs = [(cast("SequencesTarget", one.target), one.absent) for one in asked]
-        batch = joined([target._rows.batch(absent) for target, absent in pairs])
-        room = max(target._candidates.node_count for target, _ in pairs)
-        most = max(len(target._candidates.read) for target, _ in pairs)
-        # Targets with fewer continuations are filled up with the empty one, which is certain.
-        sequences = [
-            [*target._candidates.read, *((),) * (most - len(target._candidates.read))]
-            for target, absent in pairs
-            for _ in absent
-        ]
-        lone = [target._lone_answer for target, absent in pairs for _ in absent]
-        odds = any(one.odds for one in asked) and any(lone)
-        reading = sequences_read(
-            self._backend.prefill(batch, room), sequences, self._backend.device, lone if odds else None
+    def reference(self, known: Reference, want: Want) -> Reference:
+        """See :meth:`gilot_plugin.attribution.prediction.targets.Target.reference`."""
+        read = known.token_logprobs[None]
+        sequences = SequenceReading(torch.from_numpy(read), None)
+        outcomes = _distributions(self._outcomes(_log_likelihoods(read)), sequences)
+        return DenseReference.of(outcomes, want.nucleus)
+
+    def outcomes(self, found: Outcomes, reference: Reference, want: Want) -> Outcomes:
+        """See :meth:`gilot_plugin.attribution.prediction.targets.Target.outcomes`."""
+        assert isinstance(reference, DenseReference)  # made above
+        sequences = SequenceReading(torch.from_numpy(found.token_logprobs), None)
+        distributions = _distributions(self._outcomes(_log_likelihoods(found.token_logprobs)), sequences)
+        (arrived,) = to_host([reduce(distributions, reference, want)])
+        return arrived()
+
+    def answer_change(self, found: Outcomes, known: Reference, positions: int) -> AnswerChange:
+        """See :meth:`gilot_plugin.attribution.prediction.targets.Target.answer_change`."""
+        rows, full = found.token_logprobs, known.token_logprobs[None]
+        odds: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        if self._by_token:
+            if found.token_logodds is not None and known.token_logodds is not None:
+                odds = found.token_logodds[:, 0], known.token_logodds
+            return answer_change((rows[:, 0], full[:, 0]), odds, positions)
+        read, of_full = (_log_likelihoods(part).clamp(min=IMPOSSIBLE) for part in (rows, full))
+        return answer_change(
+            (_column(self._answer_logprobs(read)), _column(self._answer_logprobs(of_full))),
+            (_column(self.answer.logodds(read)), _column(self.answer.logodds(of_full))),
+            positions,
         )
-        sums, answers = reading.totals(sequences).double(), reading.along(lone)
-        outcomes, start = [], 0
-        for target, absent in pairs:
-            rows = slice(start, start + len(absent))
-            read = sums[rows, : len(target._candidates.read)]
-            outcomes.append(target._outcomes(read, answers.of(rows, len(target._lone_answer)), absent))
-            start = rows.stop
-        return outcomes
 
     @property
-    def _lone_answer(self) -> Prefix:
-        """The only continuation, which is looked at token by token; empty where there are several."""
-        return self._candidates.read[0] if len(self._candidates.read) == 1 else ()
+    @abstractmethod
+    def answer(self) -> Answer:
+        """See :attr:`gilot_plugin.attribution.prediction.targets.Target.answer`."""
+
+    def _answer_logprobs(self, read: torch.Tensor) -> torch.Tensor:
+        """Log-probability of the answer, ``[rows]``, from log-likelihoods of the sequences."""
+        return self.answer.logprobs(read)
 
     @abstractmethod
-    def _outcomes(self, read: torch.Tensor, lone: AnswerReading, absent: Sequence[Absent]) -> Outcomes:
-        """Outcomes from what was read.
-
-        Args:
-            read: Log-likelihoods of the sequences, ``[rows, sequences]``.
-            lone: The only continuation, token by token.
-            absent: What is taken away in each row.
-        """
+    def _outcomes(self, read: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities of the outcomes, ``[rows, outcomes]``, from log-likelihoods of the sequences."""
 
 
 class AnswerTarget(SequencesTarget):
     """How likely a given answer is, and nothing else: its only outcome is certain.
 
     Args:
-        backend: The model.
         rows: The prompt with and without units.
         answer: The answer.
     """
@@ -97,27 +98,42 @@ class AnswerTarget(SequencesTarget):
     along: tuple[OutcomeMethod, ...] = ()
     outcome_count = 1
 
-    def __init__(self, backend: Backend, rows: PromptRows, answer: Answer) -> None:
-        super().__init__(backend, rows, answer.candidates)
-        self.answer = answer
+    def __init__(self, rows: PromptRows, answer: Answer) -> None:
+        super().__init__(rows, answer.candidates)
+        self._answer, self._by_token = answer, len(answer.candidates.read) == 1
         self.geometry = _Point()
-        self.outcome_bytes = 8 * len(answer.candidates.read)
+
+    @property
+    def answer(self) -> Answer:
+        """As given."""
+        return self._answer
 
     def answer_alone(self) -> AnswerTarget:
         """See :meth:`gilot_plugin.attribution.prediction.targets.Target.answer_alone`."""
         return self
 
-    def description(self, logprobs: torch.Tensor) -> Description:
+    def description(self, reference: Reference) -> Description:
         """Nothing but the answer, which was given."""
         return Description()
 
-    def _outcomes(self, read: torch.Tensor, lone: AnswerReading, absent: Sequence[Absent]) -> Outcomes:
-        certain = torch.zeros(len(read), 1, 1, device=read.device)
-        if self._lone_answer:
-            return Outcomes(certain, lone.logprobs.double(), lone.logodds)
-        possible = read.clamp(min=IMPOSSIBLE)
-        logprobs, odds = self.answer.logprobs(possible), self.answer.logodds(possible)
-        return Outcomes(certain, logprobs[:, None], odds[:, None])
+    def _outcomes(self, read: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(read), 1, dtype=torch.float64)
+
+
+def _log_likelihoods(token_logprobs: NDArray[np.float64]) -> torch.Tensor:
+    """Of sequences, ``[rows, sequences]``, from those of their tokens."""
+    return torch.from_numpy(token_logprobs.sum(axis=2))
+
+
+def _column(numbers: torch.Tensor) -> NDArray[np.float64]:
+    """Numbers of rows, at the one position that there is."""
+    found: NDArray[np.float64] = numbers[:, None].numpy()
+    return found
+
+
+def _distributions(logprobs: torch.Tensor, sequences: SequenceReading) -> Distributions:
+    """Distributions over outcomes ``[rows, outcomes]`` at the one position that there is."""
+    return Distributions(logprobs.unsqueeze(1), sequences)
 
 
 class _Point:

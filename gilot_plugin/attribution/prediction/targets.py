@@ -1,13 +1,12 @@
-"""What is explained of a prompt: anything that gives its outcome distributions with and without units."""
+"""What is explained of a prompt: what is asked of the model, and what its answers say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from gilot_plugin.attribution.distance.geometry import Geometry
 from gilot_plugin.attribution.methods import OutcomeMethod
@@ -15,35 +14,11 @@ from gilot_plugin.attribution.prediction.answers import Answer
 from gilot_plugin.attribution.prompt.absence import AbsenceContext, AbsenceOperator
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent, Choice, ExplainedAnswer, Hypothesis, Prompt
-from gilot_plugin.backends.protocol import Backend, Batch, KnownPrompt, Load, Row
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scorer import Outcomes, Query, Reference, Scorer, Want
 from gilot_plugin.errors import UnsupportedModelError
 
-
-@dataclass(frozen=True, slots=True)
-class Outcomes:
-    """Outcome distributions of a batch of prompts.
-
-    Attributes:
-        logprobs: ``[rows, steps, outcomes]``, log P(v | x) in nats, normalised.
-        answer_logprobs: ``[rows, positions]``, log-probability of each token of the model's own answer, in
-            nats; of choices, that of the preferred one, at the one position that there is. None if not asked
-            for.
-        answer_logodds: ``[rows, positions]``, log-odds of the same against everything else, in nats; None if
-            not asked for.
-    """
-
-    logprobs: torch.Tensor
-    answer_logprobs: torch.Tensor | None = None
-    answer_logodds: torch.Tensor | None = None
-
-    def after(self, row: int) -> Outcomes:
-        """Those of the rows from one on."""
-        answers, odds = self.answer_logprobs, self.answer_logodds
-        return Outcomes(
-            self.logprobs[row:],
-            None if answers is None else answers[row:],
-            None if odds is None else odds[row:],
-        )
+FloatArray = NDArray[np.float64]
 
 
 class Description(NamedTuple):
@@ -62,8 +37,23 @@ class Description(NamedTuple):
     answer: ExplainedAnswer | None = None
 
 
+class AnswerChange(NamedTuple):
+    """How much less likely the answer is without units.
+
+    Attributes:
+        logprobs: By how much the log-probabilities of its tokens fell, in nats, ``[rows, positions]``.
+        logodds: The same of their log-odds; None if they were not asked for.
+        directions: Sign of the change in log-odds of what was said at each position of the outcome, ``[rows,
+            positions]``: 1 where they fell. None as before.
+    """
+
+    logprobs: FloatArray
+    logodds: FloatArray | None
+    directions: FloatArray | None
+
+
 class Target(Protocol):
-    """Gives the outcome distributions of a prompt with and without units."""
+    """What is explained."""
 
     @property
     def geometry(self) -> Geometry:
@@ -71,22 +61,8 @@ class Target(Protocol):
         ...
 
     @property
-    def kind(self) -> Hashable:
-        """Targets of equal kinds are computed together; None for one that is computed alone."""
-        ...
-
-    @property
     def outcome_count(self) -> int:
         """Number of outcomes."""
-        ...
-
-    @property
-    def outcome_bytes(self) -> int:
-        """Memory that the outcomes of one prompt take, as they are returned."""
-        ...
-
-    def load(self, absent: Absent) -> Load:
-        """What the model reads to find the outcome without the units."""
         ...
 
     @property
@@ -111,94 +87,78 @@ class Target(Protocol):
         """What reads the answer's log-probability and no outcomes."""
         ...
 
-    def description(self, logprobs: torch.Tensor) -> Description:
-        """What an attribution says of the target.
+    def query(self, absent: Sequence[Absent], want: Want, known: Reference | None = None) -> Query:
+        """What is asked of the model.
 
         Args:
-            logprobs: The outcome of the full prompt, ``[steps, outcomes]``.
+            absent: For each row, the units that are taken away.
+            want: What is measured of the outcomes.
+            known: What the model has said to the full prompt, if it was asked.
         """
         ...
 
-    def compute(self, asked: Sequence[Asked]) -> list[Outcomes]:
-        """Outcomes of this target, and of others of its kind, in the order in which they are asked for."""
+    def reference(self, known: Reference, want: Want) -> Reference:
+        """What outcomes are compared with.
+
+        Args:
+            known: What the model says to the full prompt.
+            want: What is measured of them.
+        """
         ...
 
+    def outcomes(self, found: Outcomes, reference: Reference, want: Want) -> Outcomes:
+        """Outcomes of rows.
 
-class Asked(NamedTuple):
-    """Outcomes that are wanted of a prompt.
+        Args:
+            found: What the model says to them.
+            reference: What they are compared with.
+            want: What is measured of them.
+        """
+        ...
 
-    Attributes:
-        target: Gives them.
-        absent: For each outcome, the units that are taken away.
-        odds: Whether log-odds of the answer are wanted, too.
-    """
+    def answer_change(self, found: Outcomes, known: Reference, positions: int) -> AnswerChange:
+        """How much less likely the answer is after rows.
 
-    target: Target
-    absent: Sequence[Absent]
-    odds: bool = False
+        Args:
+            found: What the model says to them.
+            known: What it says to the full prompt.
+            positions: Of the outcome.
+        """
+        ...
 
-
-def outcomes(target: Target, absent: Sequence[Absent]) -> Outcomes:
-    """Outcomes of one target."""
-    (found,) = target.compute([Asked(target, absent)])
-    return found
+    def description(self, reference: Reference) -> Description:
+        """What an attribution says of the target, whose outcomes are compared with the reference."""
+        ...
 
 
 class PromptRows:
     """A prompt without units, as the model is fed it.
 
     Args:
-        backend: The model.
         prompt: The full prompt.
         recipe: Says how units are taken away.
+
+    Attributes:
+        full: The full prompt as fed.
     """
 
-    def __init__(self, backend: Backend, prompt: Prompt, recipe: Recipe) -> None:
-        self._backend, self._recipe = backend, recipe
-        self._full = Row(prompt.token_ids)
-
-    @cached_property
-    def _known(self) -> KnownPrompt:
-        return self._backend.read_prompt(self._full)
-
-    def batch(
-        self,
-        absent: Sequence[Absent],
-        operator: Callable[[Sequence[int], Absent, AbsenceContext], Row] | None = None,
-    ) -> Batch:
-        """One row for each, by the recipe's operator or a given one."""
-        rows = [self.without(units, operator) for units in absent]
-        return Batch(rows, [self._known] * len(rows))
-
-    def load(self, absent: Absent, room: int, together: int, beams: int) -> Load:
-        """What the model reads of the prompt without the units, and as given after it."""
-        row = self.without(absent)
-        if not self._backend.shares_prompts:
-            return Load(0, len(row.token_ids), room, together, beams)
-        own = len(row.token_ids) - row.begins_like(self._full)
-        return Load(len(self._full.token_ids) - 1, own, room, together, beams)
+    def __init__(self, prompt: Prompt, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self.full = Row(prompt.token_ids)
 
     def without(
         self,
         absent: Absent,
         operator: Callable[[Sequence[int], Absent, AbsenceContext], Row] | None = None,
     ) -> Row:
-        """The prompt without the units, by the recipe's operator or a given one; nothing is read."""
+        """The prompt without the units, by the recipe's operator or a given one."""
         if not absent:
-            return self._full
+            return self.full
         take_away = operator or self._recipe.absence.without
-        return take_away(self._full.token_ids, absent, self._recipe.absence_context)
+        return take_away(self.full.token_ids, absent, self._recipe.absence_context)
 
 
-def joined(batches: Sequence[Batch]) -> Batch:
-    """Several batches as one."""
-    return Batch(
-        [row for batch in batches for row in batch.rows],
-        [known for batch in batches for known in batch.known],
-    )
-
-
-def check_positions(backend: Backend, operator: AbsenceOperator) -> None:
+def check_positions(backend: Scorer, operator: AbsenceOperator) -> None:
     """Refuse operators that mask tokens or move positions where the model does not take that.
 
     Raises:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate, compress
 
 from gilot_plugin.attribution.types import Absent
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.rows import Row
 
 
 @dataclass(frozen=True, slots=True)

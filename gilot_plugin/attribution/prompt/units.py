@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import regex
 
-from gilot_plugin.attribution.types import FIXED_SEGMENTS, SHOT_PREFIX, Prompt, Token, Unit
+from gilot_plugin.attribution.types import FIXED_SEGMENTS, REASONING_SEGMENT, SHOT_PREFIX, Prompt, Token, Unit
 from gilot_plugin.errors import PromptError
 
 Span = tuple[int, int]
@@ -58,7 +58,10 @@ _CUTTERS: dict[str, Callable[[str], Iterator[Span]]] = {
 UNIT_KINDS: tuple[str, ...] = ("token", *_CUTTERS, "segment")
 
 #: Names that the setting ``scope`` takes for every prompt, beside the name of a segment.
-SCOPES = ("content", "all")
+SCOPES = ("content", "all", REASONING_SEGMENT)
+
+#: Parts of a prompt: one of :data:`SCOPES`, the name of a segment, or several of them.
+Scope = str | tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Refinement:
         budget: Tokens that the model may read for one prompt. The coarsest units are always measured.
     """
 
-    scope: str
+    scope: Scope
     budget: int
 
 
@@ -78,7 +81,7 @@ class Refinement:
 SHOTS_SCOPE = "shots"
 
 
-def make_units(prompt: Prompt, units: str | Mapping[str, str], scope: str = "content") -> tuple[Unit, ...]:
+def make_units(prompt: Prompt, units: str | Mapping[str, str], scope: Scope = "content") -> tuple[Unit, ...]:
     """Cut the prompt into units.
 
     Every token in scope lies in exactly one unit (with ``{"regex": ...}``: in at most one, the tokens of the
@@ -89,8 +92,9 @@ def make_units(prompt: Prompt, units: str | Mapping[str, str], scope: str = "con
     Args:
         prompt: The fed prompt.
         units: One of :data:`UNIT_KINDS`, or ``{"regex": pattern}`` for one unit a match.
-        scope: ``"content"`` leaves template and special tokens in place, ``"all"`` takes everything,
-            ``"shots"`` every few-shot example, any other value is the name of the one segment to cut.
+        scope: ``"content"`` leaves template and special tokens in place, ``"all"`` takes the whole prompt,
+            ``"reasoning"`` what the model said before what is explained, ``"shots"`` every few-shot example,
+            any other value is the name of the one segment to cut; or several of these.
 
     Returns:
         The units in prompt order.
@@ -155,11 +159,13 @@ def _runs(prompt: Prompt, labels: Sequence[int | None], level: str) -> tuple[Uni
     return tuple(cut)
 
 
-def _in_scope(segment: str, scope: str) -> bool:
+def _in_scope(segment: str, scope: Scope) -> bool:
+    if not isinstance(scope, str):
+        return any(_in_scope(segment, one) for one in scope)
     if scope == "all":
-        return True
+        return segment != REASONING_SEGMENT
     if scope == "content":
-        return segment not in FIXED_SEGMENTS
+        return segment not in FIXED_SEGMENTS and segment != REASONING_SEGMENT
     if scope == SHOTS_SCOPE and segment.startswith(SHOT_PREFIX):
         return True
     return segment == scope
@@ -173,8 +179,16 @@ def _labels(prompt: Prompt, units: str | Mapping[str, str]) -> Sequence[int | No
         return [0] * len(prompt.tokens)
     if isinstance(units, Mapping):
         return _match_labels(prompt, units["regex"])
-    boundaries = _token_boundaries(prompt, [start for start, _ in _CUTTERS[units](prompt.text)])
+    boundaries = _token_boundaries(prompt, list(_starts(prompt, _CUTTERS[units])))
     return [bisect_right(boundaries, token.start) for token in prompt.tokens]
+
+
+def _starts(prompt: Prompt, cut: Callable[[str], Iterator[Span]]) -> Iterator[int]:
+    """Where units start; what the model said is cut as a text of its own, for there its first one starts."""
+    places = zip(prompt.tokens, prompt.segments, strict=True)
+    said = next((token.start for token, segment in places if segment == REASONING_SEGMENT), len(prompt.text))
+    yield from (start for start, _ in cut(prompt.text[:said]))
+    yield from (said + start for start, _ in cut(prompt.text[said:]))
 
 
 def _token_boundaries(prompt: Prompt, starts: Sequence[int]) -> list[int]:

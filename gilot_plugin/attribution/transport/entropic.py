@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from gilot_plugin.attribution.transfer import HostCopy
 from gilot_plugin.attribution.transport import padding
 from gilot_plugin.attribution.transport.certificate import Dual, feasible, rounded
 from gilot_plugin.attribution.transport.padding import PaddedProblems, in_chunks, padded
@@ -24,6 +23,7 @@ from gilot_plugin.attribution.transport.problem import (
 )
 from gilot_plugin.attribution.transport.scaling import Scalings, scale, unscaled
 from gilot_plugin.attribution.transport.tolerance import Tolerance
+from gilot_plugin.backends.scoring.transfer import HostCopy
 
 #: Iterations (one update of rows and columns each) after which a problem stays as good as it is. Where half
 #: of the mass moves, language models' take 100 to 400 for a gap of 1e-3 of the cost; where little moves, as

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gilot_plugin.attribution.transfer import HostCopy
+from gilot_plugin.backends.scoring.transfer import HostCopy
 
 FloatArray = NDArray[np.float64]
 Indices = NDArray[np.intp]

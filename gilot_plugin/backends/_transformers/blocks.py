@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from gilot_plugin.backends.protocol import TokenTree
+from gilot_plugin.backends.scoring.sessions import TokenTree
 
 
 class Block(NamedTuple):

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from gilot_plugin.backends._transformers.passes import Passes
-from gilot_plugin.backends.predictions import Predictions
-from gilot_plugin.backends.protocol import Level, Row, TokenTree
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scoring.predictions import Predictions
+from gilot_plugin.backends.scoring.sessions import Level, TokenTree
 
 
 class ContextSession:
@@ -40,7 +41,7 @@ class ContextSession:
         return _dense(self._prompt_logits)
 
     def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> Predictions:
-        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.advance`."""
+        """See :meth:`gilot_plugin.backends.scoring.sessions.DecodingSession.advance`."""
         self._passes.avoidable_tokens -= tokens.numel()
         self._sequences = [
             [known[parent].continued((token,)) for parent, token in zip(*steps, strict=True)]
@@ -49,14 +50,14 @@ class ContextSession:
         return _dense(self._logits([sequence for known in self._sequences for sequence in known]))
 
     def keep(self, rows: torch.Tensor) -> None:
-        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.keep`."""
+        """See :meth:`gilot_plugin.backends.scoring.sessions.DecodingSession.keep`."""
         if self._prompt_logits is not None:
             self._prompt_logits = self._prompt_logits[rows]
         self._prompts = [self._prompts[row] for row in rows.tolist()]
         self._sequences = [self._sequences[row] for row in rows.tolist()]
 
     def read_trees(self, trees: Sequence[TokenTree]) -> Iterator[Level]:
-        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.read_trees`."""
+        """See :meth:`gilot_plugin.backends.scoring.sessions.DecodingSession.read_trees`."""
         self._passes.avoidable_tokens -= sum(len(tree.tokens) for tree in trees)
         device = self._passes.device
         rows = torch.arange(len(trees), device=device)

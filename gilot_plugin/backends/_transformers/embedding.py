@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from threading import RLock
 from typing import Any
 
@@ -17,20 +18,24 @@ _CHUNK_BYTES = 2**26
 _CHECKED, _OFF = 64, 0.02
 
 
-class InputEmbedding:
-    """The input embeddings of a model, adapters and hooks included.
+class Embeddings:
+    """The embeddings of a model, see :class:`gilot_plugin.backends.scorer.EmbeddingTable`.
+
+    Those of the input are as the model itself makes them, adapters and hooks included.
 
     Calls come from several threads. The weights of a module with hooks of accelerate may be on the device
     during its call only, so there the passes of the model hold :attr:`lock` too.
 
     Args:
         model: The model.
+        vocab_size: Number of token ids.
 
     Raises:
         UnsupportedModelError: The model has no input embedding matrix.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, vocab_size: int) -> None:
+        self._model, self._vocab_size = model, vocab_size
         module = model.get_input_embeddings()
         if module is None or not hasattr(module, "weight"):
             raise UnsupportedModelError(
@@ -45,8 +50,8 @@ class InputEmbedding:
         """Whether hooks of accelerate bring the weights."""
         return any(hasattr(module, "_hf_hook") for module in self._module.modules())
 
-    def __call__(self, token_ids: torch.Tensor) -> torch.Tensor:
-        """Embeddings of the given ids, ``[n, dim]``, float32, without gradient."""
+    def input(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Input embeddings of the given ids, ``[n, dim]``, float32, without gradient."""
         ids = token_ids.to(self.device)
         with self.lock, torch.no_grad():
             rows = self._called(ids)
@@ -54,14 +59,26 @@ class InputEmbedding:
                 rows = self._looked_up(ids)
         return rows.float()
 
-    def mean(self, count: int) -> torch.Tensor:
-        """Mean embedding of the first so many ids, ``[dim]``, float32; some of them at a time."""
-        dim = self(torch.zeros(1, dtype=torch.long)).shape[1]
+    @cached_property
+    def mean(self) -> torch.Tensor:
+        """Mean input embedding of the vocabulary, ``[dim]``, float32; some ids at a time."""
+        dim = self.input(torch.zeros(1, dtype=torch.long)).shape[1]
         total = torch.zeros(dim, dtype=torch.float64)
         rows = max(1, _CHUNK_BYTES // (4 * dim))
-        for start in range(0, count, rows):
-            total += self(torch.arange(start, min(count, start + rows))).sum(0).cpu().double()
-        return (total / count).float().to(self.device)
+        for start in range(0, self._vocab_size, rows):
+            ids = torch.arange(start, min(self._vocab_size, start + rows))
+            total += self.input(ids).sum(0).cpu().double()
+        return (total / self._vocab_size).float().to(self.device)
+
+    def output(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """See :meth:`gilot_plugin.backends.scorer.EmbeddingTable.output`."""
+        return self._output(token_ids).to(self.device)
+
+    @cached_property
+    def _output(self) -> OutputEmbedding:
+        # The check of what is read calls a module whose weights may come and go.
+        with self.lock:
+            return OutputEmbedding(self._model, self._vocab_size)
 
     def _called(self, ids: torch.Tensor) -> torch.Tensor | None:
         """What the module gives for the ids, as a batch of one; None if it wants more than ids."""

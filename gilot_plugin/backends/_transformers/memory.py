@@ -9,8 +9,8 @@ import torch
 
 from gilot_plugin.backends._transformers.samples import PROBE_TOKENS
 from gilot_plugin.backends._transformers.tree.attention import attention_bytes
-from gilot_plugin.backends.predictions import PART_BYTES
-from gilot_plugin.backends.protocol import Load, Need
+from gilot_plugin.backends.scoring.predictions import PART_BYTES
+from gilot_plugin.backends.scoring.sessions import Load, Need
 
 #: Share of the free memory that is used when no budget is set.
 _SHARE = 0.5

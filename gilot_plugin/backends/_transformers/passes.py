@@ -12,7 +12,7 @@ import torch
 from gilot_plugin.backends._transformers.inputs import Inputs
 from gilot_plugin.backends._transformers.lengths import Rotations
 from gilot_plugin.backends._transformers.pass_size import PassSize
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.rows import Row
 
 
 class LeftPadded:

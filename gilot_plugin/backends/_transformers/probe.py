@@ -28,11 +28,12 @@ from gilot_plugin.backends._transformers.lengths import (
 from gilot_plugin.backends._transformers.passes import Passes, innermost
 from gilot_plugin.backends._transformers.samples import Samples
 from gilot_plugin.backends._transformers.sessions import CachedSession
-from gilot_plugin.backends._transformers.tree.prompts import read_prompt
+from gilot_plugin.backends._transformers.tree.beginnings import read_prompt
 from gilot_plugin.backends._transformers.tree.reader import TreeReader
 from gilot_plugin.backends._transformers.tree.session import TreeSession
 from gilot_plugin.backends.modes import undisturbed
-from gilot_plugin.backends.protocol import Batch, DecodingSession, Row
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scoring.sessions import DecodingSession
 from gilot_plugin.errors import UnsupportedModelError
 
 #: Share of round-off by which equal rows of one batch may differ.
@@ -214,7 +215,7 @@ def _why_no_trees(passes: Passes, samples: Samples, close: Closeness, errors: li
         known = read_prompt(reader, Row(samples.long))
         rows = [Row(samples.long), Row(samples.short), Row((*samples.long[:-2], *samples.short))]
         trees, places = samples.trees()
-        session = TreeSession(reader, Batch(rows, [known] * len(rows)), max(len(t.tokens) for t in trees))
+        session = TreeSession(reader, rows, [known] * len(rows), max(len(t.tokens) for t in trees))
         bare = [passes.bare((*rows[row].token_ids, *path)) for row, path in places.values()]
         wanted = {place: logits[-1] for place, logits in zip(places, bare, strict=True)}
         read: dict[tuple[int, int], torch.Tensor] = {}

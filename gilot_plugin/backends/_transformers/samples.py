@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gilot_plugin.backends.protocol import Row, TokenTree
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scoring.sessions import TokenTree
 
 #: Tokens whose logits are in memory at once.
 PROBE_TOKENS = 200

@@ -12,8 +12,9 @@ from transformers import DynamicCache
 
 from gilot_plugin.backends._transformers.blocks import blocks_of
 from gilot_plugin.backends._transformers.passes import LeftPadded, Passes
-from gilot_plugin.backends.predictions import Predictions
-from gilot_plugin.backends.protocol import Level, Row, TokenTree
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scoring.predictions import Predictions
+from gilot_plugin.backends.scoring.sessions import Level, TokenTree
 
 
 class RunSession(ABC):
@@ -41,12 +42,12 @@ class RunSession(ABC):
         return _dense(self.prompt_logits)
 
     def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> Predictions:
-        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.advance`."""
+        """See :meth:`gilot_plugin.backends.scoring.sessions.DecodingSession.advance`."""
         with self._in_place_of(tokens.numel()):
             return _dense(self.extend(parents, tokens.unsqueeze(2)).flatten(0, 2))
 
     def read_trees(self, trees: Sequence[TokenTree]) -> Iterator[Level]:
-        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.read_trees`."""
+        """See :meth:`gilot_plugin.backends.scoring.sessions.DecodingSession.read_trees`."""
         (tree,) = set(trees)
         device = self.prompt_logits.device
         rows = torch.arange(len(trees), device=device)
@@ -74,7 +75,7 @@ class RunSession(ABC):
 
     @abstractmethod
     def keep(self, rows: torch.Tensor) -> None:
-        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.keep`."""
+        """See :meth:`gilot_plugin.backends.scoring.sessions.DecodingSession.keep`."""
 
     @abstractmethod
     def extend(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
@@ -112,7 +113,7 @@ class CachedSession(RunSession):
         return logits.view(rows, sequences, length, -1)
 
     def keep(self, rows: torch.Tensor) -> None:
-        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.keep`."""
+        """See :meth:`gilot_plugin.backends.scoring.sessions.DecodingSession.keep`."""
         self.prompt_logits = self.prompt_logits[rows]
         offsets = torch.arange(self._sequences, device=rows.device)
         self._select((rows[:, None] * self._sequences + offsets).flatten())
@@ -164,7 +165,7 @@ class RecomputingSession(RunSession):
         return self._read(tokens.shape[2])
 
     def keep(self, rows: torch.Tensor) -> None:
-        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.keep`."""
+        """See :meth:`gilot_plugin.backends.scoring.sessions.DecodingSession.keep`."""
         self.prompt_logits = self.prompt_logits[rows]
         self._sequences = [self._sequences[row] for row in rows.tolist()]
 

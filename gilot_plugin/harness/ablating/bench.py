@@ -22,7 +22,8 @@ from gilot_plugin.harness.ablating.editing import (
     pattern_rewrite,
     snapshot,
 )
-from gilot_plugin.harness.recording.wrapping import wrapped
+from gilot_plugin.harness.state.team import ALONE, Team
+from gilot_plugin.harness.watching.wrapping import wrapped
 from gilot_plugin.settings.ablation import FULL, Arm
 from gilot_plugin.strategies.functions import load_function
 
@@ -41,6 +42,7 @@ class Bench:
         arguments: Those of lm-eval's ``evaluate``.
         evaluate: That function itself.
         other_task: Loads another task by its name, for its examples.
+        team: The processes that evaluate it together.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Bench:
     arguments: Mapping[str, Any]
     evaluate: Callable[..., Any]
     other_task: Callable[[str], Any]
+    team: Team = ALONE
 
     @property
     def output_type(self) -> str:
@@ -95,7 +98,8 @@ class Built:
 def build(bench: Bench, arm: Arm, seed: int) -> Built:
     """Build the requests of an arm for all documents of the evaluation.
 
-    All of them, for examples are drawn for one after the other.
+    All of them, for examples are drawn for one after the other; each process of several those that it built
+    for the evaluation.
 
     Args:
         bench: The task.
@@ -106,6 +110,15 @@ def build(bench: Bench, arm: Arm, seed: int) -> Built:
         ConfigError: A function, or another task, cannot be loaded.
     """
     twin = snapshot(bench.task)
+    every = bench.team.together(lambda: _build_own(bench, twin, arm, seed))
+    requests = {number: own for found, _ in every for number, own in found.items()}
+    return Built(
+        twin, {number: requests[number] for number in sorted(requests)}, max(shots for _, shots in every)
+    )
+
+
+def _build_own(bench: Bench, twin: Any, arm: Arm, seed: int) -> tuple[Requests, int]:
+    """The requests that this process builds, and the most shots in one of them."""
     lent = None
     if arm.kind == "shots_of":
         lent = lender(snapshot(bench.other_task(arm.value)), bench.template_arguments)
@@ -114,7 +127,7 @@ def build(bench: Bench, arm: Arm, seed: int) -> Built:
     requests: dict[int, list[Any]] = {}
     for instance in twin.instances:
         requests.setdefault(instance.doc_id, []).append(instance)
-    return Built(twin, requests, editing.most_shots)
+    return requests, editing.most_shots
 
 
 def build_requests(bench: Bench, task: Any) -> None:
@@ -128,8 +141,8 @@ def build_requests(bench: Bench, task: Any) -> None:
         task.build_all_requests(
             limit=get_sample_size(bench.task, bench.arguments.get("limit")),
             samples=bench.samples,
-            rank=0,
-            world_size=1,
+            rank=bench.team.rank,
+            world_size=bench.team.size,
             cache_requests=False,
             rewrite_requests_cache=False,
             tokenizer_name="",
@@ -159,10 +172,13 @@ def ask(bench: Bench, built: Built, documents: Sequence[int]) -> list[dict[str, 
         documents: Which of them.
 
     Returns:
-        lm-eval's own rows, one a document and filter.
+        lm-eval's own rows, one a document and filter; some may be there twice.
     """
     twin = snapshot(built.task)
-    own = {number: [_unanswered(request) for request in built.requests[number]] for number in documents}
+    team = bench.team
+    # lm-eval wants every process to have a document.
+    share = documents[team.rank :: team.size] or [documents[team.rank % len(documents)]]
+    own = {number: [_unanswered(request) for request in built.requests[number]] for number in share}
 
     def build_all_requests(**_: Any) -> None:
         twin._instances = [request for requests in own.values() for request in requests]
@@ -183,7 +199,7 @@ def ask(bench: Bench, built: Built, documents: Sequence[int]) -> list[dict[str, 
             log_samples=True,
             confirm_run_unsafe_code=bool(bench.arguments.get("confirm_run_unsafe_code", False)),
         )
-    rows: list[dict[str, Any]] = results["samples"][bench.name]
+    rows: list[dict[str, Any]] = team.from_leader(results["samples"][bench.name] if team.leads else [])
     return rows
 
 

@@ -53,12 +53,6 @@ def asked_ablations(
     wanted = {name: info.config.ablate for name, info in run.tasks.items() if info.config.ablate is not None}
     if not wanted:
         return ()
-    if run.team.size > 1:
-        if run.team.leads:
-            _LOGGER.warning(
-                "ablate: several processes evaluate together: run `gilot ablate` afterwards, in one"
-            )
-        return ()
     before = {name: snapshot(task) for name, task in tasks.items()}
     return tuple(
         RequestedAblation(
@@ -69,6 +63,7 @@ def asked_ablations(
                 {key: value for key, value in arguments.items() if key not in ("lm", "task_dict")},
                 evaluate,
                 lambda other: before[other] if other in before else load_task(other),
+                run.team,
             ),
             ablation,
         )
@@ -83,33 +78,41 @@ def model_identity(lm: Any) -> str:
 
 
 def ablate_beside(
-    run: EvaluationRun, asked: Sequence[RequestedAblation], results: Mapping[str, Any]
+    run: EvaluationRun, asked: Sequence[RequestedAblation], results: Mapping[str, Any] | None
 ) -> Iterator[TaskAblation]:
     """Ablate the tasks of a run that lm-eval has just scored.
 
-    A task whose ablation does not work out is told, and the others go on.
+    A task whose ablation does not work out is told, and the others go on. Processes that evaluate together
+    ask together.
 
     Args:
         run: The run.
         asked: See :func:`asked_ablations`.
-        results: What lm-eval's ``evaluate`` returned, with samples.
+        results: What lm-eval's ``evaluate`` returned, with samples; None in processes that got none.
     """
     for one in asked:
         name = one.bench.name
+        rows, members, date = run.team.from_leader(
+            (results["samples"][name], results.get("group_subtasks") or {}, run.files.date)
+            if results is not None
+            else ((), {}, "")
+        )
         job = Job(
             one.bench,
             one.ablation,
             run.model_name,
             model_identity(run.lm),
-            run.files.date,
+            date,
             run.files.folder,
-            Baseline(results["samples"][name], same_process=True),
-            groups_around(name, results.get("group_subtasks") or {}),
+            Baseline(rows, same_process=True),
+            groups_around(name, members),
         )
         try:
             samples, arms = plan_job(job)
             total = len(samples.documents) * (len(arms) + 1)
-            with shown_bar(f"ablating {name}", total, hidden=not run.team.writes) as advance:
+            with shown_bar(
+                f"ablating {name}", total, hidden=not (run.team.writes and run.team.leads)
+            ) as advance:
                 yield ablate(job, samples, arms, advance)
         except GilotError as error:
             _LOGGER.error("task %s: no ablation: %s", name, error)

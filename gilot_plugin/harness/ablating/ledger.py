@@ -8,6 +8,7 @@ from pathlib import Path
 from gilot_plugin.artifacts.ablations import ArmLine, Plan, SampleLine, TaskAblation, read_ablation
 from gilot_plugin.artifacts.writer import RecordWriter
 from gilot_plugin.errors import ConfigError
+from gilot_plugin.harness.state.team import ALONE, Team
 
 #: What must not change where a file is gone on with.
 _FIXED = ("task", "model", "n", "seed", "cluster", "samples", "identity")
@@ -19,6 +20,7 @@ class Ledger:
     Args:
         plan: What is asked.
         path: The file; None to keep lines in memory only.
+        team: The processes that ask together, each of which has all lines; the first one writes them.
 
     Attributes:
         found: All lines.
@@ -28,17 +30,24 @@ class Ledger:
         ArtifactError: The file cannot be read or written.
     """
 
-    def __init__(self, plan: Plan, path: Path | None) -> None:
+    def __init__(self, plan: Plan, path: Path | None, team: Team = ALONE) -> None:
         self.found = TaskAblation(plan)
-        self._writer = RecordWriter(path) if path is not None else None
-        earlier = read_ablation(path) if path is not None and path.exists() else None
+        self._team = team
+        self._writer: RecordWriter | None = None
+        earlier = team.by_leader(lambda: self._begin(plan, path))
         if earlier is not None:
-            _refuse_another(earlier.plan, plan, path)
             self.found = earlier
             arms = tuple(dict.fromkeys((*earlier.plan.arms, *plan.arms)))
             plan = plan.model_copy(update={"arms": arms})
         if earlier is None or (earlier.plan.arms, earlier.plan.date) != (plan.arms, plan.date):
             self._add([plan])
+
+    def _begin(self, plan: Plan, path: Path | None) -> TaskAblation | None:
+        self._writer = RecordWriter(path) if path is not None else None
+        earlier = read_ablation(path) if path is not None and path.exists() else None
+        if earlier is not None:
+            _refuse_another(earlier.plan, plan, path)
+        return earlier
 
     def lines(self, arm: str) -> dict[tuple[int, str], SampleLine]:
         """Lines of an arm's samples, by their keys."""
@@ -58,10 +67,13 @@ class Ledger:
 
     def _add(self, lines: Iterable[Plan | SampleLine | ArmLine]) -> None:
         kept = list(lines)
-        if self._writer is not None:
-            self._writer.write_all(line.model_dump(mode="json") for line in kept)
+        self._team.by_leader(lambda: self._write(kept))
         for line in kept:
             self.found.take(line)
+
+    def _write(self, lines: Sequence[Plan | SampleLine | ArmLine]) -> None:
+        if self._writer is not None:
+            self._writer.write_all(line.model_dump(mode="json") for line in lines)
 
     def close(self) -> None:
         """Close the file."""

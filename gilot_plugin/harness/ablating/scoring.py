@@ -13,6 +13,7 @@ from gilot_plugin.artifacts.ablations import JACKKNIFE_GROUPS, ArmScore, SampleL
 from gilot_plugin.artifacts.jsontext import plain
 from gilot_plugin.harness.asking.likelihoods import own_requests
 from gilot_plugin.statistics.intervals import MIN_SAMPLES
+from gilot_plugin.statistics.jackknife import jackknife_stderr
 
 #: How strict JSON spells what it has no numbers for, see :func:`gilot_plugin.artifacts.jsontext.plain`.
 _SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -89,6 +90,7 @@ def arm_scores(
         if not math.isfinite(value):
             continue
         is_mean = aggregate is lm_eval.api.metrics.mean and all(map(_is_number, items))
+        left_out = () if is_mean else _changes_left_out(aggregate, name, lines, full)
         direction = better.get(metric) if isinstance(better, Mapping) else None
         found.append(
             ArmScore(
@@ -97,37 +99,40 @@ def arm_scores(
                 stderr=_stderr(aggregate, items),
                 is_mean=is_mean,
                 higher_is_better=direction if isinstance(direction, bool) else None,
-                change_stderr=None if is_mean else _change_stderr(aggregate, name, lines, full),
+                change_stderr=jackknife_stderr(left_out) if left_out else None,
+                change_left_out=left_out,
             )
         )
     return tuple(found)
 
 
-def _change_stderr(
+def _changes_left_out(
     aggregate: Callable[[Any], Any], name: str, lines: Sequence[SampleLine], full: Sequence[SampleLine]
-) -> float | None:
-    """Standard error of a paired difference of scores of any kind, by the delete-a-group jackknife."""
+) -> tuple[float, ...]:
+    """A paired difference of scores of any kind, without each group of samples in turn; empty for too few."""
     pairs = [
-        (_restored(one.metrics[name]), _restored(other.metrics[name]))
+        (_restored(one.metrics[name]), _restored(other.metrics[name]), other.cluster)
         for one, other in zip(full, lines, strict=False)
         if name in one.metrics and name in other.metrics
     ]
-    groups = min(JACKKNIFE_GROUPS, len(pairs))
+    clusters = {cluster: place for place, cluster in enumerate(dict.fromkeys(pair[2] for pair in pairs))}
+    belongs = [place if None in clusters else clusters[pair[2]] for place, pair in enumerate(pairs)]
+    groups = min(JACKKNIFE_GROUPS, len(set(belongs)))
     if groups < MIN_SAMPLES:
-        return None
+        return ()
     try:
         left = [
-            [pair for place, pair in enumerate(pairs) if place % groups != group] for group in range(groups)
+            [pair for place, pair in zip(belongs, pairs, strict=True) if place % groups != group]
+            for group in range(groups)
         ]
-        changes = [
-            float(aggregate([after for _, after in kept])) - float(aggregate([before for before, _ in kept]))
+        changes = tuple(
+            float(aggregate([after for _, after, _ in kept]))
+            - float(aggregate([before for before, _, _ in kept]))
             for kept in left
-        ]
+        )
     except (TypeError, ValueError, ArithmeticError, LookupError):  # of so few
-        return None
-    mean = sum(changes) / groups
-    found = math.sqrt((groups - 1) / groups * sum((change - mean) ** 2 for change in changes))
-    return found if math.isfinite(found) else None
+        return ()
+    return changes if all(map(math.isfinite, changes)) else ()
 
 
 def _stderr(aggregate: Any, items: Sequence[Any]) -> float | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from gilot_plugin.attribution.builtins import FLIP
 from gilot_plugin.attribution.game import Game
 from gilot_plugin.attribution.games import choices_game, generation_game
 from gilot_plugin.attribution.prompt.tokens import continuation_ids, decode, token_label
 from gilot_plugin.attribution.prompt.units import Refinement
+from gilot_plugin.attribution.prompt.windows import continued
 from gilot_plugin.attribution.types import Attribution, Unit
 from gilot_plugin.errors import PromptError
 from gilot_plugin.extension.samples import Sample
@@ -21,6 +24,7 @@ from gilot_plugin.harness.asking.prompts import (
     generation_prompt,
     rolling_prompt,
 )
+from gilot_plugin.harness.asking.windows import answer_verdict, answer_window
 from gilot_plugin.harness.state.run import EvaluationRun, TaskInfo
 from gilot_plugin.resolve import make_execution, make_recipe, unit_plan
 
@@ -62,17 +66,35 @@ def sample_game(run: EvaluationRun, sample: Sample, *, measured: bool = True) ->
         config = config.model_copy(update={"methods": ()})
     recipe = make_recipe(config, backend, tokenizer, run.lm.prefix_token_id)
     fed = _prompt_of(run, sample, task)
+    # Outcomes over choices are not defined for operators that read them from a second pass after a search.
+    of_choices = has_choices and config.target != "generation" and recipe.absence.rescored_without is None
+    answer = fed.answer
+    if answer is None and fed.response is not None:
+        answer = tuple(continuation_ids(tokenizer, fed.prompt, fed.response))
+    window = None
+    if answer is not None and not of_choices:
+        window = answer_window(
+            task, config, sample, fed.response or "", answer, tokenizer, backend.limits.eos_token_ids
+        )
+    verdict = None
+    if window is not None and measured and task.output_type == "generate_until":
+        # Where hypotheses are the model's own anew, so is the way to what is scored.
+        anew = config.hypotheses == "regenerate" and not window.is_start
+        if anew or FLIP in recipe.methods:
+            verdict = answer_verdict(run, task, sample, fed.response or "", len(window.tokens))
+    if verdict is not None:
+        recipe = replace(recipe, methods=tuple(dict.fromkeys((*recipe.methods, FLIP))))
+    prompt = fed.prompt if window is None else continued(fed.prompt, window.before)
     units: Sequence[Unit] | Refinement = ()
     if measured:
-        units = unit_plan(config, fed.prompt)
+        units = unit_plan(config, prompt)
         known = None if isinstance(units, Refinement) else len(units)
         run.progress.sample_started(sample.identity.task, sample.identity.doc_id, known)
-    # Outcomes over choices are not defined for operators that read them from a second pass after a search.
-    if has_choices and config.target != "generation" and recipe.absence.rescored_without is None:
+    if of_choices:
         gold = _gold(task, sample, fed)
-        of_choices = choices_game(
+        game = choices_game(
             backend,
-            fed.prompt,
+            prompt,
             units,
             fed.choices,
             fed.choice_texts,
@@ -83,24 +105,22 @@ def sample_game(run: EvaluationRun, sample: Sample, *, measured: bool = True) ->
             gold=gold,
             unscored=fed.unscored or None,
         )
-        return SampleGame(of_choices, fed, partial(_described_choices, gold))
-    answer = fed.answer
-    if answer is None and fed.response is not None:
-        answer = tuple(continuation_ids(tokenizer, fed.prompt, fed.response))
-    of_generation = generation_game(
+        return SampleGame(game, fed, partial(_described_choices, gold))
+    game = generation_game(
         backend,
-        fed.prompt,
+        prompt,
         units,
         recipe,
         partial(token_label, tokenizer),
         partial(decode, tokenizer),
         make_execution(config),
         run.progress.units_done,
-        answer=answer,
+        answer=window,
+        verdict=verdict,
     )
-    said = {"response": fed.response, "response_ids": answer}
+    said = {"response": fed.response, "response_ids": answer, "response_doubt": fed.response_doubt}
     described = {name: value for name, value in said.items() if value is not None}
-    return SampleGame(of_generation, fed, lambda _: described)
+    return SampleGame(game, fed, lambda _: described)
 
 
 def _prompt_of(run: EvaluationRun, sample: Sample, task: TaskInfo) -> SamplePrompt:

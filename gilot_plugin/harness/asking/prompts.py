@@ -16,8 +16,11 @@ from gilot_plugin.errors import PromptError
 from gilot_plugin.extension.feeds import Feed
 from gilot_plugin.extension.samples import Sample
 from gilot_plugin.harness.asking.likelihoods import own_requests
-from gilot_plugin.harness.recording.model_calls import encode_as_fed, rolling_windows
 from gilot_plugin.harness.state.run import EvaluationRun
+from gilot_plugin.harness.watching.model_calls import encode_as_fed, rolling_windows
+
+#: What stands in a decoded text for bytes that are none.
+_NO_TEXT = "\ufffd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class SamplePrompt:
         unscored: How many tokens of each choice belong to its context, where contexts differ; else empty.
         answer: Tokens that follow the prompt: what was scored, or what the model generated, if that is known.
         response: Their text; None for choices.
+        response_doubt: Why they may be others than the model's own; None where nothing speaks for that.
     """
 
     prompt: Prompt
@@ -41,6 +45,7 @@ class SamplePrompt:
     unscored: tuple[int, ...] = ()
     answer: tuple[int, ...] | None = None
     response: str | None = None
+    response_doubt: str | None = None
 
 
 def generation_prompt(run: EvaluationRun, sample: Sample) -> SamplePrompt:
@@ -53,12 +58,33 @@ def generation_prompt(run: EvaluationRun, sample: Sample) -> SamplePrompt:
     feed = _feed(run, sample, "generate_until", context, None, (context, settings))
     (whole,), _ = run.lm.tok_batch_encode([context])
     response = str(sample.responses[0][0])
+    answer = _generated(run, context, response)
     return SamplePrompt(
         _prompt(run, sample, feed),
         max(0, len(whole) - len(feed.token_ids)),
-        answer=_generated(run, context, response),
+        answer=answer,
         response=response,
+        response_doubt=_doubt(run, response) if answer is None else None,
     )
+
+
+def _doubt(run: EvaluationRun, response: str) -> str | None:
+    """Why an answer of which only the text is known may have had other tokens."""
+    found = _thoughts_end(run)
+    mark = str(run.lm.tok_decode([found])) if isinstance(found, int) else found
+    if mark is not None and mark not in response:
+        return (
+            "the model may have thought before it answered, and what is known of its answer has no thoughts: "
+            "it is explained as if it had been said at once"
+        )
+    if _NO_TEXT in response:
+        return "some of its bytes are no text, and what stands in their place was encoded again"
+    return None
+
+
+def _thoughts_end(run: EvaluationRun) -> str | int | None:
+    found: str | int | None = getattr(run.lm, "think_end_token", None)
+    return found
 
 
 def _generated(run: EvaluationRun, context: str, response: str) -> tuple[int, ...] | None:
@@ -66,18 +92,10 @@ def _generated(run: EvaluationRun, context: str, response: str) -> tuple[int, ..
 
     Thoughts, which the harness strips off the answer, are among them: without them the model would not have
     said what it said.
-
-    Raises:
-        PromptError: There may have been thoughts, and they are not known.
     """
-    thoughts_end = getattr(run.lm, "think_end_token", None)
+    thoughts_end = _thoughts_end(run)
     ids = run.seen.generated.get(context)
     if ids is None:
-        if thoughts_end is not None:
-            raise PromptError(
-                "the model may have thought before it answered, and its thoughts are not in lm-eval's cache "
-                "of answers: run without --use_cache"
-            )
         return None
     decode_ids = run.lm.tok_decode
     text = str(decode_ids(ids.tolist()))

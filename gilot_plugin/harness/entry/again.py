@@ -13,7 +13,7 @@ from gilot_plugin.artifacts.evaluations import PastEvaluation
 from gilot_plugin.errors import ConfigError
 from gilot_plugin.harness.ablating.bench import Bench
 from gilot_plugin.harness.entry.start import leaves
-from gilot_plugin.harness.recording.wrapping import wrapped
+from gilot_plugin.harness.watching.wrapping import wrapped
 
 
 class _Prepared(Exception):  # noqa: N818 - a signal, not an error

@@ -13,7 +13,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,12 +36,12 @@ from gilot_plugin.harness.keeping.manifest import let_model_go
 from gilot_plugin.harness.keeping.output import output_root, redate, results_folder
 from gilot_plugin.harness.keeping.plugin import abandon_run, open_run
 from gilot_plugin.harness.keeping.saving import rewrite_results, rewrite_samples, save_scores
-from gilot_plugin.harness.recording.apart import TaskApart, listening
-from gilot_plugin.harness.recording.model_calls import hooked
-from gilot_plugin.harness.recording.parts import watched_parts
-from gilot_plugin.harness.recording.rebuilding import rebuild_parts, remembered_builds
 from gilot_plugin.harness.state.model_arguments import ModelArguments, model_arguments
 from gilot_plugin.harness.state.run import EvaluationRun
+from gilot_plugin.harness.watching.apart import TaskApart, listening
+from gilot_plugin.harness.watching.model_calls import hooked
+from gilot_plugin.harness.watching.parts import watched_parts
+from gilot_plugin.harness.watching.rebuilding import rebuild_parts, remembered_builds
 from gilot_plugin.settings.ablation import ablation_functions
 from gilot_plugin.settings.config import GilotConfig
 from gilot_plugin.settings.selection import functions_in
@@ -139,12 +139,13 @@ class Attachment:
                 self._end()
                 if self._scored is not None:  # lm-eval failed with the scores in its hands
                     give_up(self._scored.run)
+                    self._skip_ablations(self._scored)
                     self._scored = None
 
         return call
 
     def evaluate(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap lm-eval's ``evaluate`` to record its requests; alone, it has its samples explained, too."""
+        """Wrap lm-eval's ``evaluate`` to watch its requests; alone, it has its samples explained, too."""
         signature = inspect.signature(original)
 
         @functools.wraps(original)
@@ -218,13 +219,20 @@ class Attachment:
         if results is not None and not scored.wants_samples:
             del results["samples"]
 
+    def _skip_ablations(self, scored: _Scored) -> None:
+        """Tell other processes, which wait to be asked, that there are no ablations."""
+        with suppress(Exception):  # as in give_up
+            if scored.asked:
+                scored.run.team.from_leader(False)
+
     def _ablate(self, scored: _Scored, results: Mapping[str, Any] | None) -> None:
         """Ask again without parts of the prompts; lm-eval goes on whatever comes of it."""
-        if results is None or not scored.asked:
+        team = scored.run.team
+        if not scored.asked or (results is None and team.size == 1):
             return
         found: list[TaskAblation] = []
         try:
-            if not self.interrupted:
+            if team.from_leader(not self.interrupted):
                 found.extend(ablate_beside(scored.run, scored.asked, results))
         except KeyboardInterrupt:
             _LOGGER.error("interrupted: `gilot ablate` on the output folder goes on with the ablations")

@@ -115,10 +115,21 @@ def model_source(
         lm_eval.api.registry.get_model(name)
     except (ValueError, KeyError) as error:
         raise ConfigError(f"--model {name}: {error}") from None
-    known = {"device": recorded.get("device"), "batch_size": recorded.get("batch_size")}
-    # A GPU or a batch size that was found by trying is none of this machine's.
-    size = known["batch_size"] if str(known["batch_size"]).isdigit() else None
-    return ModelSource(name, arguments, device or known["device"] or _DEVICE, batch_size or size)
+    found = batch_size or _batch_size(recorded)
+    return ModelSource(name, arguments, device or recorded.get("device") or _DEVICE, found)
+
+
+def _batch_size(recorded: Mapping[str, Any]) -> str | int | None:
+    """The evaluation's batch size: where it was searched for, the smallest that was found.
+
+    That is the one of the longest requests. Answers of other batches may differ in their last digits.
+    """
+    given = recorded.get("batch_size")
+    if str(given).isdigit():
+        return given
+    found = recorded.get("batch_sizes")
+    sizes = [size for size in found if isinstance(size, int) and size > 0] if isinstance(found, list) else []
+    return min(sizes, default=None) if str(given).startswith("auto") else None
 
 
 def load_model(source: ModelSource) -> LoadedModel:

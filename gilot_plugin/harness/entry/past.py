@@ -19,11 +19,11 @@ from gilot_plugin.harness.entry.start import PastRun, start_run
 from gilot_plugin.harness.entry.taking_part import leave, take_part
 from gilot_plugin.harness.explaining.explain import explain_results
 from gilot_plugin.harness.keeping.plugin import abandon_run, open_run
-from gilot_plugin.harness.recording.apart import TaskApart
-from gilot_plugin.harness.recording.model_calls import hooked
-from gilot_plugin.harness.recording.parts import watched_parts
 from gilot_plugin.harness.state.model_arguments import model_arguments
 from gilot_plugin.harness.state.run import EvaluationRun
+from gilot_plugin.harness.watching.apart import TaskApart
+from gilot_plugin.harness.watching.model_calls import hooked
+from gilot_plugin.harness.watching.parts import watched_parts
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -151,7 +151,9 @@ def _logged_task(past: PastEvaluation, name: str) -> Any:
     return SimpleNamespace(
         OUTPUT_TYPE=str(config.get("output_type")),
         VERSION=None,
-        config=SimpleNamespace(metadata=metadata if isinstance(metadata, Mapping) else {}),
+        config=SimpleNamespace(
+            metadata=metadata if isinstance(metadata, Mapping) else {}, filter_list=config.get("filter_list")
+        ),
     )
 
 

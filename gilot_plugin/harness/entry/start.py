@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 from gilot_plugin.artifacts.names import run_date
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.errors import ConfigError, UnsupportedModelError
+from gilot_plugin.harness.asking.filters import ensembles_of
 from gilot_plugin.harness.entry.loading import backend_of
 from gilot_plugin.harness.keeping.locking import locked
 from gilot_plugin.harness.keeping.manifest import describe_model
 from gilot_plugin.harness.keeping.resumption import find_resumed, refuse_another_run
-from gilot_plugin.harness.recording.apart import TaskApart
 from gilot_plugin.harness.state.progress import RunProgress
 from gilot_plugin.harness.state.run import EvaluationRun, Resumed, RunFiles, TaskInfo
 from gilot_plugin.harness.state.team import team_of
+from gilot_plugin.harness.watching.apart import TaskApart
 from gilot_plugin.resolve import make_recipe
 from gilot_plugin.settings.sources import task_config
 
@@ -132,7 +133,7 @@ def _task_info(name: str, apart: TaskApart, given: Mapping[str, Any]) -> TaskInf
     version = metadata.get("version", getattr(task, "VERSION", None))
     config = task_config(name, metadata.get("gilot"), given, task.OUTPUT_TYPE)
     choices_of, question_of = apart.method("doc_to_choice"), apart.method("doc_to_text")
-    return TaskInfo(name, task.OUTPUT_TYPE, version, config, choices_of, question_of)
+    return TaskInfo(name, task.OUTPUT_TYPE, version, config, choices_of, question_of, ensembles_of(task))
 
 
 def _model_name(lm: Any, tracker: Any) -> str:

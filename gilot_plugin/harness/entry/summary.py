@@ -47,6 +47,11 @@ def print_summary(attachment: Attachment) -> bool:
                 where = f"{record['task']} doc {record['doc_id']}"
                 told = f"  failed: method {method} of {where}: {reason}"
                 console.print(told, markup=False, highlight=False)
+        doubts = Counter((record["target"] or {}).get("response_doubt") for record in run.records)
+        for doubt, count in doubts.items():
+            if doubt is not None:
+                told = f"  {count} of the answers: {doubt}"
+                console.print(told, markup=False, highlight=False, soft_wrap=True)
         for line in cache_use_lines(describe_cache_use(run)):
             console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
         errors = {task: chosen.error for task, chosen in run.chosen.items() if chosen.error}

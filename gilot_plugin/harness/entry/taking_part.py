@@ -9,14 +9,14 @@ from typing import Any
 from gilot_plugin.harness.choosing.plugin import Chooser
 from gilot_plugin.harness.explaining.plugin import Explainer
 from gilot_plugin.harness.keeping.plugin import RecordKeeper
-from gilot_plugin.harness.recording.plugin import FeedKeeper
 from gilot_plugin.harness.state.run import EvaluationRun
+from gilot_plugin.harness.watching.plugin import FeedWatcher
 from gilot_plugin.plugins.manager import manager
 
 #: What makes them, by the name that each is registered under.
 BUILTIN_EVENTS: Mapping[str, Callable[[EvaluationRun], Any]] = MappingProxyType(
     {
-        "gilot_plugin.harness.recording.plugin": FeedKeeper,
+        "gilot_plugin.harness.watching.plugin": FeedWatcher,
         "gilot_plugin.harness.choosing.plugin": Chooser,
         "gilot_plugin.harness.explaining.plugin": Explainer,
         "gilot_plugin.harness.keeping.plugin": RecordKeeper,

@@ -15,6 +15,7 @@ import torch
 from gilot_plugin.artifacts.records import RecordKey, record_key
 from gilot_plugin.errors import GilotError
 from gilot_plugin.extension.samples import Sample
+from gilot_plugin.harness.asking.windows import windowed
 from gilot_plugin.harness.choosing.samples import samples_of_task
 from gilot_plugin.harness.choosing.scopes import choose_samples
 from gilot_plugin.harness.explaining.handing import explained
@@ -109,7 +110,11 @@ def _explain_together(run: EvaluationRun, results: Mapping[str, Any], prepare: C
     for seen in team.from_all(_seen_of(run, plan.samples)):
         run.seen.add(seen)
     clock = Clock(run.budget)
-    costs = [estimated_cost(sample, run.tasks[sample.identity.task].config) for sample in plan.samples]
+    tasks = [run.tasks[sample.identity.task] for sample in plan.samples]
+    costs = [
+        estimated_cost(sample, task.config, windowed(task, task.config))
+        for sample, task in zip(plan.samples, tasks, strict=True)
+    ]
     share = share_out(costs, team.size)[team.rank]
     complete = ready
     try:

@@ -67,7 +67,7 @@ class Explainer:
             else:
                 yield sample, found
             taken += 1
-            full = run.backend is None or width >= run.backend.fill_tokens or taken == _MOST_TOGETHER
+            full = run.backend is None or width >= run.backend.limits.fill_tokens or taken == _MOST_TOGETHER
             sample = None if full else next(others, None)
         if played:
             assert run.backend is not None
@@ -110,7 +110,7 @@ class Explainer:
         assert backend is not None  # or nothing is explained
         wanted = task.config.noise_floor
         # In single precision, other batches move scores by less than 1e-5.
-        if not (backend.half_precision if wanted == "auto" else wanted) or not played.game.measures:
+        if not (backend.limits.half_precision if wanted == "auto" else wanted) or not played.game.measures:
             return attribution
         samples = self._remeasured.setdefault(task.name, [])
         seconds = dict(attribution.diagnostics.seconds)

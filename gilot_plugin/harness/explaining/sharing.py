@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from gilot_plugin.attribution.prompt.windows import START
 from gilot_plugin.extension.samples import Sample
 from gilot_plugin.settings.config import GilotConfig
 from gilot_plugin.settings.fields import AUTO_UNITS, DEFAULT_UNIT_BUDGET
@@ -36,16 +37,21 @@ def share_out(costs: Sequence[float], shares: int) -> list[list[int]]:
     return [sorted(pieces) for pieces in found]
 
 
-def estimated_cost(sample: Sample, config: GilotConfig) -> float:
+def estimated_cost(sample: Sample, config: GilotConfig, explain: str | Mapping[str, str] = START) -> float:
     """About how many tokens the model has to read to explain a sample.
 
     Each unit costs the part of the prompt behind it, which is half of it on average, and the continuations.
     """
     characters = max((len(str(arguments[0])) for arguments in sample.arguments), default=0)
-    tokens = characters / _CHARACTERS_A_TOKEN
+    said = 0
+    if explain != START and sample.identity.request_type == "generate_until":
+        # What the model said before what is explained is read again behind each unit.
+        said = max((len(str(response[0])) for response in sample.responses), default=0)
+    tokens = (characters + said) / _CHARACTERS_A_TOKEN
     if config.units == AUTO_UNITS:
         return min(tokens * tokens, config.unit_budget or DEFAULT_UNIT_BUDGET)
     width = _CHARACTERS_A_UNIT.get(config.units, 6) if isinstance(config.units, str) else 6
     beams = 1 if config.hypotheses == "response" else config.num_beams
     continuations = beams * config.max_new_tokens
-    return (characters / width + 1) * (tokens / 2 + continuations)
+    behind = (characters / 2 + said) / _CHARACTERS_A_TOKEN
+    return (characters / width + 1) * (behind + continuations)

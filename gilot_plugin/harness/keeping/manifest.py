@@ -54,10 +54,10 @@ def describe_model(run: EvaluationRun) -> dict[str, Any]:
     if run.backend is not None:
         described |= {
             "class": type(model).__name__,
-            "device": str(run.backend.device),
+            "device": str(run.backend.embeddings.device),
             "dtype": str(getattr(model, "dtype", None)),
-            "vocab_size": run.backend.vocab_size,
-            "max_positions": run.backend.max_positions,
+            "vocab_size": run.backend.limits.vocab_size,
+            "max_positions": run.backend.limits.max_positions,
         }
     return described
 
@@ -71,7 +71,8 @@ def describe_cache_use(run: EvaluationRun) -> dict[str, Any] | None:
         return None if run.described.cache_use is None else dict(run.described.cache_use)
     # To ask for it before would try the model out.
     if run.backend is not None and run.backend.model_tokens > 0:
-        return asdict(run.backend.cache_use)
+        used = run.backend.cache_use
+        return None if used is None else asdict(used)
     return run.resumed.manifest.get("cache_use") if run.resumed is not None else None
 
 

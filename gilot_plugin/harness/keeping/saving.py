@@ -19,7 +19,7 @@ import lm_eval.loggers.evaluation_tracker
 
 from gilot_plugin.artifacts.writer import move_into_place
 from gilot_plugin.harness.keeping.output import output_root
-from gilot_plugin.harness.recording.wrapping import wrapped
+from gilot_plugin.harness.watching.wrapping import wrapped
 
 _LOGGER = logging.getLogger(__name__)
 

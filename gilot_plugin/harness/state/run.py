@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from gilot_plugin.artifacts.records import RecordKey
 from gilot_plugin.artifacts.writer import RecordWriter
-from gilot_plugin.backends.protocol import Backend
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.extension.runs import RunView, TaskView
 from gilot_plugin.extension.samples import ChosenSample, Sample
 from gilot_plugin.harness.state.model_arguments import ModelArguments
@@ -34,6 +34,7 @@ class TaskInfo:
         config: Its attribution settings.
         choices_of: Texts of a document's choices, None if the task has none.
         question_of: A document's question, None if the task has none.
+        filters: lm-eval's filters of answers, in their order.
     """
 
     name: str
@@ -42,6 +43,7 @@ class TaskInfo:
     config: GilotConfig
     choices_of: Callable[[Any], Sequence[str]] | None = None
     question_of: Callable[[Any], Any] | None = None
+    filters: Sequence[Any] = ()
 
     @cached_property
     def view(self) -> TaskView:
@@ -144,7 +146,7 @@ class EvaluationRun:
     budget: Budget | None = None
     loaded_as: ModelArguments | None = None
     has_template: bool = False
-    backend: Backend | None = None
+    backend: Scorer | None = None
     unsupported: str | None = None
     seen: Seen = field(default_factory=Seen)
     resumed: Resumed | None = None

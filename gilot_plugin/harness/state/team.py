@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -51,6 +52,40 @@ class Team:
         torch.distributed.all_gather_object(values, value)
         return values
 
+    def together(self, find: Callable[[], _T]) -> list[_T]:
+        """What each rank finds, in their order; where one fails, all do. Every rank has to call this.
+
+        Raises:
+            Exception: What the first one that failed raised.
+        """
+        found: _T | Exception
+        try:
+            found = find()
+        except Exception as error:
+            found = error
+        every = self.from_all(found)
+        for one in every:
+            if isinstance(one, Exception):
+                raise one
+        return [one for one in every if not isinstance(one, Exception)]
+
+    def by_leader(self, act: Callable[[], _T]) -> _T:
+        """Have rank 0 alone do something; every rank has to call this, and has what came of it.
+
+        Raises:
+            Exception: What it raised.
+        """
+        found: _T | Exception | None = None
+        if self.leads:
+            try:
+                found = act()
+            except Exception as error:
+                found = error
+        told = self.from_leader(found)
+        if isinstance(told, Exception):
+            raise told
+        return told  # type: ignore[return-value]  # the leader has found something
+
     def to_leader(self, value: _T) -> list[_T]:
         """What each rank gave, in their order, for rank 0, none for others; every rank has to call this."""
         if self.size == 1:
@@ -58,6 +93,10 @@ class Team:
         values: list[Any] | None = [None] * self.size if self.leads else None
         torch.distributed.gather_object(value, values, dst=0)
         return values or []
+
+
+#: One process by itself.
+ALONE = Team()
 
 
 def team_of(lm: Any) -> Team:

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from gilot_plugin.analysis.ablation import AblationTable, ablation_table
 from gilot_plugin.analysis.ablation_words import judged_words as judged_change
+from gilot_plugin.analysis.contrast import Contrasts, amount, contrast_lines, contrasts
 from gilot_plugin.analysis.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
-from gilot_plugin.artifacts.ablations import read_ablations
 from gilot_plugin.artifacts.chosen_by import answer_strategies, chosen_by_answer
 from gilot_plugin.artifacts.faithfulness import Faithfulness, Measure, read_faithfulness
 from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
@@ -23,6 +23,10 @@ from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.ablation import ablation_lines, interval_words
 from gilot_plugin.reports.ablation_figure import ablation_figure
 from gilot_plugin.reports.card.markdown import markdown
+from gilot_plugin.reports.contrast import HEADINGS, effect_words
+from gilot_plugin.reports.contrast import interval_words as interval_of_contrast
+from gilot_plugin.reports.contrast import judged_words as judged_contrast
+from gilot_plugin.reports.estimates import qualities_words
 from gilot_plugin.reports.faithfulness import claim_line, randomization_lines
 from gilot_plugin.reports.figures import faithfulness_figure, heat_map_figure
 from gilot_plugin.reports.wording import selection_words, value_words
@@ -34,6 +38,8 @@ FIGURES = "gilot"
 _EXAMPLES, _FEWEST_EXAMPLES = 3, 2
 _EXAMPLE_CHARACTERS = 2000
 _TOP_UNITS = 3
+#: Rows of the table of wrong answers against right ones, for parts, words and flows each.
+_CONTRASTS = 5
 
 
 class Picture(NamedTuple):
@@ -73,9 +79,9 @@ def card_section(run: LoadedRun, method: str | None = None) -> Section:
         method: Whose scores are told; by default ``ot``, or the first there is.
 
     Raises:
-        ArtifactError: The run has no records, or not the method.
+        ArtifactError: The run has neither records nor ablations, or not the method.
     """
-    if not run.records:
+    if not run.records and not run.ablations:
         raise ArtifactError(f"{run.folder}: the run has no records to tell of; `gilot show` says why")
     method = chosen_method(run.records, method)
     faithfulness = read_faithfulness(run.folder, run.date)
@@ -84,6 +90,7 @@ def card_section(run: LoadedRun, method: str | None = None) -> Section:
     pictures = [_heat_map(number, record, method) for number, record in enumerate(examples, start=1)]
     values = {
         "version": str((run.manifest or {}).get("versions", {}).get("gilot_plugin", "of unknown version")),
+        "chosen": bool(run.records),
         "tasks": [_task(run, task) for task in run.tasks],
         "facts": list(_facts(run)),
         "scores": list(_scores(run)),
@@ -102,11 +109,12 @@ def card_section(run: LoadedRun, method: str | None = None) -> Section:
             for record, picture in zip(examples, pictures, strict=True)
         ],
         "signed": any(score < 0 for record in examples for score in record.scores[method]),
+        "contrast": _contrast(contrasts(run, method=method)) if run.records else None,
         "ablation": None,
         "faithfulness": None,
-        "limits": list(_limits(run, faithfulness)),
+        "limits": list(_limits(run, faithfulness, method) if run.records else _limits_of_ablations()),
     }
-    ablations = ablation_table(read_ablations(run.folder, run.date))
+    ablations = ablation_table(run.ablations)
     if ablations.changes:
         described = "Scores of the tasks without parts of their prompts, beside those with all of them."
         file = f"{FIGURES}/ablations.png"
@@ -121,9 +129,8 @@ def card_section(run: LoadedRun, method: str | None = None) -> Section:
         file = f"{FIGURES}/faithfulness.png"
         pictures.append(Picture(file, faithfulness_figure(faithfulness), description))
         values["faithfulness"] = _faithfulness(faithfulness) | {"file": file, "description": description}
-    models = ", ".join(dict.fromkeys(record.model for record in run.records))
     return Section(
-        title=markdown(models.rpartition("/")[2]),
+        title=markdown(", ".join(run.models).rpartition("/")[2]),
         text=_environment().get_template("card.md").render(values),
         pictures=tuple(pictures),
     )
@@ -249,6 +256,24 @@ def _heat_map(number: int, record: Record, method: str) -> Picture:
     return Picture(f"{FIGURES}/heat_{number}.png", heat_map_figure(record, method), description)
 
 
+def _contrast(found: Contrasts) -> dict[str, Any]:
+    rows = [
+        {
+            "kind": one.kind,
+            "name": one.name,
+            "samples": f"{one.test.samples[0]} and {one.test.samples[1]}",
+            "wrong": amount(one, one.test.mean),
+            "right": amount(one, one.test.other),
+            "effect": effect_words(one),
+            "interval": interval_of_contrast(one),
+            "judged": judged_contrast(one),
+        }
+        for kind in HEADINGS
+        for one in [other for other in found.found if other.kind == kind][:_CONTRASTS]
+    ]
+    return {"lines": list(contrast_lines(found)), "rows": rows}
+
+
 def _ablation(table: AblationTable) -> dict[str, Any]:
     rows = [
         {
@@ -304,7 +329,7 @@ def _per_quantity(found: Faithfulness) -> Iterable[Measure]:
     return {measure.quantity: measure for measure in found.measures}.values()
 
 
-def _limits(run: LoadedRun, faithfulness: Faithfulness | None) -> Iterator[str]:
+def _limits(run: LoadedRun, faithfulness: Faithfulness | None, method: str) -> Iterator[str]:
     explained = run.explained
     yield f"{len(explained)} samples were explained; what holds for them need not hold for others."
     for task in run.tasks:
@@ -313,6 +338,8 @@ def _limits(run: LoadedRun, faithfulness: Faithfulness | None) -> Iterator[str]:
     manifest = run.manifest or {}
     if manifest.get("status") != "complete":
         yield "The run did not finish: these are the samples that were explained before it ended."
+    if quality := qualities_words(explained, method):
+        yield quality
     absences = _settings(manifest, "absence")
     yield (
         f"A word is absent in one of several possible ways (here: {', '.join(absences) or 'not known'}). "
@@ -331,6 +358,11 @@ def _limits(run: LoadedRun, faithfulness: Faithfulness | None) -> Iterator[str]:
     yield "Words are taken away one at a time: what only two of them do together is not seen."
     if faithfulness is None:
         yield "Whether the ranking is faithful to the model was not measured."
+
+
+def _limits_of_ablations() -> Iterator[str]:
+    yield "No sample was explained: which words of a prompt the answers hang on was not measured."
+    yield "Prompts without a part may be unlike any that the model has seen."
 
 
 def _noise(records: Sequence[Record]) -> Iterator[str]:

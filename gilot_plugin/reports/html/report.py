@@ -8,7 +8,6 @@ from typing import Any
 
 from gilot_plugin.analysis.contrast import contrasts
 from gilot_plugin.analysis.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
-from gilot_plugin.artifacts.ablations import read_ablations
 from gilot_plugin.artifacts.faithfulness import read_faithfulness
 from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
 from gilot_plugin.artifacts.typed import chosen_method
@@ -37,9 +36,9 @@ def report_page(run: LoadedRun) -> str:
         run: See :func:`gilot_plugin.load_run`.
 
     Raises:
-        ArtifactError: The run has no records, or broken figures of its faithfulness.
+        ArtifactError: The run has neither records nor ablations, or broken figures of its faithfulness.
     """
-    if not run.records:
+    if not run.records and not run.ablations:
         raise ArtifactError(f"{run.folder}: the run has no records to report; `gilot show` says why")
     data = _data(run, chosen_method(run.records))
     return render_page("report.html", REPORT_SCRIPTS, data, report_values(run))
@@ -52,8 +51,8 @@ def report_values(run: LoadedRun) -> dict[str, Any]:
         ArtifactError: The run has broken figures of its faithfulness.
     """
     method = chosen_method(run.records)
-    named = str((run.manifest or {}).get("model", {}).get("name", ""))
-    models = ", ".join(dict.fromkeys(record.model for record in run.records)) or named
+    models = ", ".join(run.models)
+    hanging = "answers" if run.records else "scores"
     faithfulness = read_faithfulness(run.folder, run.date)
     segments = summarize_tasks(run.explained, method)
     reasons = Counter(f"{record.status}: {record.reason}" for record in run.records if record.status != "ok")
@@ -63,7 +62,7 @@ def report_values(run: LoadedRun) -> dict[str, Any]:
         for name, reason in record.failed_methods.items()
     )
     return {
-        "title": shown(f"What the answers of {models.rpartition('/')[2]} hang on"),
+        "title": shown(f"What the {hanging} of {models.rpartition('/')[2]} hang on"),
         "subtitle": shown(f"{models} · {run.date}"),
         "version": VERSION,
         "chunk": CHUNK,
@@ -76,7 +75,7 @@ def report_values(run: LoadedRun) -> dict[str, Any]:
         "tasks": [task_row(run, task, segments.get(task, ())) for task in run.tasks],
         "segments_verdict": shown(verdict_line(segments)),
         "faithfulness": None if faithfulness is None else faithfulness_section(faithfulness),
-        "ablation": ablation_section(read_ablations(run.folder, run.date)),
+        "ablation": ablation_section(run.ablations),
         "contrast": contrast_section(
             contrasts(run, method=method), {record.key: record for record in run.records}
         ),

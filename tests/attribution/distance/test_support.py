@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gilot_plugin.attribution.distance import support
-from gilot_plugin.attribution.distance.support import added_outcomes, nuclei, shared_nuclei
+from gilot_plugin.backends.scoring import nuclei as module
+from gilot_plugin.backends.scoring.nuclei import added_outcomes, nuclei, shared_nuclei
 from tests.attribution.outcome_pairs import log, support_of
 
 
@@ -83,7 +83,7 @@ def test_any_support(size, seed, top_p, top_k):
 @pytest.mark.parametrize("top_k", [5, 64, 65, 300])
 def test_many_rows_and_steps_at_once(monkeypatch, block, top_k):
     """Some distributions need few outcomes, others more than are looked at first."""
-    monkeypatch.setattr(support, "_BLOCK", block)
+    monkeypatch.setattr(module, "_BLOCK", block)
     rng = np.random.default_rng(3)
     spread = rng.choice([0.002, 0.05, 1.0], size=(4, 3))
     masses = np.stack([[rng.dirichlet(np.full(500, one)) for one in row] for row in spread])

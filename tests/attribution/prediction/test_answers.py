@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from gilot_plugin.attribution.games import answer_game
-from gilot_plugin.attribution.logprobs import IMPOSSIBLE
 from gilot_plugin.attribution.prediction.answers import Answer, Candidates
+from gilot_plugin.backends.scoring.logprobs import IMPOSSIBLE
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import NonFiniteLogitsError
 from tests.attribution.altered_models import bias_output
@@ -40,7 +40,8 @@ def read(model, answer, absent=EVERY_SET, spans=SPANS, prompt=PROMPT, **settings
         execution(**settings),
     )
     drops = game.values([tuple(units[number] for number in chosen) for chosen in absent]).means("logprob")
-    return float(game.full.answer_logprob) - np.array(drops)
+    sums = np.maximum(game.full.token_logprobs, IMPOSSIBLE).sum(axis=1)
+    return float(answer.logprobs(torch.from_numpy(sums)[None])) - np.array(drops)
 
 
 def plain(model, tokens, absent, absence, spans=SPANS, prompt=PROMPT):

@@ -6,7 +6,7 @@ import pytest
 
 from gilot_plugin.attribution.prompt.absence import BUILTIN_ABSENCES, AbsenceContext
 from gilot_plugin.attribution.types import Unit
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.rows import Row
 
 IDS = (10, 11, 12, 13)
 ABSENCES = {operator.name: operator for operator in BUILTIN_ABSENCES}

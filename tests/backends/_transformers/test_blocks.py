@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gilot_plugin.attribution.prediction.trie import Trie
 from gilot_plugin.backends._transformers.blocks import blocks_of
-from gilot_plugin.backends.protocol import TokenTree
+from gilot_plugin.backends.scoring.sessions import TokenTree
+from gilot_plugin.backends.scoring.trie import Trie
 
 #: Few tokens, so that continuations begin alike; empty ones, duplicates and beginnings of others among them.
 TREES = st.lists(st.lists(st.integers(5, 7), max_size=5).map(tuple), max_size=6).map(

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from transformers.cache_utils import Cache
 
-from gilot_plugin.backends.protocol import Batch, Row, TokenTree
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scoring.sessions import TokenTree
 from gilot_plugin.backends.transformers import TransformersBackend
 from tests.attribution.engine_calls import (
     EVERY_TOKEN,
@@ -39,8 +40,7 @@ def refusing_caches(model: Any) -> Any:
 def read_by_hand(backend: TransformersBackend) -> None:
     """Three prompts that leave the full one at the last, third and no token, with two more tokens each."""
     full = Row((9, 8, 7, 6))
-    known = backend.read_prompt(full)
-    session = backend.prefill(Batch([Row((9, 8, 7, 5)), Row((9, 8, 4, 6)), full], [known] * 3), 2)
+    session = backend.prefill([Row((9, 8, 7, 5)), Row((9, 8, 4, 6)), full], 2, [full] * 3)
     list(session.read_trees([TokenTree((3, 2), (-1, 0))] * 3))
 
 

@@ -13,7 +13,8 @@ from transformers.cache_utils import Cache, DynamicCache
 from gilot_plugin.backends._transformers.inputs import Inputs, cache_argument
 from gilot_plugin.backends._transformers.tree.pass_view import TreeStore
 from gilot_plugin.backends.cache_use import CacheUse
-from gilot_plugin.backends.protocol import Batch, Row, TokenTree
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scoring.sessions import TokenTree
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.reports.wording import cache_use_lines
 from tests.attribution import engine_calls, serial
@@ -112,7 +113,7 @@ def test_everything_is_used_whatever_it_is_called(make_tiny_model, tiny_model, f
 def test_every_input_is_found_by_what_it_does(make_tiny_model, family):
     model = renamed(make_tiny_model(family))
     backend = TransformersBackend(model, trees=False)
-    assert (backend.recomputes, backend.shares_prompts) == (None, False)
+    assert (backend.recomputes, backend.reads_trees) == (None, False)
     assert backend._passes.inputs.names == {
         "mask": "attended",
         "positions": "places",
@@ -143,7 +144,7 @@ def test_logits_that_nobody_wanted_are_told(make_tiny_model):
         backend = TransformersBackend(renamed(make_tiny_model("llama"), *left_out, body=False), trees=trees)
         # Two prompts of four tokens, of which the last is looked at, and two tokens more.
         rows = [Row((9, 8, 7, 6)), Row((9, 8, 7, 5))]
-        session = backend.prefill(Batch(rows, [backend.read_prompt(rows[0])] * 2), 2)
+        session = backend.prefill(rows, 2, [rows[0]] * 2)
         list(session.read_trees([TokenTree((3, 2), (-1, 0))] * 2))
         return backend.cache_use
 

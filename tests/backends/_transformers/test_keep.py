@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from gilot_plugin.backends.protocol import Batch, DecodingSession, Row
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scoring.sessions import DecodingSession
 from gilot_plugin.backends.transformers import TransformersBackend
 
 PROMPTS = [Row((9, 8, 7, 6, 5, 4, 3)), Row((30, 31, 32, 33, 34))]
@@ -22,10 +23,7 @@ OF = [0, 1, 0, 1, 1]
 
 
 def begun(backend: TransformersBackend, places: Sequence[int]) -> DecodingSession:
-    known = [backend.read_prompt(prompt) for prompt in PROMPTS]
-    return backend.prefill(
-        Batch([ROWS[place] for place in places], [known[OF[place]] for place in places]), 8
-    )
+    return backend.prefill([ROWS[place] for place in places], 8, [PROMPTS[OF[place]] for place in places])
 
 
 def step(session: DecodingSession, parents: Sequence[int], tokens: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -61,10 +59,9 @@ def test_rows_that_are_kept_go_on_as_if_the_others_had_never_been(
 def test_a_model_that_is_read_anew_keeps_rows_too(tiny_model: Callable[[str], Any]) -> None:
     backend = TransformersBackend(tiny_model("mamba"))
     rows = [ROWS[0], ROWS[1], ROWS[4]]
-    known = backend.read_prompt(PROMPTS[0])
-    session = backend.prefill(Batch(rows, [known] * 3), 4)
+    session = backend.prefill(rows, 4, [PROMPTS[0]] * 3)
     step(session, [0], [[3], [4], [5]])
     session.keep(torch.tensor([2, 0]))
-    alone = backend.prefill(Batch([rows[2], rows[0]], [known] * 2), 4)
+    alone = backend.prefill([rows[2], rows[0]], 4, [PROMPTS[0]] * 2)
     step(alone, [0], [[5], [3]])
     assert torch.allclose(step(session, [0], [[7], [8]]), step(alone, [0], [[7], [8]]), atol=1e-5)

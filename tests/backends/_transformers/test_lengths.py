@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gilot_plugin.backends._transformers.tree.shared import NOTHING
-from gilot_plugin.backends.protocol import Batch, Row
+from gilot_plugin.backends.rows import Row
 from gilot_plugin.backends.transformers import TransformersBackend
 from tests.attribution import engine_calls, serial
 from tests.attribution.closeness import assert_close
@@ -107,7 +106,7 @@ def test_what_the_model_remembers_is_left_to_it(make_tiny_model):
     with torch.no_grad():
         model(input_ids=torch.tensor([prompt_of(90)]))
         before = rotary.inv_freq.clone(), int(rotary.max_seq_len_cached)
-        found = backend.prefill(Batch(rows, [NOTHING]), 1).prompt.logits()[0].log_softmax(-1)
+        found = backend.prefill(rows, 1).prompt.logits()[0].log_softmax(-1)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert torch.equal(rotary.inv_freq, before[0])
     assert int(rotary.max_seq_len_cached) == before[1] == 90
@@ -176,12 +175,10 @@ def test_neither_chunks_nor_neighbours_matter(make_tiny_model, family):
 
     def logprobs(chunk, together):
         backend = TransformersBackend(model, pass_tokens=chunk)
-        known = backend.read_prompt(rows[0])
         found = {}
         for part in together:
-            session = backend.prefill(
-                Batch([rows[row] for row in part], [known] * len(part)), len(tree.tokens)
-            )
+            some = [rows[row] for row in part]
+            session = backend.prefill(some, len(tree.tokens), [rows[0]] * len(part))
             for level in session.read_trees([tree] * len(part)):
                 places = zip(level.rows.tolist(), level.nodes.tolist(), strict=True)
                 for (row, node), logits in zip(places, level.predictions.logits(), strict=True):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gilot_plugin.backends._transformers.tree import reader
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.rows import Row
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import ConfigError, UnsupportedModelError
 from gilot_plugin.resolve import make_recipe

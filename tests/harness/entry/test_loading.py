@@ -33,9 +33,14 @@ def test_the_model_is_that_of_the_run_unless_another_is_given(
     assert (source.model, source.arguments_text) == (model, arguments)
 
 
-def test_a_batch_size_that_was_searched_for_is_not_taken_over() -> None:
+def test_the_batch_size_is_that_of_the_run_also_where_it_was_searched_for() -> None:
     arguments = {"pretrained": "a"}
     assert model_source({"model_args": arguments, "batch_size": "auto"}).batch_size is None
+    searched = {"model_args": arguments, "batch_size": "auto:4", "batch_sizes": [16, 64, 64]}
+    assert model_source(searched).batch_size == 16
+    assert model_source({**searched, "batch_sizes": []}).batch_size is None
+    assert model_source({**searched, "batch_sizes": ["many", 0, None]}).batch_size is None
+    assert model_source(searched, batch_size="auto").batch_size == "auto"
     assert model_source({"model_args": arguments, "batch_size": 4}).batch_size == 4
     assert model_source({"model_args": arguments, "batch_size": 4}, batch_size="2").batch_size == "2"
 

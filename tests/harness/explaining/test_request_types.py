@@ -14,6 +14,7 @@ from gilot_plugin.faithfulness.cases import Scored, case_of_record, ranked_sampl
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
 from gilot_plugin.faithfulness.store import ValueStore
 from gilot_plugin.harness.entry.attach import attach
+from gilot_plugin.harness.entry.summary import print_summary
 from gilot_plugin.harness.state.run import EvaluationRun
 from tests.attribution.engine_calls import recipe
 from tests.harness.evaluations import (
@@ -313,9 +314,51 @@ def test_methods_added_later_explain_the_same_answer(make_lm: Callable[..., Any]
 
 
 def test_thoughts_that_are_not_known(make_lm: Callable[..., Any], tmp_path: Any) -> None:
-    lm, task = make_lm(), generation_task("answers", ["Why?"])
+    lm, task = make_lm(), generation_task("answers", ["Why?"], max_gen_toks=16)
     lm.think_end_token = "!"
+    said(lm, "It can fly! A bird")
     cache = str(tmp_path / "cache")
     evaluate(lm, [task], use_cache=cache)
     _, run = explain(lm, [task], GIVEN, use_cache=cache)
-    assert "run without --use_cache" in run.records[0]["reason"]
+    (record,) = run.records
+    assert record["status"] == "ok"
+    assert "the model may have thought before it answered" in record["target"]["response_doubt"]
+    first = record["target"]["hypotheses"][0]["token_ids"]
+    assert first == lm.tok_encode(record["target"]["response"], add_special_tokens=False)[: len(first)]
+    lm.think_end_token = None
+    _, plain = explain(lm, [task], GIVEN, use_cache=cache)
+    assert "response_doubt" not in plain.records[0]["target"]
+    assert plain.records[0]["scores"] == record["scores"]
+
+
+def test_thoughts_that_were_logged_are_explained_with_the_answer(
+    make_lm: Callable[..., Any], tmp_path: Any
+) -> None:
+    """Where the harness was not told of them when it asked, they are part of the answer's text."""
+    lm, task = make_lm(), generation_task("answers", ["Why?"], max_gen_toks=16)
+    ids = said(lm, "It can fly! A bird")
+    cache = str(tmp_path / "cache")
+    evaluate(lm, [task], use_cache=cache)
+    lm.think_end_token = "!"
+    _, run = explain(lm, [task], GIVEN, use_cache=cache)
+    assert run.records[0]["target"]["response_ids"] == ids
+    assert "response_doubt" not in run.records[0]["target"]
+
+
+def test_an_answer_that_is_no_text_is_marked(
+    make_lm: Callable[..., Any], tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lm, task = make_lm(), generation_task("answers", ["Why?", "How?"], max_gen_toks=16)
+    said(lm, "It can \ufffd fly")
+    cache = str(tmp_path / "cache")
+    _, direct = explain(lm, [task], GIVEN, use_cache=cache)
+    assert "response_doubt" not in direct.records[0]["target"]  # the tokens are the model's own
+    with attach(GIVEN) as attachment:
+        evaluate(lm, [task], use_cache=cache)
+    records = attachment.runs[0].records
+    assert [record["status"] for record in records] == ["ok", "ok"]
+    assert {record["target"]["response_doubt"] for record in records} == {
+        "some of its bytes are no text, and what stands in their place was encoded again"
+    }
+    assert print_summary(attachment)
+    assert "2 of the answers: some of its bytes are no text" in capsys.readouterr().err

@@ -5,10 +5,13 @@ from __future__ import annotations
 import socket
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lm_eval.models.huggingface import HFLM
 
+from gilot_plugin.artifacts.ablations import read_ablations
+from gilot_plugin.artifacts.names import ablations_date
 from gilot_plugin.artifacts.reader import read_run
 from gilot_plugin.artifacts.validation import validate_path
 from tests.harness.evaluations import (
@@ -102,3 +105,51 @@ def test_process_that_dies_hangs_no_other_and_its_records_are_there(
     assert {key: after[key] for key in before} == before
     assert without_reasons_to_differ(tmp_path)[2:] == without_reasons_to_differ(alone)[2:]
     assert validate_path(tmp_path).problems == ()
+
+
+ABLATED = {
+    "select": {"n": 1},
+    "ablate": {
+        "arms": ["question", "lead_in", {"regex": "[aeiou]"}, {"regex": "never there", "name": "nothing"}]
+    },
+}
+
+
+def ablations_in(folder: Path) -> dict[str, Any]:
+    """All that was asked and answered, by task; lines of samples in order."""
+    (path, *_) = folder.rglob("ablations_*.jsonl")
+    date = ablations_date(path.name)
+    assert date is not None
+    found = {}
+    for one in read_ablations(path.parent, date):
+        assert one.is_complete
+        samples = {
+            (arm, *key): (line.prompt_hash, line.answers, line.metrics)
+            for arm, own in one.samples.items()
+            for key, line in own.items()
+        }
+        arms = {
+            name: (line.status, line.reason, line.changed, [score.value for score in line.scores])
+            for name, line in one.arms.items()
+        }
+        found[one.plan.task] = (samples, arms)
+    return found
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_ablations_are_those_of_one_process(
+    tmp_path: Path, model_dir: Path, forked: BaseContext, port: int, size: int
+) -> None:
+    """Also where there are more processes than samples left in a chunk: 4 and 3 documents."""
+    one, several = tmp_path / "one", tmp_path / "several"
+    process = forked.Process(target=evaluate_and_save, args=(model_dir, one, ABLATED))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+    assert evaluate_together(forked, size, model_dir, several, ABLATED, port) == [0] * size
+    expected = ablations_in(one)
+    assert len(expected) == 2
+    assert any(status == "ok" for _, arms in expected.values() for status, *_ in arms.values())
+    assert ablations_in(several) == expected
+    assert len(list(several.rglob("ablations_*.jsonl"))) == 2
+    assert validate_path(several).problems == ()

@@ -195,6 +195,9 @@ class TreeStore(Cache):
         self._shape = (len(rows), self._shape[1])
         self._stored = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self._stored.items()}
 
-    def layers_of_row(self, row: int) -> dict[int, KeyValues]:
-        """Keys and values of one row, by layer that has some."""
-        return {layer: KeyValues(keys[row], values[row]) for layer, (keys, values) in self._stored.items()}
+    def layers_of_row(self, row: int, columns: slice) -> dict[int, KeyValues]:
+        """Keys and values of some columns of one row, by layer that has some."""
+        return {
+            layer: KeyValues(keys[row, :, columns], values[row, :, columns])
+            for layer, (keys, values) in self._stored.items()
+        }

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import pad
 
-from gilot_plugin.backends._transformers.tree.pass_view import PassView, SharedRows, TreeStore
+from gilot_plugin.backends._transformers.tree.pass_view import KeyValues, PassView, SharedRows, TreeStore
 from gilot_plugin.backends._transformers.tree.reader import TreeReader
-from gilot_plugin.backends._transformers.tree.shared import NOTHING, ReadPrompt
-from gilot_plugin.backends.predictions import Predictions
-from gilot_plugin.backends.protocol import Batch, Level, Row, TokenTree
+from gilot_plugin.backends._transformers.tree.shared import ReadPrompt
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scoring.predictions import Predictions
+from gilot_plugin.backends.scoring.sessions import Level, TokenTree
 
 #: Rows of different lengths are read together as long as padding is at most this part of them.
 _MOST_PADDING = 0.1
@@ -43,15 +44,16 @@ class TreeSession:
 
     Args:
         reader: Makes the passes.
-        batch: The prompts, and those that they begin like.
+        rows: The prompts.
+        shared: For each, what was read that it begins like.
         room: Nodes that may be read after each prompt.
     """
 
-    def __init__(self, reader: TreeReader, batch: Batch, room: int) -> None:
+    def __init__(
+        self, reader: TreeReader, rows: Sequence[Row], shared: Sequence[ReadPrompt], room: int
+    ) -> None:
         self._reader = reader
         device = reader.passes.device
-        rows = batch.rows
-        shared = [prompt if isinstance(prompt, ReadPrompt) else NOTHING for prompt in batch.known]
         seen = [
             0 if prompt.row is None else row.begins_like(prompt.row)
             for row, prompt in zip(rows, shared, strict=True)
@@ -90,10 +92,10 @@ class TreeSession:
         self._store = TreeStore(*shape)
         self._prompt_states: torch.Tensor | None = None
 
-    @property
-    def keys_and_values(self) -> TreeStore:
-        """Of all that was read, in the order of the columns."""
-        return self._store
+    def layers_of(self, row: int) -> dict[int, KeyValues]:
+        """Keys and values of what was read of a prompt itself, by layer that has some."""
+        place = int(self._rank[row])
+        return self._store.layers_of_row(place, slice(self._width - self._lengths[place], self._width))
 
     @property
     def prompt(self) -> Predictions:
@@ -108,7 +110,7 @@ class TreeSession:
             self._prompt_states = self._read(0)[self._rank, 0]
 
     def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> Predictions:
-        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.advance`."""
+        """See :meth:`gilot_plugin.backends.scoring.sessions.DecodingSession.advance`."""
         self.read()
         parents, tokens = parents[self._order], tokens[self._order]
         start = self._width + self._nodes
@@ -118,7 +120,7 @@ class TreeSession:
         return self._predictions(states[self._rank].flatten(0, 1))
 
     def keep(self, rows: torch.Tensor) -> None:
-        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.keep`."""
+        """See :meth:`gilot_plugin.backends.scoring.sessions.DecodingSession.keep`."""
         self.read()
         assert self._prompt_states is not None
         self._prompt_states = self._prompt_states[rows]
@@ -138,7 +140,7 @@ class TreeSession:
         self._store.keep(places)
 
     def read_trees(self, trees: Sequence[TokenTree]) -> Iterator[Level]:
-        """See :meth:`gilot_plugin.backends.protocol.DecodingSession.read_trees`.
+        """See :meth:`gilot_plugin.backends.scoring.sessions.DecodingSession.read_trees`.
 
         Nodes are read in the passes that read what is left of the prompts.
         """

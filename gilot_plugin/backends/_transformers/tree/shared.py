@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gilot_plugin.backends._transformers.tree.pass_view import KeyValues
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.rows import Row
 
 
 @dataclass(frozen=True, eq=False)

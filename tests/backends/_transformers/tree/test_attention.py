@@ -14,7 +14,7 @@ from gilot_plugin.backends._transformers.tree import attention, masks
 from gilot_plugin.backends._transformers.tree.attention import reading, tree_attention, tree_mask
 from gilot_plugin.backends._transformers.tree.masks import MaskRule
 from gilot_plugin.backends._transformers.tree.pass_view import KeyValues, PassView, SharedRows
-from gilot_plugin.backends.protocol import Row
+from gilot_plugin.backends.rows import Row
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import UnsupportedModelError
 from tests.backends.plain import plain_logprobs, tree_errors

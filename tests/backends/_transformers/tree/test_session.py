@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gilot_plugin.backends.protocol import Batch, Row, TokenTree
+from gilot_plugin.backends.rows import Row
+from gilot_plugin.backends.scoring.sessions import TokenTree
 from gilot_plugin.backends.transformers import TransformersBackend
 
 PROMPT = tuple((37 * place + 5) % 300 for place in range(90))
@@ -22,12 +23,11 @@ def test_long_prompts(tiny_model, family, most):
     """Windows shorter than the prompt, suffixes of all lengths, passes of few tokens and of many."""
     model = tiny_model(family)
     backend = TransformersBackend(model, pass_tokens=most)
-    known = backend.read_prompt(Row(PROMPT))
-    assert backend.model_tokens == len(PROMPT) - 1
     cuts = (0, 3, 20, 50, 88, 89)
     rows = [Row(PROMPT), *(Row((*PROMPT[:cut], *PROMPT[cut + 1 :])) for cut in cuts)]
     tree = TokenTree((5, 6, 7, 8), (-1, -1, 0, 2))
-    session = backend.prefill(Batch(rows, [known] * len(rows)), 4)
+    session = backend.prefill(rows, 4, [rows[0]] * len(rows))
+    assert backend.model_tokens == len(PROMPT) - 1
     paths = {-1: (), 0: (5,), 1: (6,), 2: (5, 7), 3: (5, 7, 8)}
     for level in session.read_trees([tree] * len(rows)):
         places = zip(level.rows.tolist(), level.nodes.tolist(), strict=True)
@@ -44,7 +44,7 @@ def test_model_is_left_as_it_was(make_tiny_model):
     before = dict(vars(model.config))
     forward = vars(model).get("forward")
     backend = TransformersBackend(model)
-    session = backend.prefill(Batch([Row(PROMPT)], [backend.read_prompt(Row(PROMPT))]), 1)
+    session = backend.prefill([Row(PROMPT)], 1, [Row(PROMPT)])
     session.prompt.logits()
     assert vars(model.config) == before
     assert vars(model).get("forward") is forward
@@ -53,8 +53,8 @@ def test_model_is_left_as_it_was(make_tiny_model):
 
 def test_replaced_forward_is_respected(make_tiny_model):
     model = make_tiny_model("llama")
-    assert TransformersBackend(model).shares_prompts
+    assert TransformersBackend(model).reads_trees
     handle = model.register_forward_hook(lambda module, args, output: output)
-    assert not TransformersBackend(model).shares_prompts
+    assert not TransformersBackend(model).reads_trees
     handle.remove()
-    assert TransformersBackend(model).shares_prompts
+    assert TransformersBackend(model).reads_trees

@@ -1,0 +1,1 @@
+"""Attributions of another harness's logs: a scorer for inspect_ai."""
