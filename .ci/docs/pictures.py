@@ -72,8 +72,8 @@ def draw_method(target: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].invert_yaxis()
     figure.suptitle(
-        f"Without {WORD!r}: ot = {score:.2f}; the largest flow is from {flow.from_token!r} to {flow.to_token!r} "
-        f"({flow.mass:.2f})",
+        f"Without {WORD!r}: ot = {score:.2f}; the largest flow is {flow.mass:.2f} "
+        f"from {flow.from_token!r} to {flow.to_token!r}",
         fontsize=10,
     )
     figure.savefig(target, dpi=110, metadata={"Software": None})
