@@ -24,8 +24,8 @@ from gilot_plugin.statistics.paired import (
     smallest_p,
 )
 
-#: The arm of which chance is the measure: what is left must not tell the answer.
-_BLIND = "without question"
+#: The arms of which chance is the measure: what is left must not tell the answer.
+_BLIND = frozenset({"without question", "without stem"})
 
 
 class Guessing(NamedTuple):
@@ -68,7 +68,7 @@ class ScoreChange(NamedTuple):
         same: Share of the samples whose answer is the same.
         changed: Share of the samples whose prompt the arm changes.
         higher_is_better: None where lm-eval does not say.
-        guessing: For multiple choice without its question, the score against guessing.
+        guessing: For multiple choice without its question, or its stem, the score against guessing.
     """
 
     task: str
@@ -264,7 +264,7 @@ def _guessing(
     line: ArmLine, pairs: Sequence[tuple[SampleLine, SampleLine]], metric: str
 ) -> tuple[Guessing | None, float]:
     """Right answers to questions that were not asked, against guessing."""
-    if line.arm != _BLIND or any(not other.choices for _, other in pairs):
+    if line.arm not in _BLIND or any(not other.choices for _, other in pairs):
         return None, 1.0
     verdicts = [is_correct(metric, other.metrics.get(metric)) for _, other in pairs]
     if any(verdict is None for verdict in verdicts):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from gilot_plugin.analysis.ablation import AblationTable, ScoreChange
+from gilot_plugin.settings.ablation import LISTED_PARTS
 from gilot_plugin.statistics.families import ALPHA, samples_needed
 
 #: Parts whose absence is told of in a sentence, whether it shows or not.
-_WHOLE_PARTS = frozenset({"system", "description", "shots", "question", "choices"})
+_WHOLE_PARTS = frozenset({"system", "description", "shots", "question", "stem", "choices", "all_choices"})
 
 
 def readings(table: AblationTable) -> Iterator[str]:
@@ -22,21 +23,44 @@ def readings(table: AblationTable) -> Iterator[str]:
                 f"({p_words(change.q_value)})."
             )
         if change.guessing is not None and change.guessing.is_finding:
+            told = (
+                "the choices, or the order in which they are listed, give answers away."
+                if change.arm == "without stem"
+                else "what is left of the prompt, or the choices themselves, give answers away."
+            )
             yield (
-                f"{where} is {change.score:.3g} without the question, where guessing gives "
-                f"{change.guessing.expected:.3g} ({p_words(change.guessing.q_value)}): what is left of the "
-                "prompt, or the choices themselves, give answers away."
+                f"{where} is {change.score:.3g} {_arm_words(change.arm)}, where guessing gives "
+                f"{change.guessing.expected:.3g} ({p_words(change.guessing.q_value)}): {told}"
             )
     yield from _same_answers(table.changes)
+    yield from _partly_changed(table.changes)
+
+
+def _by_arm(changes: Iterable[ScoreChange]) -> Iterable[ScoreChange]:
+    """One change of each task and arm, of whatever metric."""
+    found: dict[tuple[str, str], ScoreChange] = {}
+    for change in changes:
+        found.setdefault((change.task, change.arm), change)
+    return found.values()
 
 
 def _same_answers(changes: Iterable[ScoreChange]) -> Iterator[str]:
-    seen = set()
-    for change in changes:
+    for change in _by_arm(changes):
         is_part = change.arm.removeprefix("without ") in _WHOLE_PARTS or change.arm == "only the question"
-        if is_part and change.changed == 1 and (change.task, change.arm) not in seen:
-            seen.add((change.task, change.arm))
+        if is_part and change.changed == 1:
             yield f"{change.task}: {change.same:.0%} of the answers are the same {_arm_words(change.arm)}."
+
+
+def _partly_changed(changes: Iterable[ScoreChange]) -> Iterator[str]:
+    """Arms that leave some prompts as they are."""
+    for change in _by_arm(changes):
+        if change.changed < 1:
+            count = round(change.changed * change.samples)
+            listed = change.arm.removeprefix("without ") in LISTED_PARTS
+            yield (
+                f"{change.task}: {count} of {change.samples} prompts are changed {_arm_words(change.arm)}"
+                f"{'; in the others the choices are not found' if listed else ''}."
+            )
 
 
 def _arm_words(arm: str) -> str:
@@ -48,7 +72,9 @@ def _arm_words(arm: str) -> str:
             "shots": "examples",
             "lead_in": "lead-in",
             "system": "system prompt",
-            "choices": "choices in it",
+            "stem": "question's stem (its choices stay)",
+            "choices": "choices in the question",
+            "all_choices": "choices in the question and the examples",
         }
         return f"without example {number}" if number != part else f"without the {names.get(part, part)}"
     return "with the question alone" if arm == "only the question" else f"({arm})"

@@ -13,14 +13,11 @@ from typing import Any
 import torch
 
 from gilot_plugin.attribution.methods import MethodContext, OutcomeMethod
+from gilot_plugin.attribution.schemes.readings import usual_coalitions
 from gilot_plugin.baselines.chance import torch_draws
 
 #: Gives the worth of each coalition, ``[coalitions]``, from which units are there, ``[coalitions, units]``.
 Worth = Callable[[torch.Tensor], torch.Tensor]
-
-#: Coalitions that are drawn: some for any prompt and more for each unit, so that a linear model is well
-#: determined, up to a most; beyond it still twice as many as units.
-_DRAWN, _DRAWN_A_UNIT, _MOST_DRAWN, _LEAST_A_UNIT = 64, 8, 2048, 2
 
 #: Width of the kernel of LIME, in cosine distances; that of LIME's own explainer of texts
 #: (Ribeiro et al. 2016; ``lime_text.py`` has 25 for distances times 100).
@@ -28,11 +25,6 @@ _KERNEL_WIDTH = 0.25
 
 #: Weight that holds the sum of the attributions to what all units do together, as captum's KernelShap has it.
 _HELD = 1e6
-
-
-def drawn(units: int) -> int:
-    """Number of coalitions that LIME and kernel SHAP draw, and about as many as Shapley sampling reads."""
-    return max(_LEAST_A_UNIT * units, min(_DRAWN + _DRAWN_A_UNIT * units, _MOST_DRAWN))
 
 
 def feature_ablation(context: MethodContext) -> list[float]:
@@ -58,7 +50,7 @@ def lime(
 
     Args:
         context: The prompt and its units.
-        samples: Coalitions; None for :func:`drawn`.
+        samples: Coalitions; None for :func:`usual_coalitions`.
         measure: See :func:`gilot_plugin.baselines.games.played`.
     """
     if len(context.units) == 1:  # the kernel gives the only other coalition next to no weight
@@ -68,7 +60,7 @@ def lime(
     from captum.attr._core.lime import get_exp_kernel_similarity_function
 
     everybody, nobody = _ends(context)
-    count = samples or drawn(len(context.units))
+    count = samples or usual_coalitions(len(context.units))
     return _attributed(
         context,
         lambda worth: Lime(
@@ -85,12 +77,12 @@ def kernel_shap(context: MethodContext, samples: int | None = None) -> list[floa
 
     Args:
         context: The prompt and its units.
-        samples: Coalitions; None for :func:`drawn`.
+        samples: Coalitions; None for :func:`usual_coalitions`.
     """
     from captum.attr import KernelShap
 
     everybody, nobody = _ends(context)
-    count = samples or drawn(len(context.units))
+    count = samples or usual_coalitions(len(context.units))
     if 2 ** len(context.units) <= count:
         return _attributed(context, lambda worth: _exact_shap(worth, everybody, nobody))
     return _attributed(
@@ -106,13 +98,13 @@ def shapley_sampling(context: MethodContext, permutations: int | None = None) ->
 
     Args:
         context: The prompt and its units.
-        permutations: Orders; None for as many as ask for about :func:`drawn` coalitions.
+        permutations: Orders; None for as many as ask for about :func:`usual_coalitions` coalitions.
     """
     from captum.attr import ShapleyValueSampling
 
     everybody, nobody = _ends(context)
     units = len(context.units)
-    count = permutations or ceil(drawn(units) / units)
+    count = permutations or ceil(usual_coalitions(units) / units)
 
     def attribute(worth: Worth) -> torch.Tensor:
         method = ShapleyValueSampling(worth)

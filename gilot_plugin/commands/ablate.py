@@ -28,8 +28,9 @@ def add_parser(commands: Subcommands) -> None:
         default=[],
         metavar="ARM,...",
         help="what is taken away or changed, one at a time: system, description, shots, shot_2, each_shot, "
-        "question, choices, lead_in, only_question, shot_order, {shots_of: TASK}, {regex: PATTERN}, "
-        "{function: package.module:name} (default: every part that the task has)",
+        "question, stem (a question without the choices that it lists, which stay), choices (those), "
+        "all_choices (those of the examples, too), lead_in, only_question, shot_order, {shots_of: TASK}, "
+        "{regex: PATTERN}, {function: package.module:name} (default: every part that the task has)",
     )
     parser.add_argument("--n", type=positive, help="so many samples of each task, at random (default: all)")
     parser.add_argument(

@@ -20,7 +20,11 @@ ONLY_QUESTION: Final = "only_question"
 SHOT_ORDER: Final = "shot_order"
 EACH_SHOT: Final = "each_shot"
 
-_PARTS = ("system", "description", "shots", "question", "choices", "lead_in")
+#: Parts that are there where the context lists choices: what a question says beside them, the choices
+#: themselves, and those of the examples, too.
+LISTED_PARTS: Final = ("stem", "choices", "all_choices")
+
+_PARTS = ("system", "description", "shots", "question", *LISTED_PARTS, "lead_in")
 _SHOT = re.compile(r"shot_[1-9]\d*")
 _PLACE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _ALLOWED = (

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from gilot_plugin.attribution.builtins import LOGPROB
-from gilot_plugin.baselines.perturbation import drawn, feature_ablation, kernel_shap, lime, shapley_sampling
+from gilot_plugin.attribution.schemes.readings import usual_coalitions
+from gilot_plugin.baselines.perturbation import feature_ablation, kernel_shap, lime, shapley_sampling
 from tests.attribution import engine_calls
 from tests.attribution.altered_models import read_last_token_only
 from tests.attribution.closeness import CLOSE_LOGPROBS
@@ -90,13 +91,13 @@ def test_nearly_all_coalitions_are_asked_for_at_once(method):
     for rows in game.asked:
         new.append(len(set(rows) - known))
         known |= set(rows)
-    assert sum(new) <= drawn(9) + 9 + 2
+    assert sum(new) <= usual_coalitions(9) + 9 + 2
     assert sum(sorted(new)[:-1]) <= 1
 
 
 @pytest.mark.parametrize(("units", "count"), [(1, 72), (10, 144), (100, 864), (248, 2048), (2000, 4000)])
 def test_draws_grow_with_units(units, count):
-    assert drawn(units) == count
+    assert usual_coalitions(units) == count
 
 
 @pytest.mark.parametrize("method", EVERY_METHOD)

@@ -40,6 +40,7 @@ def test_the_report_tells_of_the_ablations_and_of_no_attributions(
         "What the answers hang on</h2>",
         "Wrong answers against right ones",
         "explained: right",
+        "Do the scores rank the words rightly?",
     ):
         assert of_attributions not in page
     assert "0.5" in page  # the score as lm-eval gave it

@@ -63,8 +63,12 @@ def answered_anew(
         # What is left of its own words is part of its answer.
         kept.append((*ids[fed : unit.start_token], *ids[unit.end_token :]) if own else ())
     full = Row(ids[:fed])
+    room = verdict.max_new_tokens
+    if backend.limits.max_positions is not None:
+        # The last token of an answer is never fed.
+        room = min(room, backend.limits.max_positions - max(len(row.token_ids) for row in (full, *rows)) + 1)
     answers: dict[Row, tuple[int, ...]] = {}
-    for batch in greedy_answers(backend, [full, *rows], Decoding(verdict.max_new_tokens, execution)):
+    for batch in greedy_answers(backend, [full, *rows], Decoding(max(1, room), execution)):
         answers.update(batch)
     answer = verdict.of(answers[full])
     into = tuple(verdict.of((*before, *answers[row])) for before, row in zip(kept, rows, strict=True))

@@ -160,7 +160,7 @@ def generation_target(
 ) -> GenerationTarget:
     """What the model would generate, see :func:`gilot_plugin.attribution.games.generation_game`."""
     check_positions(backend, recipe.absence)
-    _check_window(backend, prompt, recipe, answer)
+    _check_window(backend, prompt, recipe, answer, 0 if window is None else window.start)
     rows, steps = PromptRows(prompt, recipe), recipe.max_new_tokens
 
     def searched(beams: int) -> Hypotheses:
@@ -204,15 +204,19 @@ def _fixed(recipe: Recipe, hypotheses: tuple[Continuation, ...]) -> FixedHypothe
     return FixedHypotheses(hypotheses, tuple(range(max(1, last))) if recipe.steps == "mean" else (last,))
 
 
-def _check_window(backend: Scorer, prompt: Prompt, recipe: Recipe, answer: Sequence[int] | None) -> None:
+def _check_window(
+    backend: Scorer, prompt: Prompt, recipe: Recipe, answer: Sequence[int] | None, before: int
+) -> None:
     ahead = recipe.max_new_tokens
     if recipe.hypotheses == "response" and answer is not None:
         ahead = min(ahead, len(answer))
     # What the last position is drawn from follows the token before it.
     needed = len(prompt.tokens) + (max(0, ahead - 1) if recipe.steps == "mean" else ahead)
-    if backend.limits.max_positions is not None and needed > backend.limits.max_positions:
+    most = backend.limits.max_positions
+    if most is not None and needed > most:
+        said = f", the {before} that the model said before what is explained" if before else ""
         raise PromptError(
-            f"the prompt's {len(prompt.tokens)} tokens and max_new_tokens={recipe.max_new_tokens} need "
-            f"{needed} positions, the model has {backend.limits.max_positions}: lower max_new_tokens or "
-            "shorten the prompt"
+            f"the prompt's {len(prompt.tokens) - before} tokens{said} and "
+            f"max_new_tokens={recipe.max_new_tokens} need {needed} positions, the model has {most}: lower "
+            "max_new_tokens or shorten the prompt"
         )

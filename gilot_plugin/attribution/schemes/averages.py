@@ -30,8 +30,8 @@ from gilot_plugin.attribution.schemes.readings import (
     Coalitions,
     Numbers,
     Readings,
+    coalitions_for,
     singles,
-    usual_coalitions,
 )
 from gilot_plugin.attribution.schemes.results import estimated, exactly, score_columns
 from gilot_plugin.attribution.schemes.surrogate import marginal_guesses, odd, pairs_of
@@ -86,7 +86,7 @@ def make_banzhaf(options: SchemeOptions) -> Scheme:
 
 def _averaged(average: _Average, options: SchemeOptions, game: UnitsGame) -> SchemeAsking[SchemeResult]:
     units = len(game.units)
-    most = usual_coalitions(units) if options.coalitions is None else options.coalitions
+    most = coalitions_for(units, options.coalitions)
     readings = Readings(game, Budget(game, most, options.token_budget))
     interrupted = whole = False
     try:

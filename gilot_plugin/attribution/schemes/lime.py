@@ -20,7 +20,7 @@ from gilot_plugin.attribution.schemes.readings import (
     Coalitions,
     Numbers,
     Readings,
-    usual_coalitions,
+    coalitions_for,
 )
 from gilot_plugin.attribution.schemes.results import estimated, exactly
 from gilot_plugin.attribution.schemes.surrogate import drawn_of, linear
@@ -47,7 +47,7 @@ def likeness(absent: Coalitions) -> Numbers:
 
 def _lime(options: SchemeOptions, game: UnitsGame) -> SchemeAsking[SchemeResult]:
     units = len(game.units)
-    most = usual_coalitions(units) if options.coalitions is None else options.coalitions
+    most = coalitions_for(units, options.coalitions)
     readings = Readings(game, Budget(game, most, options.token_budget))
     generator = np.random.default_rng(options.seed)
     interrupted = False

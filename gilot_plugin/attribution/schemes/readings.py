@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gilot_plugin.attribution.schemes.protocol import SchemeAsking, UnitsGame
 from gilot_plugin.attribution.types import Absent, Unit
+from gilot_plugin.errors import PromptError
 
 Coalitions = NDArray[np.bool_]
 Numbers = NDArray[np.float64]
@@ -17,6 +18,9 @@ Numbers = NDArray[np.float64]
 #: Coalitions that are asked for at a time: enough for full batches, few enough that little is lost when
 #: somebody interrupts.
 _AT_ONCE = 64
+
+#: Largest table of coalitions, in bytes.
+_MOST_ENTRIES = 2**28
 
 #: Coalitions whose cost tells what others will cost.
 _TRIED = 8
@@ -61,6 +65,21 @@ class Budget:
             self.tokens -= sum(map(self._game.cost, absent))
         if self._whole is not None:
             self._whole.spend(absent)
+
+
+def coalitions_for(units: int, wanted: int | None) -> int:
+    """How many coalitions to read of so many units; None leaves it to :func:`usual_coalitions`.
+
+    Raises:
+        PromptError: They would not fit into memory.
+    """
+    count = usual_coalitions(units) if wanted is None else wanted
+    if units * count > _MOST_ENTRIES:
+        raise PromptError(
+            f"{count} coalitions of {units} units are too many for this scheme: make units coarser, set "
+            "coalitions, or use scheme: auto, which looks at groups of units first"
+        )
+    return count
 
 
 class Readings:

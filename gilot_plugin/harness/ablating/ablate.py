@@ -17,11 +17,13 @@ from gilot_plugin.harness.ablating.jobs import Job, JobSamples
 from gilot_plugin.harness.ablating.ledger import Ledger
 from gilot_plugin.harness.ablating.scoring import arm_scores
 from gilot_plugin.harness.random_states import seed_all, undisturbed
-from gilot_plugin.settings.ablation import FULL, Arm
+from gilot_plugin.settings.ablation import FULL, LISTED_PARTS, Arm
 
 _LOGGER = logging.getLogger(__name__)
 
 _FULL_ARM = Arm(FULL, "full")
+
+_NOTHING = "it changes no prompt"
 
 #: Called with the number of samples that are done.
 Advance = Callable[[int], None]
@@ -96,6 +98,12 @@ def _ended(arm: Arm, status: Any, reason: str) -> ArmLine:
     return ArmLine(arm=arm.name, how=arm.kind, value=arm.value, status=status, reason=reason)
 
 
+def _why_nothing(arm: Arm) -> str:
+    if arm.part == "all_choices":
+        return f"{_NOTHING}: choices are not found in the question and in each of the examples"
+    return f"{_NOTHING}: no choices are found in the question" if arm.part in LISTED_PARTS else _NOTHING
+
+
 def _ask_arm(job: Job, samples: JobSamples, arm: Arm, ledger: Ledger, advance: Advance) -> ArmLine:
     logged = False
     if arm.kind == "full":
@@ -109,7 +117,7 @@ def _ask_arm(job: Job, samples: JobSamples, arm: Arm, ledger: Ledger, advance: A
         number = sum(changed(samples.full, built, samples.documents))
         if reason is not None or not number:
             advance(len(samples.documents))
-            return _ended(arm, "left_out", reason or "it changes no prompt")
+            return _ended(arm, "left_out", reason or _why_nothing(arm))
     if logged:
         advance(len(samples.documents))
     else:

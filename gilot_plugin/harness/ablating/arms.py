@@ -11,6 +11,7 @@ from gilot_plugin.harness.ablating.editing import makes_turns
 from gilot_plugin.settings.ablation import (
     AUTO_ARMS,
     EACH_SHOT,
+    LISTED_PARTS,
     ONLY_QUESTION,
     SHOT_ORDER,
     Ablation,
@@ -19,7 +20,10 @@ from gilot_plugin.settings.ablation import (
 )
 
 #: What ``arms: auto`` tries.
-_EVERY = ("system", "description", "shots", EACH_SHOT, "question", "choices", ONLY_QUESTION, SHOT_ORDER)
+_EVERY = (
+    *("system", "description", "shots", EACH_SHOT, "question", "stem", "choices"),
+    *(ONLY_QUESTION, SHOT_ORDER),
+)
 
 #: Documents that tell which parts a task's prompts have.
 _PREVIEW = 8
@@ -56,10 +60,8 @@ def obstacle(bench: Bench, full: Built, arm: Arm) -> str | None:
         return None
     if not makes_turns(bench.task):
         return "the task builds its prompts in its own way: only {regex: ...} and {function: ...} change them"
-    if arm.part in ("question", "choices", "lead_in") and getattr(bench.task, "multiple_input", False):
+    if arm.part in ("question", "lead_in", *LISTED_PARTS) and getattr(bench.task, "multiple_input", False):
         return "the choices are part of the question, in contexts of their own"
-    if arm.part == "choices" and not getattr(bench.task.config, "doc_to_choice", None):
-        return "the task has no choices"
     needed = _shots_needed(arm)
     if full.shots < needed:
         return f"there are {full.shots or 'no'} examples in its prompts"

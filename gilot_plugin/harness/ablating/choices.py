@@ -1,10 +1,12 @@
-"""Where the choices of a question stand in its text."""
+"""Where a question lists its choices, and what is left without them or without the rest."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from itertools import pairwise, takewhile
+from string import ascii_uppercase
+from typing import NamedTuple
 
 #: Labels such as "A" and "10" are told from texts by their length.
 _LONGEST_LABEL = 3
@@ -12,11 +14,34 @@ _LONGEST_LABEL = 3
 #: What may stand around a label: "A.", "(A)", "A)", "[A]", "A:".
 _LABELLED = r"(?<!\w)[(\[]?{label}[)\].:](?=\s)"
 
+#: A label that begins a line of a list, and not of a dialogue, as "A:" does.
+_LISTED = r"^[ \t]*[(\[]?{label}[)\].](?=\s)"
+
 #: What may stand before a choice on its line: "A. ", "(b) ", "3) ", "- ".
-_MARKER = re.compile(r"[ \t]*(?:[(\[]?\w{1,3}[)\].:]|[-*\u2022])?[ \t]*")
+_MARKER = r"[ \t]*(?:[(\[]?\w{1,3}[)\].:]|[-*\u2022])?[ \t]*"
+
+#: What may stand between choices that are listed in a line: " or ", ", or (b) ".
+_BETWEEN = r"\W*(?:\w{1,4}\W+){0,2}"
+
+#: The label of the first one of these.
+_FIRST_LABEL = re.compile(r"(?<!\w)[(\[]?\w[)\].:][ \t]+$")
 
 
-def without_choices(text: str, choices: Sequence[str]) -> str | None:
+class Listing(NamedTuple):
+    """Choices in a text.
+
+    Attributes:
+        start: Where the first one begins, with its label.
+        end: Where the last one ends, with the end of its line where it has lines of its own.
+        spans: What has to go so that no choice is left.
+    """
+
+    start: int
+    end: int
+    spans: tuple[tuple[int, int], ...]
+
+
+def without_choices(text: str, choices: Sequence[str] | None) -> str | None:
     """A question without its choices, labels included.
 
     Choices that are labels are looked for as such, each at the beginning of a line or all on one line,
@@ -24,19 +49,16 @@ def without_choices(text: str, choices: Sequence[str]) -> str | None:
 
     Args:
         text: The question as it is put to the model.
-        choices: As the task's ``doc_to_choice`` gives them.
+        choices: As the task's ``doc_to_choice`` gives them; None where it has none, and lines that are
+            labelled "A", "B" and so on are taken for them.
 
     Returns:
         None where they do not all stand in the text, in their order.
     """
-    names = [str(choice).strip() for choice in choices]
-    if len(names) < 2 or not all(names):
-        return None
-    if all(len(name) <= _LONGEST_LABEL for name in names):
-        spans = _labelled(text, names)
-    else:
-        spans = _verbatim(text, names)
-    if spans is None:
+    names = _names(text, choices)
+    listing = _listing(text, names)
+    spans = _anywhere(text, names) if listing is None else listing.spans
+    if not spans:
         return None
     left, end = [], 0
     for start, stop in spans:
@@ -48,15 +70,67 @@ def without_choices(text: str, choices: Sequence[str]) -> str | None:
     return found if end < len(text) or text.endswith("\n") else found.rstrip("\n")
 
 
-def _labelled(text: str, names: Sequence[str]) -> list[tuple[int, int]] | None:
+def without_stem(text: str, choices: Sequence[str] | None, lead_in: str) -> str | None:
+    """The choices that a question lists, labels included, and its lead-in, without all else of it.
+
+    Args:
+        text: See :func:`without_choices`.
+        choices: See there.
+        lead_in: What all questions of the task end with.
+
+    Returns:
+        None where the choices do not stand in the text as a list.
+    """
+    listing = _listing(text, _names(text, choices))
+    if listing is None:
+        return None
+    listed, after = text[listing.start : listing.end], text[listing.end :]
+    kept = after[len(after) - min(len(lead_in), len(after)) :]
+    if kept == after:
+        return listed + kept
+    if kept[:1].isspace():
+        return listed.rstrip() + kept
+    gap = after.removesuffix(kept)
+    return listed.rstrip() + (gap[len(gap.rstrip()) :] or listed[len(listed.rstrip()) :]) + kept
+
+
+def common_end(texts: Iterable[str]) -> str:
+    """The lines, the first one's beginning left out, with which different texts all end; else empty."""
+    backwards = sorted({text[::-1] for text in texts})
+    if len(backwards) < 2:
+        return ""
+    # What the first and the last of sorted texts begin with, all do.
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(backwards[0], backwards[-1], strict=False))
+    end = "".join(character for character, _ in alike)[::-1]
+    return end[end.find("\n") :] if "\n" in end else ""
+
+
+def _names(text: str, choices: Sequence[str] | None) -> list[str]:
+    """What is looked for; nothing where some choice is empty, or alone."""
+    if choices is None:
+        names: list[str] = []
+        for label in ascii_uppercase:
+            if not re.search(_LISTED.format(label=label), text, re.MULTILINE):
+                break
+            names.append(label)
+    else:
+        names = [str(choice).strip() for choice in choices]
+    return names if len(names) > 1 and all(names) else []
+
+
+def _listing(text: str, names: Sequence[str]) -> Listing | None:
+    if not names:
+        return None
+    if all(len(name) <= _LONGEST_LABEL for name in names):
+        return _labelled(text, names)
+    return _in_lines(text, names) or _in_a_line(text, names)
+
+
+def _labelled(text: str, names: Sequence[str]) -> Listing | None:
     """From the first label to the end of the line of the last one."""
-    found: list[re.Match[str]] = []
-    for name in names:
-        pattern = re.compile(_LABELLED.format(label=re.escape(name)))
-        match = pattern.search(text, found[-1].end() if found else 0)
-        if match is None:
-            return None
-        found.append(match)
+    found = _last_matches(text, names, r"^[ \t]*") or _last_matches(text, names, "")
+    if not found:
+        return None
     # Far apart and on one line, the letters are words of a sentence.
     lines = [text.count("\n", one.end(), other.start()) for one, other in pairwise(found)]
     if len(set(lines)) > 1 and 0 in lines:
@@ -65,22 +139,61 @@ def _labelled(text: str, names: Sequence[str]) -> list[tuple[int, int]] | None:
     line = text.rfind("\n", 0, start) + 1
     if not text[line:start].strip():
         start = line
-    end = text.find("\n", found[-1].end())
-    return [(start, len(text) if end < 0 else end + 1)]
+    end = _line_end(text, found[-1].end())
+    return Listing(start, end, ((start, end),))
 
 
-def _verbatim(text: str, names: Sequence[str]) -> list[tuple[int, int]] | None:
-    """Each choice; with its whole line where nothing but a marker stands before it there."""
+def _last_matches(text: str, names: Sequence[str], before: str) -> list[re.Match[str]]:
+    """Labels in their order, as near to the end of a text as they stand; empty if one is missing."""
+    found: list[re.Match[str]] = []
+    limit = len(text)
+    for name in reversed(names):
+        pattern = re.compile(before + _LABELLED.format(label=re.escape(name)), re.MULTILINE)
+        matches = [match for match in pattern.finditer(text) if match.end() <= limit]
+        if not matches:
+            return []
+        found.insert(0, matches[-1])
+        limit = matches[-1].start()
+    return found
+
+
+def _line_end(text: str, place: int) -> int:
+    end = text.find("\n", place)
+    return len(text) if end < 0 else end + 1
+
+
+def _in_lines(text: str, names: Sequence[str]) -> Listing | None:
+    """One line a choice, with nothing but a marker before it."""
+    lines = [rf"{_MARKER}{re.escape(name)}[ \t]*[.,;]?[ \t]*$" for name in names]
+    found = list(re.finditer("^" + r"\n(?:[ \t]*\n)*".join(lines), text, re.MULTILINE))
+    if not found:
+        return None
+    start, end = found[-1].start(), _line_end(text, found[-1].end())
+    return Listing(start, end, ((start, end),))
+
+
+def _in_a_line(text: str, names: Sequence[str]) -> Listing | None:
+    """Choices with next to nothing between them."""
+    wanted = (rf"(?<!\w){re.escape(name)}(?!\w)" for name in names)
+    found = list(re.finditer(_BETWEEN.join(f"({one})" for one in wanted), text))
+    if not found:
+        return None
+    last = found[-1]
+    label = _FIRST_LABEL.search(text[: last.start()])
+    spans = tuple(last.span(number + 1) for number in range(len(names)))
+    return Listing(last.start() if label is None else label.start(), last.end(), spans)
+
+
+def _anywhere(text: str, names: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Each choice where it first stands; empty if one is missing. Labels stand in lists alone."""
+    if all(len(name) <= _LONGEST_LABEL for name in names):
+        return ()
     spans = []
     place = 0
     for name in names:
         start = text.find(name, place)
         if start < 0:
-            return None
+            return ()
         place = start + len(name)
-        line = text.rfind("\n", 0, start) + 1
-        end = text.find("\n", place)
-        stop = len(text) if end < 0 else end + 1
-        alone = _MARKER.fullmatch(text[line:start]) is not None and not text[place:stop].strip()
-        spans.append((line, stop) if alone else (start, place))
-    return spans
+        spans.append((start, place))
+    return tuple(spans)

@@ -16,7 +16,7 @@ from typing import Any
 
 import regex
 
-from gilot_plugin.harness.ablating.choices import without_choices
+from gilot_plugin.harness.ablating.choices import common_end, without_choices, without_stem
 from gilot_plugin.harness.watching.parts import literal_end
 from gilot_plugin.settings.ablation import Arm
 
@@ -25,6 +25,9 @@ Rewrite = Callable[[str, Any, str], str]
 
 #: The turn of one example.
 Turn = Sequence[Any]
+
+#: Documents that tell how a task's questions end, where its template does not.
+_ALIKE = 8
 
 
 def snapshot(task: Any) -> Any:
@@ -83,6 +86,8 @@ class Editing:
         self._shots = 0
         self._others: Sequence[Turn] = ()
         self._order = Random(f"gilot {seed}")  # apart from any that lm-eval uses
+        self._drawn: list[Any] | None = None
+        self._missed = self._keeps = False
         #: Most examples that a prompt had before the change.
         self.most_shots = 0
         self._build = task.fewshot_context
@@ -90,12 +95,17 @@ class Editing:
         if makes_turns(task):
             self._turn, self._resolve = task.build_qa_turn, task.resolve_field
             task.build_qa_turn, task.resolve_field = self._edited_turn, self._edited_field
-            if arm.kind == "shot_order" and getattr(task, "sampler", None) is not None:
+            if getattr(task, "sampler", None) is not None:
                 self._sample = task.sampler.sample
-                task.sampler.sample = self._reordered
+                if arm.kind == "shot_order":
+                    task.sampler.sample = self._reordered
+                elif arm.part == "all_choices":
+                    task.sampler.sample = self._drawn_once
+            if arm.part == "stem" and not self._end:
+                self._end = _observed_end(task)
 
     def _context(self, doc: Any, *args: Any, **kwargs: Any) -> Any:
-        self._doc, self._shots = doc, 0
+        self._doc, self._shots, self._drawn, self._missed = doc, 0, None, False
         if self._lent is not None:
             self._others = self._lent(int(kwargs.get("num_fewshot") or 0))
         if self._takes("system"):
@@ -103,6 +113,10 @@ class Editing:
         elif self._rewrite is not None and kwargs.get("system_instruction"):
             kwargs["system_instruction"] = self._rewrite(kwargs["system_instruction"], doc, "system")
         made = self._build(doc, *args, **kwargs)
+        if self._missed:  # a prompt that lists choices here and there would be none of the task's
+            self._shots, self._keeps = 0, True
+            made = self._build(doc, *args, **kwargs)
+            self._keeps = False
         self.most_shots = max(self.most_shots, self._shots)
         if self._rewrite is not None and not makes_turns(self._task):
             return self._rewrite(made, doc, "content") if isinstance(made, str) else made
@@ -130,22 +144,29 @@ class Editing:
             self._order.shuffle(order)
         return [drawn[place] for place in order]
 
+    def _drawn_once(self, *args: Any, **kwargs: Any) -> Any:
+        if self._drawn is None:
+            self._drawn = list(self._sample(*args, **kwargs))
+        return self._drawn
+
     def _edited_turn(self, **given: Any) -> Any:
         messages = list(self._turn(**given))
         if "a" in given:
             self._shots += 1
-            return self._edited_shot(messages, self._shots)
-        return self._edited_question(messages)
+            return self._edited_shot(messages, self._shots, given.get("c"))
+        return self._edited_question(messages, given.get("c"))
 
-    def _edited_shot(self, messages: list[Any], number: int) -> Any:
+    def _edited_shot(self, messages: list[Any], number: int, choices: Sequence[str] | None) -> Any:
         part = f"shot_{number}"
         if self._takes("shots") or self._takes(part):
             return []
         if self._lent is not None:
             return list(self._others[number - 1]) if number <= len(self._others) else []
+        if self._takes("all_choices"):
+            return self._without_choices(messages, choices)
         return self._rewritten(messages, part)
 
-    def _edited_question(self, messages: list[Any]) -> Any:
+    def _edited_question(self, messages: list[Any], choices: Sequence[str] | None) -> Any:
         question, *begun = messages
         lead_in = self._end if question.content.endswith(self._end) else ""
         text = question.content.removesuffix(lead_in)
@@ -153,10 +174,23 @@ class Editing:
             return [replace(question, content=lead_in.lstrip()), *begun]
         if self._takes("lead_in"):
             return [replace(question, content=text, _delimiter="")]
-        if self._takes("choices"):
-            left = without_choices(text, [str(choice) for choice in self._task.doc_to_choice(self._doc)])
-            return messages if left is None else [replace(question, content=left + lead_in), *begun]
+        if self._takes("stem"):
+            left = without_stem(question.content, choices, lead_in)
+            return messages if left is None else [replace(question, content=left), *begun]
+        if self._takes("choices") or self._takes("all_choices"):
+            return self._without_choices(messages, choices)
         return self._rewritten(messages, "question")
+
+    def _without_choices(self, messages: list[Any], choices: Sequence[str] | None) -> list[Any]:
+        question, *others = messages
+        lead_in = self._end if question.content.endswith(self._end) else ""
+        left = without_choices(question.content.removesuffix(lead_in), choices)
+        if left is not None:
+            left += lead_in
+        else:  # a template may end with the list
+            left = without_choices(question.content, choices)
+        self._missed = self._missed or (left is None and self._takes("all_choices"))
+        return messages if left is None or self._keeps else [replace(question, content=left), *others]
 
     def _rewritten(self, messages: list[Any], part: str) -> list[Any]:
         if self._rewrite is None:
@@ -164,6 +198,12 @@ class Editing:
         return [
             replace(message, content=self._rewrite(message.content, self._doc, part)) for message in messages
         ]
+
+
+def _observed_end(task: Any) -> str:
+    """What the first questions of a task have in common at their end."""
+    docs = task.eval_docs
+    return common_end(str(task.doc_to_text(docs[number])) for number in range(min(_ALIKE, len(docs))))
 
 
 def pattern_rewrite(pattern: str) -> Rewrite:

@@ -77,11 +77,12 @@ def sample_game(run: EvaluationRun, sample: Sample, *, measured: bool = True) ->
             task, config, sample, fed.response or "", answer, tokenizer, backend.limits.eos_token_ids
         )
     verdict = None
-    if window is not None and task.output_type == "generate_until":
-        verdict = answer_verdict(run, task, sample, fed.response or "", len(window.tokens))
-    anew = window is not None and not window.is_start and verdict is not None
-    if anew and config.hypotheses == "regenerate" and measured:
-        # Hypotheses are the model's own anew, and so is the way to what is scored.
+    if window is not None and measured and task.output_type == "generate_until":
+        # Where hypotheses are the model's own anew, so is the way to what is scored.
+        anew = config.hypotheses == "regenerate" and not window.is_start
+        if anew or FLIP in recipe.methods:
+            verdict = answer_verdict(run, task, sample, fed.response or "", len(window.tokens))
+    if verdict is not None:
         recipe = replace(recipe, methods=tuple(dict.fromkeys((*recipe.methods, FLIP))))
     prompt = fed.prompt if window is None else continued(fed.prompt, window.before)
     units: Sequence[Unit] | Refinement = ()

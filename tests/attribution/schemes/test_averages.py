@@ -141,3 +141,11 @@ def test_what_is_known_when_somebody_interrupts():
     assert part.coalitions < whole.coalitions
     widths = [np.mean([high - low for low, high in one.intervals["v"]]) for one in (part, whole)]
     assert widths[0] >= widths[1]
+
+
+def test_a_hundred_thousand_units_are_too_many_unless_coalitions_are_few():
+    game = TableGame(100_000, lambda absent: float(7 in absent))
+    with pytest.raises(PromptError, match="200000 coalitions of 100000 units are too many"):
+        play(make_shapley(SchemeOptions()), game)
+    found = play(make_shapley(SchemeOptions(coalitions=8)), game)
+    assert sum(found.scores["v"]) == pytest.approx(1.0)

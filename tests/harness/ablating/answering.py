@@ -47,12 +47,32 @@ class ReadingLM(LM):
         return "by hand"
 
 
+class LongestLM(ReadingLM):
+    """Prefers the longest choice, whatever it is asked."""
+
+    def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        return [(float(len(request.args[1])), False) for request in requests]
+
+
+class CountingLM(ReadingLM):
+    """Prefers the choice that its context names most often."""
+
+    def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        return [
+            (10.0 * context.count(choice.strip()) - _by_chance(context, choice), False)
+            for context, choice in (request.args[:2] for request in requests)
+        ]
+
+
 def _likelihood(context: str, continuation: str) -> float:
     words = set(continuation.split())
     shared = len(words & set(context.split()))
-    digest = hashlib.sha256((context + continuation).encode()).digest()
-    # Ties are broken as by chance, always alike.
-    return 10.0 * shared + 5.0 * ("truly" in words) - digest[0] / 256
+    return 10.0 * shared + 5.0 * ("truly" in words) - _by_chance(context, continuation)
+
+
+def _by_chance(context: str, continuation: str) -> float:
+    """What breaks ties, always alike."""
+    return hashlib.sha256((context + continuation).encode()).digest()[0] / 256
 
 
 def _names(number: int) -> tuple[str, str]:
@@ -75,6 +95,17 @@ GIVEN_AWAY = choices_task(
         (f"Which of them is number {number}? So:", [f" truly one{number}", f" other two{number}"])
         for number in range(COUNT)
     ],
+)
+
+#: The right choice, which is the longest one, is named in the question; all choices are listed.
+LISTED = choices_task(
+    "listed",
+    [
+        (f"Which of them is it? It is red{number}long .", [f" red{number}long", f" blue{number}"])
+        for number in range(COUNT)
+    ],
+    doc_to_text="{{text}}\n- {{options[0].strip()}}\n- {{options[1].strip()}}\nAnswer:",
+    metric_list=[{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
 )
 
 #: Free answers: the last word of the question.

@@ -16,7 +16,16 @@ from gilot_plugin.artifacts.ablations import TaskAblation, read_ablation
 from gilot_plugin.artifacts.validation import validate_path
 from gilot_plugin.harness.entry.attach import attach
 from gilot_plugin.settings.ablation import FULL
-from tests.harness.ablating.answering import COUNT, ECHO, GIVEN_AWAY, READ, ReadingLM
+from tests.harness.ablating.answering import (
+    COUNT,
+    ECHO,
+    GIVEN_AWAY,
+    LISTED,
+    READ,
+    CountingLM,
+    LongestLM,
+    ReadingLM,
+)
 from tests.harness.evaluations import CHEAP, essence, evaluate
 
 pytestmark = pytest.mark.lm_eval
@@ -53,6 +62,48 @@ def test_choices_that_give_the_answer_away_are_told_from_a_question_that_is_need
     assert any("given_away: acc is 1 without the question, where guessing gives 0.5" in line for line in told)
     assert any("read: acc falls from 1" in line for line in told)
     assert "given_away: 100% of the answers are the same without the question." in told
+
+
+def test_a_model_that_answers_from_the_choices_alone_is_told_from_one_that_reads_the_stem() -> None:
+    told = {}
+    for lm in (LongestLM(), CountingLM()):
+        _, found = _ablated([LISTED], "auto", lm=lm)
+        change = _changes(found)["listed", "without stem"]
+        assert change.full == 1.0
+        assert change.guessing is not None
+        told[type(lm)] = change, list(readings(ablation_table(list(found.values()))))
+    change, lines = told[LongestLM]
+    assert (change.score, change.same, change.is_finding) == (1.0, 1.0, False)
+    assert change.guessing.is_finding
+    assert change.guessing.q_value < 0.01
+    assert (
+        "listed: acc is 1 without the question's stem (its choices stay), where guessing gives 0.5 (adjusted "
+        "p < 0.001): the choices, or the order in which they are listed, give answers away."
+    ) in lines
+    change, lines = told[CountingLM]
+    assert change.is_finding
+    assert change.q_value < 0.01
+    assert change.score < 0.75
+    assert not change.guessing.is_finding
+    assert not any("give answers away" in line for line in lines)
+
+
+def test_prompts_whose_choices_are_not_found_are_counted() -> None:
+    listed = "{{text}}{% if text.endswith('0long .') %} Go!{% else %}\n- {{options|join('\n- ')}}{% endif %}"
+    config = {**LISTED, "doc_to_text": listed + "\nAnswer:", "doc_to_choice": "{{options}}"}
+    _, found = _ablated([config, READ], ["stem", "all_choices", "question"], lm=CountingLM())
+    assert found["listed"].arms["without stem"].changed == COUNT - 4
+    told = list(readings(ablation_table(list(found.values()))))
+    assert (
+        "listed: 36 of 40 prompts are changed without the question's stem (its choices stay); in the others "
+        "the choices are not found."
+    ) in told
+    assert not any("changed without the question." in line for line in told)
+    left = found["read"].arms["without stem"]
+    assert (left.status, left.reason) == (
+        "left_out",
+        "it changes no prompt: no choices are found in the question",
+    )
 
 
 def test_a_model_that_reads_nothing_has_equal_answers() -> None:

@@ -10,7 +10,6 @@ import pytest
 from gilot_plugin.harness.ablating.ablate import ablate, plan_job
 from gilot_plugin.harness.ablating.arms import arms_of, emptied, obstacle
 from gilot_plugin.harness.ablating.bench import Bench, build, build_full
-from gilot_plugin.harness.ablating.choices import without_choices
 from gilot_plugin.harness.ablating.jobs import Job
 from gilot_plugin.settings.ablation import Ablation, Arm, arms_named, without
 from tests.harness.ablating.answering import ECHO
@@ -126,6 +125,71 @@ def test_choices_leave_the_question(choices: list[str]) -> None:
     assert _prompt(make_bench(config), without("choices")) == "Which?\nAnswer:"
 
 
+_LISTED = "Q: {{text}}\nOptions:\nA. {{options[0]}}\nB. {{options[1]}}\nAnswer:"
+
+
+def _listed(**config: Any) -> dict[str, Any]:
+    """A task with one example, whose prompts list the choices."""
+    example = {"text": "Which sea?", "options": ["Red Sea", "North Sea"]}
+    defaults = {
+        "doc_to_text": _LISTED,
+        "description": "Choose. ",
+        "num_fewshot": 1,
+        "fewshot_config": {"sampler": "first_n", "samples": [example]},
+    }
+    documents = [
+        ("Which fish, red fish or blue bird?", ["red fish", "blue bird"]),
+        ("Which ant?", ["red ant", "blue bee"]),
+    ]
+    return choices_task("listed", documents, **{**defaults, **config})
+
+
+_EXAMPLE = "Q: Which sea?\nOptions:\nA. Red Sea\nB. North Sea\nAnswer: Red Sea\n\n"
+
+
+@pytest.mark.parametrize("doc_to_text", [_LISTED, lambda doc: _worded(doc)], ids=["template", "function"])
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        ("stem", f"Choose. {_EXAMPLE}A. red fish\nB. blue bird\nAnswer:"),
+        ("choices", f"Choose. {_EXAMPLE}Q: Which fish, red fish or blue bird?\nOptions:\nAnswer:"),
+        (
+            "all_choices",
+            "Choose. Q: Which sea?\nOptions:\nAnswer: Red Sea\n\n"
+            "Q: Which fish, red fish or blue bird?\nOptions:\nAnswer:",
+        ),
+    ],
+)
+def test_parts_of_a_question_that_lists_its_choices(part: str, expected: str, doc_to_text: Any) -> None:
+    assert _prompt(make_bench(_listed(doc_to_text=doc_to_text)), without(part)) == expected
+
+
+def _worded(doc: Mapping[str, Any]) -> str:
+    first, second = doc["options"]
+    return f"Q: {doc['text']}\nOptions:\nA. {first}\nB. {second}\nAnswer:"
+
+
+def test_where_one_example_lists_no_choices_all_of_them_stay() -> None:
+    shots = [
+        {"text": "Which sea?", "options": ["Red Sea", "North Sea"]},
+        {"text": "Which lake?", "options": ["Lake Van", ""]},
+    ]
+    drawn = _listed(num_fewshot=2, fewshot_config={"sampler": "default", "samples": shots})
+    bench = make_bench(drawn)
+    full = build_full(bench)
+    assert build(bench, without("all_choices"), 0).contexts(0) == full.contexts(0)
+    assert build(bench, without("choices"), 0).contexts(0) != full.contexts(0)
+
+
+def test_lists_are_found_by_their_labels_where_a_task_has_no_choices() -> None:
+    documents = [{"text": f"Who?\n(A) red fish\n(B) {name}", "target": name} for name in ("blue bird", "bee")]
+    config = inline_task("free", "generate_until", documents, doc_to_text="{{text}}\nLet us think.")
+    bench = make_bench(config)
+    assert _prompt(bench, without("stem")) == "(A) red fish\n(B) blue bird\nLet us think."
+    assert _prompt(bench, without("choices")) == "Who?\nLet us think."
+    assert "without stem" in [arm.name for arm in arms_of(bench, Ablation())]
+
+
 def test_arms_are_those_that_change_a_prompt_each_in_its_own_way() -> None:
     names = [arm.name for arm in arms_of(make_bench(_shown(), system_instruction="S"), Ablation())]
     assert names == [
@@ -138,34 +202,17 @@ def test_arms_are_those_that_change_a_prompt_each_in_its_own_way() -> None:
 def test_what_does_not_apply_is_said() -> None:
     bench = make_bench(ECHO)
     full = build_full(bench)
-    named = ["shots", "shot_3", "choices", "shot_order", {"shots_of": "other"}]
+    named = ["shots", "shot_3", "shot_order", {"shots_of": "other"}]
     reasons = [obstacle(bench, full, arm) for arm in arms_named(named, 0)]
     assert reasons == [
         "there are no examples in its prompts",
         "there are no examples in its prompts",
-        "the task has no choices",
         "there are no examples in its prompts",
         "there are no examples in its prompts",
     ]
     assert "nothing is left of 40 prompts" in str(emptied(bench, build(bench, without("question"), 0)))
     rolling = make_bench(inline_task("texts", "loglikelihood_rolling", [{"text": "", "target": "a b"}]))
     assert "scored as a whole" in str(obstacle(rolling, build_full(rolling), without("question")))
-
-
-@pytest.mark.parametrize(
-    ("text", "choices", "left"),
-    [
-        ("Q?\nA. x\nB. y", ["A", "B"], "Q?"),
-        ("Q?\n(a) x (b) y\nSo:", ["a", "b"], "Q?\nSo:"),
-        ("Q? red fish or blue bird?", ["red fish", "blue bird"], "Q?  or ?"),
-        ("Options:\n- red fish\n- blue bird\nSo:", ["red fish", "blue bird"], "Options:\nSo:"),
-        ("Is vitamin A. good?\nAsk Dr. B. now", ["A", "B", "C"], None),
-        ("Nothing of them is here", ["red fish", "blue bird"], None),
-        ("one", ["one"], None),
-    ],
-)
-def test_choices_are_found_as_labels_or_as_they_are(text: str, choices: list[str], left: str | None) -> None:
-    assert without_choices(text, choices) == left
 
 
 def test_what_cannot_be_lent_fails_alone() -> None:

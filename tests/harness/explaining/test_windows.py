@@ -168,3 +168,17 @@ def test_flips_come_by_themselves_with_regenerated_hypotheses(lm):
     _, run = explain(lm, [task()], settings)
     asked = [record["flips"] is not None for record in run.records]
     assert asked == [number is not None for _, number in ANSWERS.values()]
+
+
+def test_thoughts_are_reasoning(make_lm, shared_model, tokenizer):
+    said = {"fox": "Is it 3? No. </think> It is 7 foxes"}
+    lm = make_lm(saying(shared_model, tokenizer, said), think_end_token="</think>")
+    settings = {"scope": "reasoning", "units": "sentence", "methods": ["kl"]}
+    _, run = explain(lm, [task()], {**settings, "select": {"strategy": "ids", "ids": [0]}})
+    (record,) = run.records
+    assert record["status"] == "ok", record["reason"]
+    assert record["target"]["response"] == "It is 7 foxes"
+    assert window_text(record).strip() == "7"
+    units = [unit["text"].strip() for unit in record["units"]]
+    assert units[:2] == ["Is it 3?", "No."]
+    assert {unit["segment"] for unit in record["units"]} == {"reasoning"}
