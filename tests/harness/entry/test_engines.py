@@ -98,6 +98,26 @@ def test_records_are_those_of_hf(checkpoint: dict[str, str], hypotheses: str, ta
             assert values == pytest.approx(other["scores"][measure], abs=2e-4), (document, measure)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"scheme": "shapley", "coalitions": 10, "methods": ["kl"]},
+        {"methods": ["kl", "kernel_shap"], "units": "segment"},
+        {"absence": "replace", "replace_with": 5, "methods": ["kl"]},
+        {"explain": "end", "methods": ["signed_kl", "logodds"]},
+    ],
+)
+def test_coalitions_replacements_windows_and_other_libraries(
+    checkpoint: dict[str, str], settings: dict[str, Any]
+) -> None:
+    _, ours = as_vllm([ANSWERS], checkpoint, **settings)
+    _, theirs = as_hf([ANSWERS], checkpoint, **settings)
+    for record, other in zip(ours.records, theirs.records, strict=True):
+        assert record["status"] == other["status"] == "ok", record["reason"]
+        for measure, values in record["scores"].items():
+            assert values == pytest.approx(other["scores"][measure], abs=5e-4), measure
+
+
 def test_scores_lie_within_their_bounds_where_little_is_told(checkpoint: dict[str, str]) -> None:
     _, ours = as_vllm([ANSWERS], {**checkpoint, "max_logprobs": 30}, methods=["ot", "kl"])
     _, theirs = as_hf([ANSWERS], checkpoint, methods=["ot", "kl"], top_p=1.0)
