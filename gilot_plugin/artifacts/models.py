@@ -356,6 +356,12 @@ class DiagnosticsFields(Open):
         "measured on the first samples of the task up to this one. Null or absent where it was not measured, "
         "as in single precision.",
     )
+    told_tokens: Annotated[int, Field(ge=1)] | None = optional(
+        description="Likeliest tokens of a distribution that the runtime can tell of, where that is not all "
+        "of them: kl, l2, js and tv are then of the tokens told of with and without the unit, with all "
+        "others as one more outcome, and not to be compared with those over the whole vocabulary. Null or "
+        "absent where they cover that.",
+    )
     lds: dict[str, Annotated[float, Field(ge=-1, le=1)]] = optional(
         description="For each measure, Spearman's rank correlation between what the scores predict for "
         "coalitions that were not used and what those are worth. Empty or absent where none were held out.",

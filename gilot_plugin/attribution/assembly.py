@@ -90,8 +90,14 @@ def assembled(backend: Scorer, game: Game, result: SchemeResult, coarse: Sequenc
             transport_left_over=sum(one.left_over for one in measured),
             lds=result.lds,
             held_out=result.held_out,
+            told_tokens=_told_tokens(backend) if not described.choices else None,
         ),
     )
+
+
+def _told_tokens(backend: Scorer) -> int | None:
+    """The most tokens of a distribution that the runtime tells of, where it does not tell of all."""
+    return None if backend.limits.whole_vocabulary else backend.limits.nucleus_size
 
 
 def _step_scores(game: Game, answer: ExplainedAnswer | None) -> dict[str, tuple[tuple[float, ...], ...]]:

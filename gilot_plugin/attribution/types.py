@@ -292,6 +292,9 @@ class Diagnostics:
             within the tolerance and left to the exact one; 0 on a CPU, where all of them are exact.
         noise_floor: How much scores move by themselves, measured on the first samples of the run up to this
             one; None where it was not measured.
+        told_tokens: Likeliest tokens of a distribution that the runtime can tell of, where that is not all
+            of them. Distances but transport are then those of the tokens told of with and without the units,
+            with all others as one more outcome; None where they cover the whole vocabulary.
         lds: For each measure, Spearman's rank correlation between what the scores predict for coalitions
             that were not used and what those are worth; empty where none were held out.
         held_out: How many were held out.
@@ -311,6 +314,7 @@ class Diagnostics:
     failed_methods: Mapping[str, str] = field(default_factory=dict)
     transport_left_over: int = 0
     noise_floor: NoiseFloor | None = None
+    told_tokens: int | None = None
     lds: Mapping[str, float] = field(default_factory=dict)
     held_out: int = 0
 

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
             task_config(task, own, given, config.get("output_type"))
 
     from gilot_plugin.harness.entry.attach import Attachment
-    from gilot_plugin.harness.entry.loading import load_model, model_source
+    from gilot_plugin.harness.entry.loading import load_explained, model_source
     from gilot_plugin.harness.entry.past import as_hf, explain_past
     from gilot_plugin.harness.entry.summary import print_summary
     from gilot_plugin.settings.selection import functions_in
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     source = as_hf(source, named=options.model is not None)
     attachment = Attachment(given, None)
     found, complete = explain_past(
-        past, rows, source, load_model(source).lm, given, include_path=options.include_path
+        past, rows, source, load_explained(source), given, include_path=options.include_path
     )
     attachment.runs.append(found)
     attachment.interrupted = not complete

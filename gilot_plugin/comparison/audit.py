@@ -9,6 +9,7 @@ from typing import Any
 
 from gilot_plugin.artifacts.chosen_by import answer_strategies, chosen_by_answer
 from gilot_plugin.artifacts.loading import LoadedRun
+from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.comparison.ablations import AblationShift, ablation_shifts
 from gilot_plugin.comparison.changes import Change, measure_changes
 from gilot_plugin.comparison.flips import Flips, count_flips
@@ -152,6 +153,14 @@ def _warnings(
         )
     for name, value, other in _different_settings(base, tuned):
         yield f"the runs have different settings: {name} is {value} in the base run, {other} in the other"
+    measured = {(_told_tokens(pair.base), _told_tokens(pair.tuned)) for pair in pairs}
+    different = next((found for found in sorted(measured, key=str) if found[0] != found[1]), None)
+    if different is not None:
+        yield (
+            f"the runs measured different quantities: distributions are {_outcomes(different[0])} in the "
+            f"base run, {_outcomes(different[1])} in the other, so that kl, l2, js and tv cannot be "
+            "compared, and ot within its bounds only"
+        )
     strategies = {
         name for run in (base, tuned) for task in run.tasks for name in answer_strategies(run.manifest, task)
     }
@@ -170,6 +179,17 @@ def _warnings(
     if any(pair.coverage < 1 for pair in pairs):
         low = min(pair.coverage for pair in pairs)
         yield f"prompts differ between the runs: they were compared on at least {low:.0%} of their words"
+
+
+def _told_tokens(record: Record) -> int | None:
+    found: int | None = record.diagnostics.get("told_tokens")
+    return found
+
+
+def _outcomes(told_tokens: int | None) -> str:
+    if told_tokens is None:
+        return "over the whole vocabulary"
+    return f"of the {told_tokens} likeliest tokens, with all others as one outcome,"
 
 
 def _different_settings(base: LoadedRun, tuned: LoadedRun) -> Iterable[tuple[str, Any, Any]]:

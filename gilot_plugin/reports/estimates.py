@@ -14,7 +14,7 @@ _SIGNED_PREFIX = "signed_"
 #: Methods whose numbers are above 0 where the answer is likelier with the unit than without it.
 _OF_THE_ANSWER = frozenset(
     {
-        *("logprob", "lime", "kernel_shap", "shapley_sampling", "feature_ablation"),
+        *("logprob", "logodds", "lime", "kernel_shap", "shapley_sampling", "feature_ablation"),
         *("integrated_gradients", "input_x_gradient"),
     }
 )

@@ -260,3 +260,16 @@ def test_thresholds_are_reached_or_not() -> None:
     # The last word's share goes from 1/10 to 11/20.
     assert list(failures(audit, parse_thresholds(["moved=0.45"])))
     assert not list(failures(audit, parse_thresholds(["moved=0.46"])))
+
+
+@pytest.mark.parametrize("told", [(None, None), (1000, 1000), (None, 1000), (20, 1000)])
+def test_quantities_of_different_runtimes_are_warned_about(told: tuple[int | None, int | None]) -> None:
+    base, tuned = noisy_runs(0, 6, 2)
+    for run, count in zip((base, tuned), told, strict=True):
+        for record in run.records:
+            record.diagnostics["told_tokens"] = count
+    (found,) = [text for text in audit_runs(base, tuned).warnings if "different quantities" in text] or [""]
+    assert bool(found) == (told[0] != told[1])
+    if found:
+        assert "the 1000 likeliest tokens" in found
+        assert "kl, l2, js and tv cannot be compared" in found

@@ -48,6 +48,7 @@ def test_tied_units_share_their_places() -> None:
         ("random", None),
         ("signed_kl", "what the model said"),
         ("logprob", "what the model said"),
+        ("logodds", "what the model said"),
         ("margin", "the right choice"),
     ],
 )

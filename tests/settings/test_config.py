@@ -53,7 +53,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("budget", {"minutes": 0}, "greater than 0"),
     ("budget", {"hours": 1}, "allowed are 'minutes', 'samples'"),
     ("budget", 5, "{minutes: M}, {samples: N} and both"),
-    ("ablate", "everything", "'shots', 'question', 'choices'"),
+    ("ablate", "everything", "'shots', 'question', 'stem', 'choices'"),
     ("ablate", 3, "a list of changes"),
     ("ablate", [], "a list of changes"),
     ("ablate", ["question", "question"], "may be named once"),

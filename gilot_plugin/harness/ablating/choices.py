@@ -14,6 +14,9 @@ _LONGEST_LABEL = 3
 #: What may stand around a label: "A.", "(A)", "A)", "[A]", "A:".
 _LABELLED = r"(?<!\w)[(\[]?{label}[)\].:](?=\s)"
 
+#: A choice that is a label: "A", "(A)", "10.".
+_LABEL = re.compile(r"[(\[]?(\w{1,3})[)\].:]?")
+
 #: A label that begins a line of a list, and not of a dialogue, as "A:" does.
 _LISTED = r"^[ \t]*[(\[]?{label}[)\].](?=\s)"
 
@@ -106,23 +109,36 @@ def common_end(texts: Iterable[str]) -> str:
 
 
 def _names(text: str, choices: Sequence[str] | None) -> list[str]:
-    """What is looked for; nothing where some choice is empty, or alone."""
-    if choices is None:
-        names: list[str] = []
-        for label in ascii_uppercase:
-            if not re.search(_LISTED.format(label=label), text, re.MULTILINE):
-                break
-            names.append(label)
-    else:
-        names = [str(choice).strip() for choice in choices]
-    return names if len(names) > 1 and all(names) else []
+    """What is looked for, labels bare; nothing where some choice is empty, or alone."""
+    names = _labels_in(text) if choices is None else [str(choice).strip() for choice in choices]
+    if len(names) < 2 or not all(names):
+        return []
+    labels = [_LABEL.fullmatch(name) for name in names]
+    return [label[1] for label in labels if label] if all(labels) else names
+
+
+def _labels_in(text: str) -> list[str]:
+    """Labels, "A" and those after it, of lines, or of one line that begins with the first in brackets."""
+    own_lines = list(takewhile(lambda one: re.search(_LISTED.format(label=one), text, re.M), ascii_uppercase))
+    if len(own_lines) > 1:
+        return own_lines
+    for line in text.splitlines():
+        if line.lstrip().startswith("(A) "):
+            listed = [f"({one}) " in line for one in ascii_uppercase]
+            return list(ascii_uppercase[: (*listed, False).index(False)])
+    return []
+
+
+def _are_labels(names: Sequence[str]) -> bool:
+    return all(len(name) <= _LONGEST_LABEL for name in names)
 
 
 def _listing(text: str, names: Sequence[str]) -> Listing | None:
     if not names:
         return None
-    if all(len(name) <= _LONGEST_LABEL for name in names):
-        return _labelled(text, names)
+    labelled = _labelled(text, names) if _are_labels(names) else None
+    if labelled is not None or any(len(name) < 2 for name in names):
+        return labelled
     return _in_lines(text, names) or _in_a_line(text, names)
 
 
@@ -148,7 +164,7 @@ def _last_matches(text: str, names: Sequence[str], before: str) -> list[re.Match
     found: list[re.Match[str]] = []
     limit = len(text)
     for name in reversed(names):
-        pattern = re.compile(before + _LABELLED.format(label=re.escape(name)), re.MULTILINE)
+        pattern = re.compile(before + _LABELLED.format(label=re.escape(name)), re.M)
         matches = [match for match in pattern.finditer(text) if match.end() <= limit]
         if not matches:
             return []
@@ -165,7 +181,7 @@ def _line_end(text: str, place: int) -> int:
 def _in_lines(text: str, names: Sequence[str]) -> Listing | None:
     """One line a choice, with nothing but a marker before it."""
     lines = [rf"{_MARKER}{re.escape(name)}[ \t]*[.,;]?[ \t]*$" for name in names]
-    found = list(re.finditer("^" + r"\n(?:[ \t]*\n)*".join(lines), text, re.MULTILINE))
+    found = list(re.finditer("^" + r"\n(?:[ \t]*\n)*".join(lines), text, re.M))
     if not found:
         return None
     start, end = found[-1].start(), _line_end(text, found[-1].end())
@@ -186,7 +202,7 @@ def _in_a_line(text: str, names: Sequence[str]) -> Listing | None:
 
 def _anywhere(text: str, names: Sequence[str]) -> tuple[tuple[int, int], ...]:
     """Each choice where it first stands; empty if one is missing. Labels stand in lists alone."""
-    if all(len(name) <= _LONGEST_LABEL for name in names):
+    if _are_labels(names):
         return ()
     spans = []
     place = 0

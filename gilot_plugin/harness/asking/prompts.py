@@ -16,6 +16,7 @@ from gilot_plugin.errors import PromptError
 from gilot_plugin.extension.feeds import Feed
 from gilot_plugin.extension.samples import Sample
 from gilot_plugin.harness.asking.likelihoods import own_requests
+from gilot_plugin.harness.state.model_classes import decode_answer, encode
 from gilot_plugin.harness.state.run import EvaluationRun
 from gilot_plugin.harness.watching.model_calls import encode_as_fed, rolling_windows
 
@@ -56,12 +57,11 @@ def generation_prompt(run: EvaluationRun, sample: Sample) -> SamplePrompt:
     """
     context, settings = sample.arguments[0]
     feed = _feed(run, sample, "generate_until", context, None, (context, settings))
-    (whole,), _ = run.lm.tok_batch_encode([context])
     response = str(sample.responses[0][0])
     answer = _generated(run, context, response)
     return SamplePrompt(
         _prompt(run, sample, feed),
-        max(0, len(whole) - len(feed.token_ids)),
+        max(0, len(encode(run.lm, context)) - len(feed.token_ids)),
         answer=answer,
         response=response,
         response_doubt=_doubt(run, response) if answer is None else None,
@@ -71,7 +71,7 @@ def generation_prompt(run: EvaluationRun, sample: Sample) -> SamplePrompt:
 def _doubt(run: EvaluationRun, response: str) -> str | None:
     """Why an answer of which only the text is known may have had other tokens."""
     found = _thoughts_end(run)
-    mark = str(run.lm.tok_decode([found])) if isinstance(found, int) else found
+    mark = decode_answer(run.lm, [found]) if isinstance(found, int) else found
     if mark is not None and mark not in response:
         return (
             "the model may have thought before it answered, and what is known of its answer has no thoughts: "
@@ -97,21 +97,20 @@ def _generated(run: EvaluationRun, context: str, response: str) -> tuple[int, ..
     ids = run.seen.generated.get(context)
     if ids is None:
         return None
-    decode_ids = run.lm.tok_decode
-    text = str(decode_ids(ids.tolist()))
+    text = decode_answer(run.lm, ids.tolist())
     start = 0
     if isinstance(thoughts_end, str):
         start = text.rfind(thoughts_end) + len(thoughts_end) if thoughts_end in text else 0
     elif isinstance(thoughts_end, int) and thoughts_end in ids:
         last = len(ids) - ids.tolist()[::-1].index(thoughts_end)
-        start = len(str(decode_ids(ids[:last].tolist())))
+        start = len(decode_answer(run.lm, ids[:last].tolist()))
     found = text.find(response, start)
     if found < 0:
         return None
     end = found + len(response)
 
     def reach(last: int) -> int:
-        return len(str(decode_ids(ids[: last + 1].tolist())))
+        return len(decode_answer(run.lm, ids[: last + 1].tolist()))
 
     length = bisect_left(range(len(ids)), end, key=reach)
     return tuple(ids[: length + 1]) if end else ()

@@ -28,6 +28,7 @@ from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.errors import GilotError
 from gilot_plugin.harness.ablating.beside import RequestedAblation, ablate_beside, asked_ablations
 from gilot_plugin.harness.entry.again import loader_of
+from gilot_plugin.harness.entry.engines import telling_engines
 from gilot_plugin.harness.entry.start import leaves, start_run
 from gilot_plugin.harness.entry.taking_part import leave, take_part
 from gilot_plugin.harness.explaining.explain import explain_results, give_up
@@ -132,9 +133,11 @@ class Attachment:
 
         @functools.wraps(original)
         def call(*args: Any, **kwargs: Any) -> Any:
-            self._begin(signature.bind(*args, **kwargs).arguments)
+            given = signature.bind(*args, **kwargs).arguments
+            self._begin(given)
             try:
-                return original(*args, **kwargs)
+                with telling_engines(given.get("model"), self._given):
+                    return original(*args, **kwargs)
             finally:
                 self._end()
                 if self._scored is not None:  # lm-eval failed with the scores in its hands

@@ -8,9 +8,12 @@ from typing import Any
 
 import lm_eval.api.registry
 
+from gilot_plugin.backends.scorer import Scorer
 from gilot_plugin.backends.transformers import TransformersBackend
 from gilot_plugin.errors import ConfigError, UnsupportedModelError
+from gilot_plugin.harness.entry.engines import engine_scorer, telling_engines
 from gilot_plugin.harness.state.model_arguments import parse_model_args
+from gilot_plugin.harness.state.model_classes import is_engine
 
 #: The model that attaches this package to another one, which its argument ``base`` names.
 _ATTACHED, _BASE = "gilot", "base"
@@ -115,6 +118,9 @@ def model_source(
         lm_eval.api.registry.get_model(name)
     except (ValueError, KeyError) as error:
         raise ConfigError(f"--model {name}: {error}") from None
+    except ImportError as error:
+        if model is not None:  # what scored the samples need not be there to explain them by another class
+            raise ConfigError(f"--model {name}: {error}") from None
     found = batch_size or _batch_size(recorded)
     return ModelSource(name, arguments, device or recorded.get("device") or _DEVICE, found)
 
@@ -133,14 +139,34 @@ def _batch_size(recorded: Mapping[str, Any]) -> str | int | None:
 
 
 def load_model(source: ModelSource) -> LoadedModel:
-    """Load a model that is to be attributed.
+    """Load a model that is to be attributed, and looked into.
+
+    Raises:
+        UnsupportedModelError: It cannot be attributed, or is not in this process.
+        ConfigError: lm-eval cannot load it.
+    """
+    if source.model == "vllm":
+        raise UnsupportedModelError(
+            "--model vllm: its engine explains samples (gilot run, gilot explain), and the model itself is "
+            "needed here: give --model hf --model_args pretrained=NAME_OR_PATH"
+        )
+    lm = load_lm(source)
+    return LoadedModel(lm, backend_of(lm))
+
+
+def load_explained(source: ModelSource) -> Any:
+    """Load a model whose samples are to be explained.
+
+    Returns:
+        lm-eval's model object.
 
     Raises:
         UnsupportedModelError: It cannot be attributed.
         ConfigError: lm-eval cannot load it.
     """
     lm = load_lm(source)
-    return LoadedModel(lm, backend_of(lm))
+    scorer_of(lm)
+    return lm
 
 
 def load_lm(source: ModelSource) -> Any:
@@ -155,7 +181,8 @@ def load_lm(source: ModelSource) -> Any:
     found = lm_eval.api.registry.get_model(source.model)
     further = {"device": source.device, "batch_size": source.batch_size}
     try:
-        return found.create_from_arg_obj(dict(source.arguments), further)
+        with telling_engines(source.model, {}):
+            return found.create_from_arg_obj(dict(source.arguments), further)
     except (ValueError, TypeError, OSError, RuntimeError, AssertionError) as error:
         # The last two are torch's, of a device that is not there or too small.
         raise ConfigError(
@@ -163,21 +190,33 @@ def load_lm(source: ModelSource) -> Any:
         ) from error
 
 
-def backend_of(lm: Any) -> TransformersBackend:
-    """The backend around the model of lm-eval's model object.
+def scorer_of(lm: Any) -> Scorer:
+    """The runtime around lm-eval's model object.
 
     Raises:
         UnsupportedModelError: It cannot be attributed.
     """
+    if is_engine(lm) and not getattr(lm, "MULTIMODAL", False):
+        return engine_scorer(lm)
+    return backend_of(lm)
+
+
+def backend_of(lm: Any) -> TransformersBackend:
+    """The backend around the model of lm-eval's model object, where that is a module in this process.
+
+    Raises:
+        UnsupportedModelError: It cannot be attributed.
+    """
+    model = getattr(lm, "_model", None)
+    if model is None or getattr(lm, "tokenizer", None) is None:
+        raise UnsupportedModelError(
+            f"lm-eval's model {type(lm).__name__!r} cannot be attributed: GiLOT needs the next-token "
+            "distributions and the token embeddings, which models of type 'hf' and 'vllm' have; evaluate "
+            "with --log_samples, and have `gilot explain` explain the samples with a checkpoint of the model"
+        )
     if getattr(lm, "MULTIMODAL", False):
         raise UnsupportedModelError(
             f"lm-eval's model {type(lm).__name__!r} cannot be attributed: GiLOT takes words away, and part "
             "of what this model reads are images or sounds"
-        )
-    model = getattr(lm, "_model", None)
-    if model is None or getattr(lm, "tokenizer", None) is None:
-        raise UnsupportedModelError(
-            f"lm-eval's model {type(lm).__name__!r} cannot be attributed: GiLOT needs the full next-token "
-            "distribution and the token embeddings, which models of type 'hf' have"
         )
     return TransformersBackend(model, getattr(lm, "mixed_precision_dtype", None))

@@ -15,6 +15,7 @@ from lm_eval.api.registry import get_model
 
 from gilot_plugin.errors import ConfigError
 from gilot_plugin.harness.entry.attach import is_attached
+from gilot_plugin.harness.entry.engines import telling_engines
 from gilot_plugin.harness.entry.process import attach_process, environment_settings
 from gilot_plugin.settings.merging import Source, settle
 from gilot_plugin.settings.sources import parse_args, read_yaml, split_arguments
@@ -48,7 +49,8 @@ class GilotLM(LM):  # type: ignore[misc] # lm-eval has no types
                 own[key.strip()] = value
             else:
                 others.append(part)
-        return _base(own).create_from_arg_string(",".join(others), additional_config)
+        with telling_engines(own.get("base"), {}):
+            return _base(own).create_from_arg_string(",".join(others), additional_config)
 
     @classmethod
     def create_from_arg_obj(
@@ -57,7 +59,8 @@ class GilotLM(LM):  # type: ignore[misc] # lm-eval has no types
         """Make the model from ``{"base": ..., ...}``, as lm-eval does it."""
         own = {key: value for key, value in arg_dict.items() if _is_own(key)}
         others = {key: value for key, value in arg_dict.items() if key not in own}
-        return _base(own).create_from_arg_obj(others, additional_config)
+        with telling_engines(own.get("base"), {}):
+            return _base(own).create_from_arg_obj(others, additional_config)
 
     def loglikelihood(self, requests: Any) -> NoReturn:
         """Never called: no object of this class exists."""

@@ -11,7 +11,7 @@ from gilot_plugin.artifacts.names import run_date
 from gilot_plugin.artifacts.writer import check_writable
 from gilot_plugin.errors import ConfigError, UnsupportedModelError
 from gilot_plugin.harness.asking.filters import ensembles_of
-from gilot_plugin.harness.entry.loading import backend_of
+from gilot_plugin.harness.entry.loading import scorer_of
 from gilot_plugin.harness.keeping.locking import locked
 from gilot_plugin.harness.keeping.manifest import describe_model
 from gilot_plugin.harness.keeping.resumption import find_resumed, refuse_another_run
@@ -80,7 +80,7 @@ def start_run(
         progress=RunProgress(hidden=not (team.leads and team.writes)),
     )
     try:
-        run.backend = backend_of(inner)
+        run.backend = scorer_of(inner)
     except UnsupportedModelError as error:
         run.unsupported = str(error)
         _LOGGER.error("%s. Scoring goes on without attributions.", error)

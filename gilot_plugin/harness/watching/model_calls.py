@@ -11,14 +11,17 @@ import logging
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from lm_eval.api.model import CacheHook
 
 from gilot_plugin.extension.feeds import Feed
 from gilot_plugin.harness.state.conversations import Layout, Message, layout_of
+from gilot_plugin.harness.state.model_classes import is_engine
 from gilot_plugin.harness.state.run import EvaluationRun
 from gilot_plugin.harness.state.seen import Rendering
+from gilot_plugin.harness.watching.engine_calls import watched_engine
 from gilot_plugin.harness.watching.wrapping import Method, wrapped
 from gilot_plugin.plugins.manager import manager
 
@@ -41,12 +44,21 @@ def hooked(run: EvaluationRun) -> Iterator[None]:
 @contextmanager
 def _watched(run: EvaluationRun) -> Iterator[None]:
     """Record the tokens that the harness feeds to the model, and what it makes of conversations."""
+    with _watched_feeds(run), wrapped(run.lm, "apply_chat_template", _watch_template(run)):
+        yield
+
+
+@contextmanager
+def _watched_feeds(run: EvaluationRun) -> Iterator[None]:
+    if is_engine(run.lm):
+        with watched_engine(run.lm, partial(_tell_feed, run), run.seen.generated.setdefault):
+            yield
+        return
     encoded: list[str] = []
     with (
         wrapped(run.lm, "_loglikelihood_tokens", _watch_scored_tokens(run)),
         wrapped(run.lm, "tok_batch_encode", _watch_encoded(encoded)),
         wrapped(run.lm, "_model_generate", _watch_generation(run, encoded)),
-        wrapped(run.lm, "apply_chat_template", _watch_template(run)),
     ):
         yield
 
@@ -59,6 +71,10 @@ def _tell(hook: Any, run: EvaluationRun, **event: Any) -> None:
         if hook.name not in run.seen.failed_hooks:  # once, and not for each of a million prompts
             _LOGGER.exception("a plugin failed in %s; scoring goes on", hook.name)
         run.seen.failed_hooks.add(hook.name)
+
+
+def _tell_feed(run: EvaluationRun, feed: Feed) -> None:
+    _tell(manager().hook.gilot_tokens_fed, run, feed=feed)
 
 
 def _announce(run: EvaluationRun, request_type: str) -> Callable[[Method], Method]:
@@ -83,8 +99,7 @@ def _watch_scored_tokens(run: EvaluationRun) -> Callable[[Method], Method]:
         def call(requests: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
             for key, context_ids, continuation_ids in requests:
                 if key is not None:  # windows of rolling requests have none
-                    feed = _scored_feed(run.lm, key, context_ids, continuation_ids)
-                    _tell(manager().hook.gilot_tokens_fed, run, feed=feed)
+                    _tell_feed(run, _scored_feed(run.lm, key, context_ids, continuation_ids))
             return method(requests, *args, **kwargs)
 
         return call
@@ -195,7 +210,7 @@ def _watch_generation(run: EvaluationRun, encoded: Sequence[str]) -> Callable[[M
             if attended is not None and len(texts) == len(context):
                 for text, ids, seen in zip(texts, context.tolist(), attended.tolist(), strict=True):
                     fed = tuple(token for token, keep in zip(ids, seen, strict=True) if keep)
-                    _tell(manager().hook.gilot_tokens_fed, run, feed=Feed(text, None, fed))
+                    _tell_feed(run, Feed(text, None, fed))
             produced = method(context, *args, **kwargs)
             if len(texts) == len(produced):
                 for text, ids in zip(texts, produced[:, context.shape[1] :].tolist(), strict=True):

@@ -16,8 +16,10 @@ from gilot_plugin.reports.visible import visible
 
 #: Samples that are unpacked together.
 CHUNK = 16
-#: How often the smallest score of a packed matrix goes into the largest.
-_RANGE = 1000.0
+#: Scores of a matrix from which on a byte has to do.
+_MANY = 40_000
+#: Codes above 0, how often the smallest score goes into the largest, and the codes' type.
+_FINE, _COARSE = (32767, 1e6, "<u2"), (127, 1e3, "u1")
 
 
 class Packed(NamedTuple):
@@ -59,22 +61,29 @@ def rounded(value: float) -> float:
 
 
 def pack_matrix(scores: NDArray[np.float64]) -> dict[str, Any]:
-    """Pack a score for every unit and position into a byte each.
+    """Pack a score for every unit and position into two bytes each, or one where there are very many.
 
-    A byte's value grows with the logarithm of the score, so that small scores are as exact as large ones:
-    to 3 %, down to a thousandth of the largest. What is smaller is 0.
+    Codes grow with the logarithm of the score, so that small scores are as exact as large ones: four digits
+    down to a millionth of the largest, or 3 % down to a thousandth. What is smaller is 0.
 
     Args:
         scores: ``[units, positions]``.
 
     Returns:
-        ``largest``, the largest absolute score; ``columns``, the positions; ``bytes``, row after row, as
-        Base64 of gzip. Byte ``b`` of 1 to 127 stands for ``largest * 1000 ** ((b - 127) / 126)``, byte
-        ``128 + b`` for the same below 0, 0 for 0.
+        ``largest``, the largest absolute score; ``columns``, the positions; ``codes``, row after row, as
+        Base64 of gzip, in little-endian order. Code ``c`` of 1 to ``steps`` stands for
+        ``largest * range ** ((c - steps) / (steps - 1))``, code ``steps + 1 + c`` for the same below 0.
     """
+    steps, reach, kind = _FINE if scores.size <= _MANY else _COARSE
     largest = float(np.abs(scores).max(initial=0.0))
-    sizes = np.abs(scores) / (largest or 1.0)
-    steps = np.round(127 + 126 * np.log(np.maximum(sizes, 1e-9)) / math.log(_RANGE)).clip(0, 127)
-    codes = np.where((scores < 0) & (steps > 0), 128 + steps, steps).astype(np.uint8)
-    content = base64.b64encode(gzip.compress(codes.tobytes(), 6, mtime=0)).decode()
-    return {"largest": rounded(largest), "columns": scores.shape[1], "bytes": content}
+    sizes = np.maximum(np.abs(scores) / (largest or 1.0), 1.0 / reach**2)
+    codes = np.round(steps + (steps - 1) * np.log(sizes) / math.log(reach)).clip(0, steps)
+    signed = np.where((scores < 0) & (codes > 0), steps + 1 + codes, codes).astype(kind)
+    content = base64.b64encode(gzip.compress(signed.tobytes(), 6, mtime=0)).decode()
+    return {
+        "largest": float(f"{largest:.7g}"),
+        "columns": scores.shape[1],
+        "steps": steps,
+        "range": reach,
+        "codes": content,
+    }

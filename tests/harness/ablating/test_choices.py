@@ -25,6 +25,10 @@ _FISH = ["red fish", "blue bird"]
         ("Nothing of them is here", _FISH, None),
         ("one", ["one"], None),
         ("Q?\nA) x\nB) y\nSo:", None, "Q?\nSo:"),
+        ("Q?\n(A) x (B) y (C) z\nA: So", None, "Q?\nA: So"),
+        ("Q?\nChoices:\n(A) x\n(B) y\nSo:", ["(A)", "(B)"], "Q?\nChoices:\nSo:"),
+        ("Q?\n- yes\n- no\nSo:", ["yes", "no"], "Q?\nSo:"),
+        ("Is (A) or (B) right?", None, None),
         ("A: hello\nB: hi\nWho spoke?", None, None),
     ],
 )
@@ -39,6 +43,8 @@ def test_choices_are_found_as_labels_or_as_they_are(
     [
         ("Q?\nA. x\nB. y\nSo:", ["A", "B"], "A. x\nB. y\nSo:"),
         ("Q?\n(a) x (b) y\nSo:", ["a", "b"], "(a) x (b) y\nSo:"),
+        ("Is it? Say yes or no.\nSo:", ["yes", "no"], "yes or no\nSo:"),
+        ("Is it? Say A or B.\nSo:", ["A", "B"], None),
         ("Is it red fish or blue bird?\nSo:", _FISH, "red fish or blue bird\nSo:"),
         ("Choose from (1) red fish, or (2) blue bird.\nSo:", _FISH, "(1) red fish, or (2) blue bird\nSo:"),
         ("red fish or blue bird?\nA. red fish\nB. blue bird\nSo:", _FISH, "A. red fish\nB. blue bird\nSo:"),

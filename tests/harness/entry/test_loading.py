@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gilot_plugin.errors import ConfigError
-from gilot_plugin.harness.entry.loading import load_model, model_source
+from gilot_plugin.errors import ConfigError, UnsupportedModelError
+from gilot_plugin.harness.entry.loading import ModelSource, load_model, model_source
 from gilot_plugin.harness.state.model_arguments import arguments_of_model, model_arguments
 
 
@@ -85,3 +85,19 @@ def test_a_model_that_was_loaded_before_says_what_it_is(model_dir: Path) -> None
     assert found is not None
     assert found.arguments == {"pretrained": str(model_dir), "revision": "main", "dtype": "bfloat16"}
     assert arguments_of_model(object()) is None
+
+
+def test_what_scored_the_samples_need_not_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def get_model(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr("lm_eval.api.registry.get_model", get_model)
+    arguments = {"model": "vllm", "model_args": {"pretrained": "tiny"}}
+    assert model_source(arguments).model == "vllm"
+    with pytest.raises(ConfigError, match="--model vllm: No module named 'vllm'"):
+        model_source(arguments, model="vllm")
+
+
+def test_what_looks_into_the_model_takes_no_engine() -> None:
+    with pytest.raises(UnsupportedModelError, match="give --model hf"):
+        load_model(ModelSource("vllm", {"pretrained": "tiny"}, "cpu"))

@@ -31,11 +31,13 @@ class SharedRows(NamedTuple):
         rows: The rows.
         layers: Keys and values of the prompt, by layer that has some.
         seen: ``[rows]``, how many of the prompt's tokens each row has in common with it.
+        least: The fewest of them.
     """
 
     rows: slice
     layers: Mapping[int, KeyValues]
     seen: torch.Tensor
+    least: int
 
     @property
     def length(self) -> int:
@@ -132,7 +134,7 @@ class PassView:
         places, seen = self.places[group.rows], group.seen
         prompt = torch.arange(group.length, device=seen.device)
         past: torch.Tensor | None = None
-        if int(seen.min()) < group.length:
+        if group.least < group.length:
             past = prompt < seen[:, None, None]
         if rule is not None and not rule.is_causal:
             rows = torch.arange(group.rows.start, group.rows.stop, device=seen.device)

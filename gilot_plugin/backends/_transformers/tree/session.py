@@ -64,7 +64,9 @@ class TreeSession:
         self._order = torch.tensor(order, device=device)
         self._rank = self._order.argsort()
         self._shared = [shared[row] for row in order]
-        self._seen = torch.tensor([seen[row] for row in order], device=device)
+        #: Of each row's prompt; on the host too, where nothing waits for it.
+        self._counts = [seen[row] for row in order]
+        self._seen = torch.tensor(self._counts, device=device)
         self._lengths = [len(own[row]) for row in order]
         self._width = max(self._lengths)
         shape = (len(rows), self._width + room)
@@ -128,7 +130,9 @@ class TreeSession:
         places, self._order = self._rank[rows].sort()
         self._rank = self._order.argsort()
         self._shared = [self._shared[place] for place in places.tolist()]
-        self._lengths = [self._lengths[place] for place in places.tolist()]
+        self._lengths, self._counts = (
+            [column[place] for place in places.tolist()] for column in (self._lengths, self._counts)
+        )
         self._tokens, self._positions, self._places = (
             columns[places] for columns in (self._tokens, self._positions, self._places)
         )
@@ -265,12 +269,12 @@ class TreeSession:
         for _, same in groupby(self._shared[rows], key=id):
             members = list(same)
             place = slice(start, start + len(members))
-            seen = self._seen[rows][place]
+            counts = self._counts[rows][place]
             # What no row sees is not looked at.
-            length = int(seen.max())
+            length = max(counts)
             known = members[0].layers.items() if length else ()
             layers = {number: layer.first(length) for number, layer in known}
-            found.append(SharedRows(place, layers, seen))
+            found.append(SharedRows(place, layers, self._seen[rows][place], min(counts)))
             start = place.stop
         return found
 

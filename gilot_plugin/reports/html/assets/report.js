@@ -56,7 +56,7 @@ function judged(view) {
   return el("p", { class: "judged" },
     verdict(view.correct),
     view.scored === null || view.scored === undefined ? null : told("the metric saw", [view.scored]),
-    view.right?.length ? told(view.correct === false ? "right would have been" : "right:", view.right) : null,
+    view.right?.length ? told(view.correct === false ? "right would have been" : "the right answer:", view.right) : null,
     ...view.metrics.map((words) => el("span", { class: "faint" }, words)));
 }
 

@@ -9,17 +9,19 @@ class Matrix {
     values.forEach((score, at) => (this.totals[at % columns] += Math.abs(score)));
   }
 
-  static async unpack(steps, measure) {
-    const packed = steps[measure];
+  static async unpack(matrices, measure) {
+    const packed = matrices[measure];
     if (!packed) return null;
     if (packed.without_sign_of) {
-      const twin = await Matrix.unpack(steps, packed.without_sign_of);
+      const twin = await Matrix.unpack(matrices, packed.without_sign_of);
       return new Matrix(twin.values.map(Math.abs), twin.columns, twin.largest);
     }
-    const sizes = Float64Array.from({ length: 128 }, (_, step) => (step ? packed.largest * 1000 ** ((step - 127) / 126) : 0));
-    const bytes = new Uint8Array(await inflate(packed.bytes).arrayBuffer());
-    const values = Float64Array.from(bytes, (byte) => (byte > 128 ? -sizes[byte - 128] : sizes[byte]));
-    return new Matrix(values, packed.columns, packed.largest);
+    const { largest, steps, range } = packed;
+    const size = (code) => (code ? largest * range ** ((code - steps) / (steps - 1)) : 0);
+    const codes = await inflate(packed.codes).arrayBuffer();
+    const values = Float64Array.from(steps > 127 ? new Uint16Array(codes) : new Uint8Array(codes), (code) =>
+      code > steps ? -size(code - steps - 1) : size(code));
+    return new Matrix(values, packed.columns, largest);
   }
 
   // Of a unit, for every position.

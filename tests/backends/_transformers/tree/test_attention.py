@@ -61,7 +61,8 @@ def test_every_token_sees_what_it_should(
     for length, count in prompts:
         layer = KeyValues(*(torch.randn(kept, length, DIM, generator=draw) for _ in range(2)))
         seen = torch.randint(0, length + 1, (count,), generator=draw)
-        shared.append(SharedRows(slice(start, start + count), {0: layer} if length else {}, seen))
+        layers = {0: layer} if length else {}
+        shared.append(SharedRows(slice(start, start + count), layers, seen, int(seen.min())))
         start += count
     feed = PassView(
         slice(0, rows),
@@ -112,7 +113,7 @@ def test_masks_that_are_not_the_models_own():
         slice(0, 1),
         slice(0, 4),
         0,
-        [SharedRows(slice(0, 1), {}, torch.zeros(1, dtype=torch.long))],
+        [SharedRows(slice(0, 1), {}, torch.zeros(1, dtype=torch.long), 0)],
         torch.ones(1, 4, 4, dtype=torch.bool).tril(),
         places,
         places,

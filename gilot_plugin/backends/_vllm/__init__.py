@@ -1,0 +1,1 @@
+"""The machinery behind :mod:`gilot_plugin.backends.vllm`: token ids in, the likeliest tokens out."""
