@@ -42,7 +42,7 @@ from gilot_plugin.faithfulness.curves import (
 )
 from gilot_plugin.faithfulness.measurement import measure_faithfulness
 from gilot_plugin.faithfulness.ranked import RankedSample, Ranking, ranking_of
-from gilot_plugin.faithfulness.scores import Scorer
+from gilot_plugin.faithfulness.scores import CaseScorer
 from gilot_plugin.faithfulness.similarity import DEFAULT_EMBEDDER, SentenceEmbedder
 from gilot_plugin.faithfulness.store import ValueStore
 from gilot_plugin.harness.entry.loading import LoadedModel, load_model, model_source
@@ -139,7 +139,7 @@ def _attributed(
     progress: Progress,
 ) -> Attributed:
     """Scores of all arms, as rankings."""
-    scorer = Scorer(loaded.backend, loaded.tokenizer, loaded.empty_prompt_id, store)
+    scorer = CaseScorer(loaded.backend, loaded.tokenizer, loaded.empty_prompt_id, store)
     rankings: dict[SampleKey, dict[str, Ranking]] = {case.key: {} for case in cases}
     seconds: dict[str, list[float]] = {}
     tokens: dict[str, list[float]] = {}

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gilot_plugin.artifacts.loading import LoadedRun
-from gilot_plugin.artifacts.models import SCHEMA_VERSION
-from gilot_plugin.artifacts.typed import Record, RecordedTarget
+from gilot_plugin.artifacts.models import SCHEMA_VERSION, RecordedTarget
+from gilot_plugin.artifacts.typed import Record
 from gilot_plugin.attribution.types import Choice, Token, Unit
 
 DATE = "2026-01-01T00-00-00.000000"
@@ -120,7 +120,7 @@ def make_record(
         request_type="multiple_choice",
         status="ok",
         reason=None,
-        tokens=tuple(tokens),
+        prompt_tokens=tuple(tokens),
         units=tuple(
             Unit(index, index + 1, token.text, part, "word")
             for index, (token, part) in enumerate(zip(tokens, parts, strict=True))
@@ -135,4 +135,5 @@ def make_record(
         config_hash="c" * 64,
         model="simulated",
         schema_version=SCHEMA_VERSION,
+        record_sha256="0" * 64,
     )

@@ -25,7 +25,7 @@ from tests.attribution.outcome_pairs import (
     wild_costs,
 )
 
-OT, KL, L2, JS, TV, _ = BUILTIN_METHODS
+OT, KL, L2, JS, TV, *_ = BUILTIN_METHODS
 
 
 def transport(present, absent, costs, **nucleus):

@@ -47,7 +47,7 @@ def print_summary(attachment: Attachment) -> bool:
                 where = f"{record['task']} doc {record['doc_id']}"
                 told = f"  failed: method {method} of {where}: {reason}"
                 console.print(told, markup=False, highlight=False)
-        doubts = Counter((record["target"] or {}).get("response_doubt") for record in run.records)
+        doubts = Counter((record.get("target") or {}).get("response_doubt") for record in run.records)
         for doubt, count in doubts.items():
             if doubt is not None:
                 told = f"  {count} of the answers: {doubt}"

@@ -65,6 +65,8 @@ def test_cache_of_answers(
     for record in (*first.records, *second.records):
         record["target"].pop("response_ids", None)
         record["target"].pop("response_doubt", None)
+        for token in (record["answer"] or {"tokens": []})["tokens"]:
+            del token["id"]
     assert [numbers(record) for record in second.records] == [numbers(record) for record in first.records]
 
 

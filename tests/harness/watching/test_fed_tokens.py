@@ -211,16 +211,17 @@ def test_mutual_information_asks_without_context_too(make_lm: Callable[..., Any]
 @pytest.fixture
 def read_prompts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Prompts without an absent unit that the attribution gives to the model."""
+    from gilot_plugin.backends.rows import Row
     from gilot_plugin.backends.transformers import TransformersBackend
 
     read: list[tuple[int, ...]] = []
-    prefill = TransformersBackend.prefill
+    score = TransformersBackend.score
 
-    def spy(self: Any, batch: Any, room: int) -> Any:
-        read.extend(row.token_ids for row in batch.rows)
-        return prefill(self, batch, room)
+    def spy(self: Any, queries: Any, room: Any) -> Any:
+        read.extend(query.full.token_ids for query in queries if isinstance(query.full, Row))
+        return score(self, queries, room)
 
-    monkeypatch.setattr(TransformersBackend, "prefill", spy)
+    monkeypatch.setattr(TransformersBackend, "score", spy)
     return read
 
 
