@@ -28,8 +28,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-compare docs pictures test-docs test test-slow test-all fuzz test-newest test-oldest test-vllm test-wheel dist lint format bench \
-	bench-evaluation bench-faithfulness bench-planted bench-statistics families schemas clean
+.PHONY: help demo demo-compare docs pictures test-docs test test-slow test-all fuzz environments \
+	test-newest test-oldest test-vllm test-wheel dist lint format bench bench-evaluation bench-faithfulness \
+	bench-planted bench-statistics families schemas clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +60,11 @@ test-all: test test-slow ## Run every test
 
 fuzz: $(VENV)/.installed-dev ## Damage 10,000 folders and draw 100,000 settings (a quarter of an hour)
 	@$(PYTEST) -m fuzz --timeout 3600 $(PYTEST_ARGS)
+
+environments: ## Install what the tests on the newest and the oldest releases need
+	@$(MAKE) --no-print-directory VENV=$(NEWEST) CONSTRAINTS= $(NEWEST)/.installed-dev
+	@$(MAKE) --no-print-directory VENV=$(OLDEST) CONSTRAINTS=$(OLDEST)/constraints.txt \
+		EXTRAS=dev,gguf,demo $(OLDEST)/.installed-dev
 
 test-newest: ## Run a short suite on the newest releases of everything, in an environment of its own
 	@$(MAKE) --no-print-directory VENV=$(NEWEST) CONSTRAINTS= test-any-release
