@@ -42,6 +42,7 @@ class BatchPlan:
     Args:
         batch_size: Items a batch, None to take as many as the budget allows and as gain anything.
         budget: Bytes that a batch may take.
+        what: What an item is, for errors.
 
     Attributes:
         budget: The same.
@@ -49,17 +50,17 @@ class BatchPlan:
         out_of_memory: How often the device ran out of memory.
     """
 
-    def __init__(self, batch_size: int | None, budget: int) -> None:
+    def __init__(self, batch_size: int | None, budget: int, what: str = "one prompt") -> None:
         self.largest = self.out_of_memory = 0
         self.budget = budget
-        self._batch_size = batch_size
+        self._batch_size, self._what = batch_size, what
         self._limit: int | None = None
         self._reserved = 0
 
     @classmethod
-    def within(cls, room: Room, free_memory: Callable[[], int]) -> BatchPlan:
+    def within(cls, room: Room, free_memory: Callable[[], int], what: str = "one prompt") -> BatchPlan:
         """For as much as may be read together; what is free is asked for if nothing else is said."""
-        plan = cls(room.batch_size, free_memory() if room.memory is None else room.memory)
+        plan = cls(room.batch_size, free_memory() if room.memory is None else room.memory, what)
         plan.reserve(room.reserved)
         return plan
 
@@ -94,7 +95,7 @@ class BatchPlan:
         largest = self._reserved + max(kind.of(1) for kind in set(sizes))
         if largest > self.budget:
             raise BudgetError(
-                f"one prompt needs about {_mib(largest)} MiB, {_mib(self.budget)} MiB may be used: raise "
+                f"{self._what} needs about {_mib(largest)} MiB, {_mib(self.budget)} MiB may be used: raise "
                 "memory_budget, or lower num_beams, max_new_tokens or top_k"
             )
         kinds: dict[Size, None] = {}

@@ -139,7 +139,9 @@ class SessionScorer(ABC):
         """See :meth:`gilot_plugin.backends.scorer.Scorer.search`."""
         # The longest first: if memory does not suffice, that is known at once.
         ordered = sorted(dict.fromkeys(rows), key=lambda row: -len(row.token_ids))
-        plan, fed = BatchPlan.within(room, self.free_memory), tokens_fed(search)
+        # What is scored after the prompt once hypotheses are known may need more.
+        plan = BatchPlan.within(room, self.free_memory, "a search after one prompt")
+        fed = tokens_fed(search)
         most = max(1, self.limits.fill_tokens // search.beams)
         sizes = [
             Size(

@@ -104,5 +104,8 @@ def test_size_that_was_asked_for_is_not_questioned():
 
 
 def test_budget_too_small_for_an_item():
-    with pytest.raises(BudgetError, match="needs about 3 MiB, 1 MiB may be used"):
-        BatchPlan(None, MIB).take([Size(Need(MIB, 2 * MIB - 5), 0, 256)])
+    sizes = [Size(Need(MIB, 2 * MIB - 5), 0, 256)]
+    with pytest.raises(BudgetError, match=r"^one prompt needs about 3 MiB, 1 MiB may be used"):
+        BatchPlan(None, MIB).take(sizes)
+    with pytest.raises(BudgetError, match=r"^a pass needs about 3 MiB"):
+        BatchPlan(None, MIB, "a pass").take(sizes)

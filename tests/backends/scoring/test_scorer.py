@@ -137,6 +137,9 @@ def test_each_row_is_searched_once(scorer, tiny_model):
 def test_too_little_memory_for_one_row(tiny_model):
     with pytest.raises(BudgetError, match="memory_budget"):
         of_rows(TransformersBackend(tiny_model("llama")), [query_of()], Room(None, 1000))
+    search = TransformersBackend(tiny_model("llama")).search(ROWS, BeamSearch(3, 4), Room(None, 1000))
+    with pytest.raises(BudgetError, match=r"^a search after one prompt needs"):
+        next(iter(search))
 
 
 def test_prompts_are_kept_as_long_as_they_live(tiny_model):
