@@ -16,6 +16,9 @@ from typing import Any
 from gilot_plugin.artifacts import jsontext
 from gilot_plugin.errors import ArtifactError
 
+#: How often a folder is looked at whose parts may vanish meanwhile.
+_TRIES = 100
+
 
 class RecordWriter:
     """Appends records to a JSON-lines file, which is created by the first one.
@@ -157,6 +160,18 @@ def check_writable(folder: Path) -> None:
         ArtifactError: The folder or a file in it cannot be created; the message says what to do.
     """
     folder = Path(folder)
+    for left in reversed(range(_TRIES)):
+        try:
+            _write_for_a_moment(folder)
+            break
+        except (OSError, ValueError) as error:
+            # Other processes of the same run look at the same time, and remove what they created.
+            if not left or not isinstance(error, FileNotFoundError):
+                raise ArtifactError(_cannot_write(folder, error)) from error
+
+
+def _write_for_a_moment(folder: Path) -> None:
+    """Create the folder and a file in it, and remove what was created."""
     created: list[Path] = []
     try:
         for part in (*reversed(folder.parents), folder):
@@ -167,8 +182,6 @@ def check_writable(folder: Path) -> None:
                     created.append(part)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".gilot-", suffix=".tmp") as probe:
             probe.write(b"\n")
-    except (OSError, ValueError) as error:
-        raise ArtifactError(_cannot_write(folder, error)) from error
     finally:
         for part in reversed(created):
             with contextlib.suppress(OSError):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,14 @@ def test_checking_a_folder_leaves_no_trace(tmp_path: Path) -> None:
     check_writable(tmp_path / "a" / "b")
     assert names_in(tmp_path) == ["a"]
     assert names_in(tmp_path / "a") == []
+
+
+def test_several_processes_may_look_whether_a_folder_can_be_written(tmp_path: Path) -> None:
+    """Each removes what it created, also from under the others."""
+    folder = tmp_path / "a" / "b"
+    with ThreadPoolExecutor(4) as pool:
+        for looked in [pool.submit(check_writable, folder) for _ in range(400)]:
+            looked.result()
 
 
 def test_checking_a_folder_within_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
