@@ -6,7 +6,6 @@ from typing import Any
 
 from gilot_plugin.attribution.distance.ground_costs import ground_cost
 from gilot_plugin.attribution.execution import Execution
-from gilot_plugin.attribution.host import usable_cores
 from gilot_plugin.attribution.methods import AttributionMethod, PromptMethod
 from gilot_plugin.attribution.prediction.targets import check_positions
 from gilot_plugin.attribution.prompt.absence import AbsenceContext
@@ -66,7 +65,7 @@ def make_recipe(
             config.solver,
             config.transport_tolerance,
             backend.embeddings.device,
-            config.num_threads or usable_cores(),
+            make_execution(config).threads,
         ),
         top_p=config.top_p,
         top_k=config.top_k,

@@ -7,16 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
-from gilot_plugin.artifacts.models import (
-    SCHEMA_VERSION,
-    Closed,
-    Natural,
-    Open,
-    Sha256,
-    Version,
-    Words,
-    optional,
-)
+from gilot_plugin.artifacts.fields import Closed, Natural, Open, Sha256, Words, optional
+from gilot_plugin.artifacts.models import SCHEMA_VERSION, Version
 
 Count = TypeAliasType("Count", Natural)
 

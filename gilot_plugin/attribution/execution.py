@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gilot_plugin.attribution.host import usable_cores
 from gilot_plugin.backends.scorer import Room
 
 
@@ -19,6 +20,11 @@ class Execution(NamedTuple):
     batch_size: int | None = None
     memory_budget: int | None = None
     num_threads: int | None = None
+
+    @property
+    def threads(self) -> int:
+        """Worker threads of the measurements."""
+        return self.num_threads or usable_cores()
 
     def room(self, reserved: int = 0) -> Room:
         """What the model may read together, while so many bytes are taken by something else."""

@@ -23,7 +23,8 @@ from gilot_plugin.attribution.prediction.targets import Target
 from gilot_plugin.attribution.prompt.units import Refinement
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent, Flips, Prompt, Unit
-from gilot_plugin.backends.scorer import ReadTokens, Reference, Scorer, Want
+from gilot_plugin.backends.scorer import ReadTokens, Reference, Scorer
+from gilot_plugin.backends.wanted import Want
 
 FloatArray = NDArray[np.float64]
 

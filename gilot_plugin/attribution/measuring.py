@@ -21,7 +21,7 @@ from gilot_plugin.attribution.distance.solved import SolvedProblem
 from gilot_plugin.attribution.distance.support import Support, supports
 from gilot_plugin.attribution.distances import mean_measurement
 from gilot_plugin.attribution.execution import Execution
-from gilot_plugin.attribution.host import free_bytes, usable_cores
+from gilot_plugin.attribution.host import free_bytes
 from gilot_plugin.attribution.methods import (
     AnswerDrop,
     Distance,
@@ -35,9 +35,10 @@ from gilot_plugin.attribution.prediction.targets import AnswerChange, Target
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.transport import Solver, TransportProblem
 from gilot_plugin.attribution.types import Absent
-from gilot_plugin.backends.scorer import Nucleus, Outcomes, Query, Reference, Scored, Scorer, Want
+from gilot_plugin.backends.scorer import Outcomes, Query, Reference, Scored, Scorer
 from gilot_plugin.backends.scoring.batching import BatchPlan, Size, in_batches
 from gilot_plugin.backends.scoring.sessions import Need
+from gilot_plugin.backends.wanted import Nucleus, Want
 
 FloatArray = NDArray[np.float64]
 
@@ -190,7 +191,7 @@ class Measurer:
         self._device = backend.embeddings.device
         budget = execution.memory_budget
         self._budget = backend.free_memory() if budget is None else budget
-        self._threads = execution.num_threads or usable_cores()
+        self._threads = execution.threads
         on_cuda = self._device.type == "cuda"
         self._stream = torch.cuda.Stream(self._device) if on_cuda else None  # type: ignore[no-untyped-call]  # torch has no types here
 

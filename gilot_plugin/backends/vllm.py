@@ -27,19 +27,8 @@ from gilot_plugin.backends._vllm.reading import outcome_of, reads_of
 from gilot_plugin.backends._vllm.search import Searched, beam_search, candidates
 from gilot_plugin.backends.cache_use import CacheUse
 from gilot_plugin.backends.rows import Row
-from gilot_plugin.backends.scorer import (
-    BeamSearch,
-    Continuation,
-    EmbeddingTable,
-    FixedHypotheses,
-    Hypotheses,
-    Query,
-    ReadTokens,
-    Room,
-    Scored,
-    TokenIds,
-    Want,
-)
+from gilot_plugin.backends.scorer import EmbeddingTable, Query, ReadTokens, Room, Scored
+from gilot_plugin.backends.wanted import BeamSearch, Continuation, FixedHypotheses, Hypotheses, TokenIds, Want
 
 #: Host memory for what the engine answers at once, in bytes, where nothing else is said: it holds several
 #: copies of that on the way.

@@ -79,7 +79,8 @@ def _tell(backend: TransformersBackend) -> int:
 def _cost(backend: TransformersBackend) -> str:
     """How many tokens are read for an example, and how many prefix trees would read."""
     from gilot_plugin.backends.rows import Row
-    from gilot_plugin.backends.scorer import FixedHypotheses, Query, Room
+    from gilot_plugin.backends.scorer import Query, Room
+    from gilot_plugin.backends.wanted import FixedHypotheses
 
     longest = (backend.limits.max_positions or _PROMPT_TOKENS + _ANSWER_TOKENS) - _ANSWER_TOKENS
     length = max(2, min(_PROMPT_TOKENS, longest))

@@ -191,9 +191,9 @@ class Fields(BaseModel):
     def _known_scheme(cls, value: Any) -> Any:
         return member(value, schemes())
 
-    @field_validator("coalitions", mode="before")
+    @field_validator("coalitions", "batch_size", mode="before")
     @classmethod
-    def _countable_coalitions(cls, value: Any) -> Any:
+    def _auto_or_positive(cls, value: Any) -> Any:
         if value == "auto" or _is_whole(value, at_least=1):
             return value
         raise ValueError("allowed are 'auto' and whole numbers from 1")
@@ -276,13 +276,6 @@ class Fields(BaseModel):
             return Ablation.model_validate(given)
         except ValidationError as error:
             raise ValueError(explained(error, Ablation)) from None
-
-    @field_validator("batch_size", mode="before")
-    @classmethod
-    def _positive_batch(cls, value: Any) -> Any:
-        if value == "auto" or _is_whole(value, at_least=1):
-            return value
-        raise ValueError("allowed are 'auto' and whole numbers from 1")
 
     @field_validator("memory_budget", mode="before", json_schema_input_type=int | str | None)
     @classmethod

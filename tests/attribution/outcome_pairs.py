@@ -10,10 +10,10 @@ from gilot_plugin.attribution.distance.solved import SolvedProblem
 from gilot_plugin.attribution.distance.support import supports
 from gilot_plugin.attribution.methods import Distance, TransportDistance
 from gilot_plugin.attribution.transport import TransportProblem, make_solver
-from gilot_plugin.backends.scorer import Nucleus, Want
 from gilot_plugin.backends.scoring.distributions import Distributions
 from gilot_plugin.backends.scoring.reducing import DenseReference, reduce, to_host
 from gilot_plugin.backends.scoring.trie import SequenceReading
+from gilot_plugin.backends.wanted import Nucleus, Want
 
 EXACT = make_solver("exact", 1e-3, torch.device("cpu"))
 LARGEST = 2.0

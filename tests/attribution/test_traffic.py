@@ -18,11 +18,11 @@ from gilot_plugin.attribution.transport import TransportProblem, make_solver
 from gilot_plugin.attribution.transport.auto import Auto
 from gilot_plugin.attribution.transport.residual import Residual
 from gilot_plugin.attribution.transport.tolerance import Tolerance
-from gilot_plugin.backends.scorer import Nucleus, Want
 from gilot_plugin.backends.scoring.distributions import Distributions
 from gilot_plugin.backends.scoring.logprobs import log_odds
 from gilot_plugin.backends.scoring.reducing import DenseReference, reduce, to_host
 from gilot_plugin.backends.scoring.trie import SequenceReading
+from gilot_plugin.backends.wanted import Nucleus, Want
 from tests import pretend_device
 from tests.attribution import engine_calls
 from tests.attribution.engine_calls import PROMPT

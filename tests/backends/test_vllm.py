@@ -11,16 +11,9 @@ import torch
 
 from gilot_plugin.attribution.distances import kl_divergence, l2_norm
 from gilot_plugin.backends.rows import Row
-from gilot_plugin.backends.scorer import (
-    BeamSearch,
-    Continuation,
-    FixedHypotheses,
-    Nucleus,
-    Query,
-    Room,
-    Want,
-)
+from gilot_plugin.backends.scorer import Query, Room
 from gilot_plugin.backends.vllm import VllmScorer, reading_order
+from gilot_plugin.backends.wanted import BeamSearch, Continuation, FixedHypotheses, Nucleus, Want
 from gilot_plugin.errors import NonFiniteLogitsError, UnsupportedModelError
 from tests.backends._vllm.stand_in import SamplingParams, StandInLlm
 

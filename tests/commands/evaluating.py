@@ -15,7 +15,13 @@ from tests.harness.evaluations import SUITE
 
 
 def evaluate_plainly(
-    model_args: Mapping[str, Any], folder: Path, tasks: list[str], *, model: str = "hf", **arguments: Any
+    model_args: Mapping[str, Any],
+    folder: Path,
+    tasks: list[str],
+    *,
+    model: str = "hf",
+    suite: Path = SUITE,
+    **arguments: Any,
 ) -> Any:
     """What ``lm_eval run --log_samples`` does, without this package."""
     tracker = EvaluationTracker(output_path=str(folder))
@@ -29,7 +35,7 @@ def evaluate_plainly(
             batch_size=4,
             bootstrap_iters=0,
             evaluation_tracker=tracker,
-            task_manager=TaskManager(include_path=str(SUITE), include_defaults=False),
+            task_manager=TaskManager(include_path=str(suite), include_defaults=False),
             **arguments,
         )
     samples = results.pop("samples")

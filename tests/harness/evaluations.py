@@ -99,6 +99,14 @@ _QUESTIONS = ("What is the capital of France?", "Which animal can fly?", "Say 3.
 #: A task of each kind that is explained, four documents each.
 ANSWERS = generation_task("answers", _QUESTIONS)
 ENDINGS = choices_task("endings", [(question, [" dog", " can fly"]) for question in _QUESTIONS])
+#: One long text, of which the last three tokens are explained.
+ROLLING = inline_task(
+    "texts",
+    "loglikelihood_rolling",
+    [{"text": "The quick brown fox jumps over the lazy dog, and the dog does not mind."}],
+    doc_to_target="{{text}}",
+    metadata={"version": 1, "gilot": {"rolling_target": 3}},
+)
 
 
 def evaluate(model: Any, tasks: Sequence[Any], **arguments: Any) -> Any:

@@ -9,19 +9,12 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from tests.harness.evaluations import essence, evaluate, explain, fed_ids, inline_task
+from tests.harness.evaluations import ROLLING, essence, evaluate, explain, fed_ids, inline_task
 
 pytestmark = pytest.mark.vllm
 
 CONTINUATION = inline_task(
     "continuations", "loglikelihood", [{"text": "The capital of France is", "target": " Paris"}]
-)
-ROLLING = inline_task(
-    "texts",
-    "loglikelihood_rolling",
-    [{"text": "The quick brown fox jumps over the lazy dog, and the dog does not mind."}],
-    doc_to_target="{{text}}",
-    metadata={"version": 1, "gilot": {"rolling_target": 3}},
 )
 TASKS = ["gilot_short_answers", "gilot_two_shot_choices", CONTINUATION, ROLLING]
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from gilot_plugin.backends.rows import Row
-from gilot_plugin.backends.scorer import BeamSearch, Continuation, FixedHypotheses, Nucleus, Query, Room, Want
+from gilot_plugin.backends.scorer import Query, Room
 from gilot_plugin.backends.vllm import VllmScorer
+from gilot_plugin.backends.wanted import BeamSearch, Continuation, FixedHypotheses, Nucleus, Want
 from gilot_plugin.harness.entry.engines import engine_scorer
 
 pytestmark = pytest.mark.vllm

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from gilot_plugin.backends.scorer import TokenIds
 from gilot_plugin.backends.scoring.logprobs import log_odds
+from gilot_plugin.backends.wanted import TokenIds
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,9 @@ from gilot_plugin.attribution.prediction.sequences import SequencesTarget
 from gilot_plugin.attribution.prediction.targets import Description, PromptRows, check_positions
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Choice, Prompt
-from gilot_plugin.backends.scorer import Reference, Scorer, Want
+from gilot_plugin.backends.scorer import Reference, Scorer
 from gilot_plugin.backends.scoring.reducing import DenseReference
+from gilot_plugin.backends.wanted import Want
 from gilot_plugin.errors import PromptError
 
 

@@ -26,19 +26,9 @@ from gilot_plugin.attribution.prompt.windows import Window, start_window
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent, ExplainedAnswer, Hypothesis, Prompt
 from gilot_plugin.backends.rows import Row
-from gilot_plugin.backends.scorer import (
-    BeamSearch,
-    Continuation,
-    FixedHypotheses,
-    Hypotheses,
-    Outcomes,
-    Query,
-    Reference,
-    Scorer,
-    TokenIds,
-    Want,
-)
+from gilot_plugin.backends.scorer import Outcomes, Query, Reference, Scorer
 from gilot_plugin.backends.scoring.logprobs import IMPOSSIBLE
+from gilot_plugin.backends.wanted import BeamSearch, Continuation, FixedHypotheses, Hypotheses, TokenIds, Want
 from gilot_plugin.errors import PromptError
 
 FloatArray = NDArray[np.float64]

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from gilot_plugin.attribution.execution import Execution
 from gilot_plugin.backends.rows import Row
-from gilot_plugin.backends.scorer import BeamSearch, Scorer
+from gilot_plugin.backends.scorer import Scorer
+from gilot_plugin.backends.wanted import BeamSearch
 
 
 class Decoding(NamedTuple):

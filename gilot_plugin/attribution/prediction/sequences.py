@@ -15,11 +15,12 @@ from gilot_plugin.attribution.prediction.answers import Answer, Candidates
 from gilot_plugin.attribution.prediction.directions import answer_change
 from gilot_plugin.attribution.prediction.targets import AnswerChange, Description, PromptRows
 from gilot_plugin.attribution.types import Absent
-from gilot_plugin.backends.scorer import FixedHypotheses, Outcomes, Query, Reference, Want
+from gilot_plugin.backends.scorer import Outcomes, Query, Reference
 from gilot_plugin.backends.scoring.distributions import Distributions
 from gilot_plugin.backends.scoring.logprobs import IMPOSSIBLE
 from gilot_plugin.backends.scoring.reducing import DenseReference, reduce, to_host
 from gilot_plugin.backends.scoring.trie import SequenceReading
+from gilot_plugin.backends.wanted import FixedHypotheses, Want
 
 
 class SequencesTarget(ABC):

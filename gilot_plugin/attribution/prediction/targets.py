@@ -15,7 +15,8 @@ from gilot_plugin.attribution.prompt.absence import AbsenceContext, AbsenceOpera
 from gilot_plugin.attribution.recipe import Recipe
 from gilot_plugin.attribution.types import Absent, Choice, ExplainedAnswer, Hypothesis, Prompt
 from gilot_plugin.backends.rows import Row
-from gilot_plugin.backends.scorer import Outcomes, Query, Reference, Scorer, Want
+from gilot_plugin.backends.scorer import Outcomes, Query, Reference, Scorer
+from gilot_plugin.backends.wanted import Want
 from gilot_plugin.errors import UnsupportedModelError
 
 FloatArray = NDArray[np.float64]

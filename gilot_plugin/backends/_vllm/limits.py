@@ -8,7 +8,8 @@ from typing import Any
 from gilot_plugin.backends._vllm.engine import Llm
 from gilot_plugin.backends._vllm.search import candidates
 from gilot_plugin.backends.rows import Row
-from gilot_plugin.backends.scorer import BeamSearch, Limits, Query
+from gilot_plugin.backends.scorer import Limits, Query
+from gilot_plugin.backends.wanted import BeamSearch
 from gilot_plugin.errors import UnsupportedModelError
 
 #: Likeliest tokens that are asked for, for each that a nucleus may have: a token of the full prompt's nucleus

@@ -11,7 +11,8 @@ import torch
 
 from gilot_plugin.backends._vllm.told import FloatArray, IntArray, Told
 from gilot_plugin.backends.rows import Row
-from gilot_plugin.backends.scorer import AddedTokens, Hypotheses, Nucleus, Outcomes, Reduction, Want
+from gilot_plugin.backends.scorer import AddedTokens, Outcomes
+from gilot_plugin.backends.wanted import Hypotheses, Nucleus, Reduction, Want
 
 
 @dataclass(frozen=True, eq=False)

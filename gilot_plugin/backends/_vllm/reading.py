@@ -11,7 +11,8 @@ from gilot_plugin.backends._vllm.rows import RowReads, RowTold
 from gilot_plugin.backends._vllm.search import Searched
 from gilot_plugin.backends._vllm.told import FloatArray, Told, mixture
 from gilot_plugin.backends.rows import Row
-from gilot_plugin.backends.scorer import Continuation, Query, TokenIds
+from gilot_plugin.backends.scorer import Query
+from gilot_plugin.backends.wanted import Continuation, TokenIds
 
 
 def reads_of(

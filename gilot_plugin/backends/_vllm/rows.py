@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gilot_plugin.backends._vllm.engine import Read, Reading
 from gilot_plugin.backends._vllm.told import FloatArray, Told
-from gilot_plugin.backends.scorer import TokenIds
+from gilot_plugin.backends.wanted import TokenIds
 
 #: From so many tokens of a sequence on for each wanted distribution, one request a distribution is cheaper
 #: than one for all: whatever is asked of a sequence is answered for all of its tokens.

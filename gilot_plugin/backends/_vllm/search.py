@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from gilot_plugin.backends._vllm.engine import Reading
 from gilot_plugin.backends._vllm.told import Told
-from gilot_plugin.backends.scorer import BeamSearch, Continuation, Hypotheses, TokenIds
+from gilot_plugin.backends.wanted import BeamSearch, Continuation, Hypotheses, TokenIds
 
 
 class _Beam(NamedTuple):

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import torch
 
-from gilot_plugin.backends.scorer import BeamSearch
 from gilot_plugin.backends.scoring.logprobs import finite_log_softmax
 from gilot_plugin.backends.scoring.predictions import Predictions
 from gilot_plugin.backends.scoring.sessions import DecodingSession
+from gilot_plugin.backends.wanted import BeamSearch
 
 
 @dataclass(frozen=True, slots=True)

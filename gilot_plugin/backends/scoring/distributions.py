@@ -10,11 +10,11 @@ from typing import NamedTuple
 import torch
 
 from gilot_plugin.backends.rows import Row
-from gilot_plugin.backends.scorer import BeamSearch, Continuation, FixedHypotheses, Hypotheses, TokenIds
 from gilot_plugin.backends.scoring.beam_search import Beams, StepOutcome, beam_search, tokens_fed
 from gilot_plugin.backends.scoring.mixing import Mixture
 from gilot_plugin.backends.scoring.sessions import DecodingSession, SessionRuntime
 from gilot_plugin.backends.scoring.trie import SequenceReading, Trie, TriePass, Visit, read_sequences
+from gilot_plugin.backends.wanted import BeamSearch, Continuation, FixedHypotheses, Hypotheses, TokenIds
 
 #: The published code's padding id: it counts a token of this id as certain.
 _PUBLISHED_PAD_ID = 0

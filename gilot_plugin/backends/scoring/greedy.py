@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from gilot_plugin.backends.rows import Row
-from gilot_plugin.backends.scorer import Continuation, Hypotheses
 from gilot_plugin.backends.scoring.predictions import Predictions
 from gilot_plugin.backends.scoring.sessions import SessionRuntime
+from gilot_plugin.backends.wanted import Continuation, Hypotheses
 from gilot_plugin.errors import NonFiniteLogitsError
 
 #: Part of a batch's rows that must have ended before they leave it: what is left is copied then.

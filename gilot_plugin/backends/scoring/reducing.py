@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from gilot_plugin.backends.rows import Row
-from gilot_plugin.backends.scorer import AddedTokens, Hypotheses, Nucleus, Outcomes, Want
+from gilot_plugin.backends.scorer import AddedTokens, Outcomes
 from gilot_plugin.backends.scoring.distributions import Distributions
 from gilot_plugin.backends.scoring.logprobs import accurate, entropy
 from gilot_plugin.backends.scoring.nuclei import AddedOutcomes, SharedNuclei, added_outcomes, shared_nuclei
 from gilot_plugin.backends.scoring.transfer import HostCopy
 from gilot_plugin.backends.scoring.trie import SequenceReading
+from gilot_plugin.backends.wanted import Hypotheses, Nucleus, Want
 
 FloatArray = NDArray[np.float64]
 

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple, cast
 
-import torch
-
 from gilot_plugin.backends.rows import Row
-from gilot_plugin.backends.scorer import (
-    BeamSearch,
-    FixedHypotheses,
-    Hypotheses,
-    Limits,
-    Query,
-    ReadTokens,
-    Room,
-    Scored,
-)
+from gilot_plugin.backends.scorer import Query, ReadTokens, Room, Scored
 from gilot_plugin.backends.scoring.batching import BatchPlan, Size, in_batches
 from gilot_plugin.backends.scoring.beam_search import beam_search, tokens_fed
 from gilot_plugin.backends.scoring.distributions import (
@@ -35,7 +23,8 @@ from gilot_plugin.backends.scoring.distributions import (
 )
 from gilot_plugin.backends.scoring.greedy import greedy
 from gilot_plugin.backends.scoring.reducing import DenseReference, reduce, reduced_bytes, to_host
-from gilot_plugin.backends.scoring.sessions import DecodingSession, Load, Need
+from gilot_plugin.backends.scoring.sessions import Load, SessionRuntime
+from gilot_plugin.backends.wanted import BeamSearch, FixedHypotheses, Hypotheses
 
 #: Bytes of a searched hypothesis's token.
 _TOKEN_BYTES = 8
@@ -71,43 +60,8 @@ class _Item(NamedTuple):
         return self.asked.full if self.place < 0 else self.asked.query.rows[self.place]
 
 
-class SessionScorer(ABC):
-    """Scores with a runtime whose sessions give logits.
-
-    Attributes:
-        limits: What it can do.
-        device: Where the logits are.
-    """
-
-    limits: Limits
-    device: torch.device
-
-    @property
-    @abstractmethod
-    def model_tokens(self) -> int:
-        """See :class:`gilot_plugin.backends.scorer.Scorer`."""
-
-    @property
-    @abstractmethod
-    def pass_tokens(self) -> int:
-        """See :class:`gilot_plugin.backends.scoring.sessions.SessionRuntime`."""
-
-    @property
-    @abstractmethod
-    def reads_trees(self) -> bool:
-        """See :class:`gilot_plugin.backends.scoring.sessions.SessionRuntime`."""
-
-    @abstractmethod
-    def prefill(self, rows: Sequence[Row], room: int, beside: Sequence[Row | None]) -> DecodingSession:
-        """See :class:`gilot_plugin.backends.scoring.sessions.SessionRuntime`."""
-
-    @abstractmethod
-    def memory(self, load: Load) -> Need:
-        """See :class:`gilot_plugin.backends.scoring.sessions.SessionRuntime`."""
-
-    @abstractmethod
-    def free_memory(self) -> int:
-        """See :class:`gilot_plugin.backends.scorer.Scorer`."""
+class SessionScorer(SessionRuntime):
+    """Scores with a runtime whose sessions give logits."""
 
     def reads(self, query: Query, row: Row) -> ReadTokens:
         """See :meth:`gilot_plugin.backends.scorer.Scorer.reads`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -122,7 +123,7 @@ class DecodingSession(Protocol):
         ...
 
 
-class SessionRuntime(Protocol):
+class SessionRuntime(ABC):
     """What scoring needs of a runtime.
 
     Attributes:
@@ -134,23 +135,24 @@ class SessionRuntime(Protocol):
     device: torch.device
 
     @property
+    @abstractmethod
     def model_tokens(self) -> int:
         """Token positions fed so far, padding excluded."""
-        ...
 
     @property
+    @abstractmethod
     def pass_tokens(self) -> int:
         """Tokens of a pass beyond which only memory grows."""
-        ...
 
     @property
+    @abstractmethod
     def reads_trees(self) -> bool:
         """Whether sessions read a tree of its own after each row, also after they advanced.
 
         What rows have in common with the prompt that they lie beside is read once then.
         """
-        ...
 
+    @abstractmethod
     def prefill(self, rows: Sequence[Row], room: int, beside: Sequence[Row | None]) -> DecodingSession:
         """Begin to read a batch of prompts.
 
@@ -160,12 +162,11 @@ class SessionRuntime(Protocol):
             beside: For each, the full prompt, which other rows will begin like for as long as that object
                 lives; None where there will be no others.
         """
-        ...
 
+    @abstractmethod
     def memory(self, load: Load) -> Need:
         """Memory that a batch of rows takes at its peak, beside the model."""
-        ...
 
+    @abstractmethod
     def free_memory(self) -> int:
         """Memory that may be used for rows, in bytes."""
-        ...

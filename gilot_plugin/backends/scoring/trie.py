@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import torch
 
-from gilot_plugin.backends.scorer import TokenIds
 from gilot_plugin.backends.scoring.logprobs import accurate, finite_log_softmax, log_odds
 from gilot_plugin.backends.scoring.sessions import DecodingSession, TokenTree
+from gilot_plugin.backends.wanted import TokenIds
 
 
 class Trie:

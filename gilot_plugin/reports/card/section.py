@@ -15,18 +15,17 @@ from gilot_plugin.analysis.ablation import AblationTable, ablation_table
 from gilot_plugin.analysis.ablation_words import judged_words as judged_change
 from gilot_plugin.analysis.contrast import Contrasts, amount, contrast_lines, contrasts
 from gilot_plugin.analysis.segments import SegmentShare, judged_words, summarize_tasks, verdict_line
-from gilot_plugin.artifacts.chosen_by import answer_strategies, chosen_by_answer
 from gilot_plugin.artifacts.faithfulness import Faithfulness, Measure, read_faithfulness
-from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
-from gilot_plugin.artifacts.typed import Record, chosen_method, scored_methods
+from gilot_plugin.artifacts.loading import LoadedRun
+from gilot_plugin.artifacts.typed import Record, chosen_method
 from gilot_plugin.errors import ArtifactError
 from gilot_plugin.reports.ablation import ablation_lines, interval_words
 from gilot_plugin.reports.ablation_figure import ablation_figure
+from gilot_plugin.reports.card.limits import limits, limits_of_ablations
 from gilot_plugin.reports.card.markdown import markdown
 from gilot_plugin.reports.contrast import HEADINGS, effect_words
 from gilot_plugin.reports.contrast import interval_words as interval_of_contrast
 from gilot_plugin.reports.contrast import judged_words as judged_contrast
-from gilot_plugin.reports.estimates import qualities_words
 from gilot_plugin.reports.faithfulness import claim_line, randomization_lines
 from gilot_plugin.reports.figures import faithfulness_figure, heat_map_figure
 from gilot_plugin.reports.wording import selection_words, value_words
@@ -112,7 +111,7 @@ def card_section(run: LoadedRun, method: str | None = None) -> Section:
         "contrast": _contrast(contrasts(run, method=method)) if run.records else None,
         "ablation": None,
         "faithfulness": None,
-        "limits": list(_limits(run, faithfulness, method) if run.records else _limits_of_ablations()),
+        "limits": list(limits(run, faithfulness, method) if run.records else limits_of_ablations()),
     }
     ablations = ablation_table(run.ablations)
     if ablations.changes:
@@ -327,85 +326,6 @@ def _faithfulness(found: Faithfulness) -> dict[str, Any]:
 
 def _per_quantity(found: Faithfulness) -> Iterable[Measure]:
     return {measure.quantity: measure for measure in found.measures}.values()
-
-
-def _limits(run: LoadedRun, faithfulness: Faithfulness | None, method: str) -> Iterator[str]:
-    explained = run.explained
-    yield f"{len(explained)} samples were explained; what holds for them need not hold for others."
-    for task in run.tasks:
-        if strategies := answer_strategies(run.manifest, task):
-            yield f"{task}: {chosen_by_answer(strategies)}, so nothing here holds for the task as a whole."
-    manifest = run.manifest or {}
-    if manifest.get("status") != "complete":
-        yield "The run did not finish: these are the samples that were explained before it ended."
-    if quality := qualities_words(explained, method):
-        yield quality
-    absences = _settings(manifest, "absence")
-    yield (
-        f"A word is absent in one of several possible ways (here: {', '.join(absences) or 'not known'}). "
-        "Prompts without it may be unlike any that the model has seen, and another way may rank otherwise."
-    )
-    if run.without_first_position:
-        yield f"{len(run.without_first_position)} samples were {FIRST_POSITION_LEFT_OUT}."
-    yield from dict.fromkeys(_horizons(explained, manifest.get("configs", {})))
-    outside = _largest(explained, "outside_support")
-    if outside is not None:
-        yield f"At most {outside:.2g} of the probability of an outcome was outside the transport problem."
-    gap = _largest(explained, "transport_gap")
-    if gap is not None:
-        yield f"Transport costs are certified to within {gap:.2g}."
-    yield from _noise(explained)
-    yield "Words are taken away one at a time: what only two of them do together is not seen."
-    if faithfulness is None:
-        yield "Whether the ranking is faithful to the model was not measured."
-
-
-def _limits_of_ablations() -> Iterator[str]:
-    yield "No sample was explained: which words of a prompt the answers hang on was not measured."
-    yield "Prompts without a part may be unlike any that the model has seen."
-
-
-def _noise(records: Sequence[Record]) -> Iterator[str]:
-    """How many scores cannot be told from 0, where that was measured."""
-    for method in scored_methods(records):
-        measured = [record for record in records if record.floor_of(method) is not None]
-        if measured:
-            below = sum(len(record.below_floor(method)) for record in measured)
-            scores = sum(len(record.scores[method]) for record in measured)
-            floor = max(record.floor_of(method) or 0.0 for record in measured)
-            yield (
-                f"{below} of {scores} scores by {method} cannot be told from 0: in other batches, scores "
-                f"move by up to {floor:.2g}."
-            )
-
-
-def _horizons(records: Iterable[Record], configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """How far ahead was looked where the model was free in what it says."""
-    free = (record for record in records if record.target is not None and record.target.kind == "generation")
-    for config_hash in dict.fromkeys(record.config_hash for record in free):
-        config = configs.get(config_hash, {})
-        if not config.keys() >= {"hypotheses", "num_beams", "max_new_tokens"}:
-            continue
-        tokens = config["max_new_tokens"]
-        if config["hypotheses"] == "response":
-            yield (
-                f"What decided the first {tokens} tokens of the model's answer was measured; the rest of the "
-                "answer is not explained."
-            )
-        else:
-            yield (
-                f"Everything the model might say is approximated by {config['num_beams']} continuations of "
-                f"up to {tokens} tokens."
-            )
-
-
-def _settings(manifest: Mapping[str, Any], name: str) -> list[str]:
-    values = [config.get(name) for config in manifest.get("configs", {}).values()]
-    return list(dict.fromkeys(str(value) for value in values if value is not None))
-
-
-def _largest(records: Iterable[Record], name: str) -> float | None:
-    return max((record.diagnostics[name] for record in records if name in record.diagnostics), default=None)
 
 
 @cache

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from gilot_plugin.backends.rows import Row
-from gilot_plugin.backends.scorer import BeamSearch
 from gilot_plugin.backends.scoring.beam_search import _largest, beam_search
 from gilot_plugin.backends.scoring.logprobs import finite_log_softmax
 from gilot_plugin.backends.transformers import TransformersBackend
+from gilot_plugin.backends.wanted import BeamSearch
 from gilot_plugin.errors import NonFiniteLogitsError
 from tests.attribution import serial
 from tests.attribution.altered_models import bias_output

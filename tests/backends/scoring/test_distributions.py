@@ -9,10 +9,10 @@ import torch
 from gilot_plugin.attribution.prompt.absence import BUILTIN_ABSENCES, AbsenceContext
 from gilot_plugin.attribution.types import Unit
 from gilot_plugin.backends.rows import Row
-from gilot_plugin.backends.scorer import BeamSearch, Continuation, FixedHypotheses
 from gilot_plugin.backends.scoring.distributions import Reading, read_fixed, read_published, read_searched
 from gilot_plugin.backends.scoring.mixing import Mixture
 from gilot_plugin.backends.transformers import TransformersBackend
+from gilot_plugin.backends.wanted import BeamSearch, Continuation, FixedHypotheses
 from tests.attribution import serial
 from tests.attribution.altered_models import bias_output
 from tests.attribution.engine_calls import PROMPT

@@ -8,12 +8,12 @@ import torch
 
 from gilot_plugin.attribution.builtins import BUILTIN_METHODS
 from gilot_plugin.attribution.methods import Distance
-from gilot_plugin.backends.scorer import Nucleus, Want
 from gilot_plugin.backends.scoring import reducing
 from gilot_plugin.backends.scoring.distributions import Distributions
 from gilot_plugin.backends.scoring.logprobs import entropy
 from gilot_plugin.backends.scoring.reducing import DenseReference, reduce, to_host
 from gilot_plugin.backends.scoring.trie import SequenceReading
+from gilot_plugin.backends.wanted import Nucleus, Want
 
 DISTANCES = tuple(method for method in BUILTIN_METHODS if isinstance(method, Distance))
 NOTHING = SequenceReading(torch.zeros(3, 0, 0), None)

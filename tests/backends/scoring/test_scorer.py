@@ -11,16 +11,9 @@ import torch
 from gilot_plugin.attribution.builtins import BUILTIN_METHODS
 from gilot_plugin.attribution.distance.support import supports
 from gilot_plugin.backends.rows import Row
-from gilot_plugin.backends.scorer import (
-    BeamSearch,
-    Continuation,
-    FixedHypotheses,
-    Nucleus,
-    Query,
-    Room,
-    Want,
-)
+from gilot_plugin.backends.scorer import Query, Room
 from gilot_plugin.backends.transformers import TransformersBackend
+from gilot_plugin.backends.wanted import BeamSearch, Continuation, FixedHypotheses, Nucleus, Want
 from gilot_plugin.errors import BudgetError
 from tests.attribution import serial
 from tests.attribution.engine_calls import PROMPT

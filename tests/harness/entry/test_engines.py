@@ -15,6 +15,7 @@ from tests.backends._vllm.stand_in_vllm import stand_in_package
 from tests.harness.evaluations import (
     ANSWERS,
     ENDINGS,
+    ROLLING,
     SETTINGS,
     essence,
     evaluate,
@@ -28,13 +29,6 @@ LOGLIKELIHOOD = inline_task(
     "continuations",
     "loglikelihood",
     [{"text": "A bird", "target": " can fly"}, {"text": "One,", "target": " two"}],
-)
-ROLLING = inline_task(
-    "texts",
-    "loglikelihood_rolling",
-    [{"text": "The quick brown fox jumps over the lazy dog, and the dog does not mind."}],
-    doc_to_target="{{text}}",
-    metadata={"version": 1, "gilot": {"rolling_target": 3}},
 )
 EVERYTHING = [ANSWERS, ENDINGS, LOGLIKELIHOOD, ROLLING]
 

@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import lm_eval.evaluator
 import pytest
 import torch
 import yaml
-from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 from transformers import PreTrainedTokenizerFast
 
@@ -24,6 +22,7 @@ from gilot_plugin.harness.entry import again
 from gilot_plugin.harness.entry.attach import attach
 from gilot_plugin.harness.entry.loading import ModelSource
 from gilot_plugin.harness.entry.past import as_hf
+from tests.commands.evaluating import evaluate_plainly
 
 pytestmark = pytest.mark.lm_eval
 
@@ -127,23 +126,9 @@ def _few_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def evaluate_and_log(model_dir: Path, suite: Path, folder: Path, tasks: list[str], **arguments: Any) -> None:
-    """What ``lm_eval run --log_samples`` does."""
-    tracker = EvaluationTracker(output_path=str(folder))
-    results = lm_eval.evaluator.simple_evaluate(
-        model="hf",
-        model_args={"pretrained": str(model_dir), **arguments.pop("model_args", {})},
-        tasks=tasks,
-        device="cpu",
-        batch_size=4,
-        bootstrap_iters=0,
-        evaluation_tracker=tracker,
-        task_manager=TaskManager(include_path=str(suite), include_defaults=False),
-        **arguments,
-    )
-    samples = results.pop("samples")
-    tracker.save_results_aggregated(results=results, samples=samples)
-    for task, rows in samples.items():
-        tracker.save_results_samples(task_name=task, samples=rows)
+    """What ``lm_eval run --log_samples`` does with the tiny model."""
+    model_args = {"pretrained": str(model_dir), **arguments.pop("model_args", {})}
+    evaluate_plainly(model_args, folder, tasks, suite=suite, **arguments)
 
 
 def gilot_explain(folder: Path, suite: Path, *arguments: str) -> int:
