@@ -11,6 +11,15 @@ from gilot_plugin.artifacts.loading import FIRST_POSITION_LEFT_OUT, LoadedRun
 from gilot_plugin.artifacts.typed import Record, scored_methods
 from gilot_plugin.reports.estimates import qualities_words
 
+#: Parts of the answer by the setting ``explain``.
+_PARTS = {
+    "start": "the first {tokens} tokens of the model's answer",
+    "scored": "the part of the model's answer that the metric saw",
+    "end": "the last {tokens} tokens of the model's answer",
+    "all": "the model's whole answer",
+    "regex": "the part of the model's answer that a pattern finds",
+}
+
 
 def limits(run: LoadedRun, faithfulness: Faithfulness | None, method: str) -> Iterator[str]:
     """What a reader has to know before anything is concluded, a sentence each."""
@@ -39,7 +48,8 @@ def limits(run: LoadedRun, faithfulness: Faithfulness | None, method: str) -> It
     if gap is not None:
         yield f"Transport costs are certified to within {gap:.2g}."
     yield from _noise(explained)
-    yield "Words are taken away one at a time: what only two of them do together is not seen."
+    if any(record.scheme is None for record in explained):
+        yield "Words are taken away one at a time: what only two of them do together is not seen."
     if faithfulness is None:
         yield "Whether the ranking is faithful to the model was not measured."
 
@@ -66,22 +76,29 @@ def _noise(records: Sequence[Record]) -> Iterator[str]:
 
 def _horizons(records: Iterable[Record], configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """How far ahead was looked where the model was free in what it says."""
-    free = (record for record in records if record.target is not None and record.target.kind == "generation")
+    free = [record for record in records if record.target is not None and record.target.kind == "generation"]
     for config_hash in dict.fromkeys(record.config_hash for record in free):
         config = configs.get(config_hash, {})
         if not config.keys() >= {"hypotheses", "num_beams", "max_new_tokens"}:
             continue
         tokens = config["max_new_tokens"]
         if config["hypotheses"] == "response":
-            yield (
-                f"What decided the first {tokens} tokens of the model's answer was measured; the rest of the "
-                "answer is not explained."
-            )
+            for explain in dict.fromkeys(
+                _explained_part(one) for one in free if one.config_hash == config_hash
+            ):
+                part = _PARTS[explain].format(tokens=tokens)
+                rest = "" if explain == "all" else "; the rest of the answer is not explained"
+                yield f"What decided {part} was measured{rest}."
         else:
             yield (
                 f"Everything the model might say is approximated by {config['num_beams']} continuations of "
                 f"up to {tokens} tokens."
             )
+
+
+def _explained_part(record: Record) -> str:
+    """A key of ``_PARTS``: where what was asked for was not found, the start was explained."""
+    return "start" if record.answer is None or record.answer.reason else record.answer.explain
 
 
 def _settings(manifest: Mapping[str, Any], name: str) -> list[str]:

@@ -111,6 +111,7 @@ def card_section(run: LoadedRun, method: str | None = None) -> Section:
         "contrast": _contrast(contrasts(run, method=method)) if run.records else None,
         "ablation": None,
         "faithfulness": None,
+        "one_at_a_time": any(record.scheme is None for record in run.explained),
         "limits": list(limits(run, faithfulness, method) if run.records else limits_of_ablations()),
     }
     ablations = ablation_table(run.ablations)

@@ -192,3 +192,36 @@ def test_the_horizon_is_that_of_the_samples_that_have_one(tmp_path: Path) -> Non
     assert horizons(tmp_path / "b", both, {factories.CONFIG_HASH: paper, other: config()}) == [beams]
     assert horizons(tmp_path / "c", [chosen], {factories.CONFIG_HASH: paper, other: paper}) == []
     assert horizons(tmp_path / "d", [free], {factories.CONFIG_HASH: {"hypotheses": "response"}}) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({}, "the part of the model's answer that the metric saw was measured; the rest"),
+        (
+            {"reason": "the filter finds nothing"},
+            "the first 5 tokens of the model's answer was measured; the rest",
+        ),
+        ({"explain": "end"}, "the last 5 tokens of the model's answer was measured; the rest"),
+        ({"explain": "all"}, "the model's whole answer was measured."),
+        ({"explain": "regex"}, "the part of the model's answer that a pattern finds was measured; the rest"),
+    ],
+)
+def test_the_part_of_the_answer_that_was_explained_is_told(
+    tmp_path: Path, answer: dict[str, Any], expected: str
+) -> None:
+    record = factories.edited(factories.make_estimated(), lambda one: one["answer"].update(answer))
+    factories.write_run(
+        tmp_path,
+        [record],
+        manifest=factories.make_manifest([record], configs={factories.CONFIG_HASH: config()}),
+    )
+    (line,) = (one for one in card_section(load_run(tmp_path)).text.splitlines() if "What decided" in one)
+    assert line.startswith(f"- What decided {expected}")
+
+
+def test_sets_of_absent_words_are_not_said_to_be_one_at_a_time(tmp_path: Path) -> None:
+    for record, expected in ((factories.make_estimated(), False), (film(0), True)):
+        folder = tmp_path / str(expected)
+        factories.write_run(folder, [record])
+        assert ("one at a time" in card_section(load_run(folder)).text) is expected
