@@ -25,7 +25,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_view_serves_until_it_is_interrupted(folder: Path) -> None:
-    command = [sys.executable, "-m", "gilot_plugin.cli", "view", str(folder), "--no_browser"]
+    # A shell's background jobs ignore the signal, and so would what they start.
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    run = "import runpy; runpy.run_module('gilot_plugin.cli', run_name='__main__')"
+    command = [sys.executable, "-c", f"{heeding}; {run}", "view", str(folder), "--no_browser"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = urlsplit(process.stdout.readline().split()[0])
